@@ -1,0 +1,1 @@
+"""The controller: turns SiDDistillation resources into training pods and reports on them."""
