@@ -1,0 +1,76 @@
+# Every command a developer or a newcomer needs. `make help` lists them.
+#
+# The virtual environment (.venv) is made by `make setup` and remade when pyproject.toml or
+# constraints.txt change. The local cluster and everything that is built for it live outside the
+# tree, in $XDG_CACHE_HOME/sid-operator (~/.cache/sid-operator), keyed by what they are built from.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+KUBECONFIG_FILE := $(if $(filter current,$(CLUSTER)),$(KUBECONFIG),$(CURDIR)/.dev/kubeconfig)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Make the virtual environment .venv with everything that development needs
+
+$(STAMP): pyproject.toml constraints.txt tools/setup.sh
+	PYTHON=$(PYTHON) tools/setup.sh $(VENV)
+	@touch $@
+
+.PHONY: lint
+lint: setup ## Check style, types, layers, generated files and the chart
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests/cluster
+	$(BIN)/lint-imports
+	$(BIN)/python -m sid_operator.crd --check
+
+.PHONY: test
+test: lint ## Run lint and all tests, those on a real local cluster included (starts it)
+	$(BIN)/python -m pytest tests/unit tests/integration
+	$(MAKE) --no-print-directory cluster-up
+	KUBECONFIG=$(KUBECONFIG_FILE) $(BIN)/python -m pytest tests/cluster
+
+.PHONY: test-fast
+test-fast: setup ## Run the tests that need no cluster
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+.PHONY: cluster-up
+cluster-up: setup ## Start the local cluster with MinIO and the operator; kubeconfig in .dev/kubeconfig
+	$(BIN)/python -m tests.cluster.local up
+	$(BIN)/python -m tests.cluster.local images
+	$(BIN)/python -m tests.cluster.install
+
+.PHONY: cluster-down
+cluster-down: ## Stop the local cluster and remove what it left on the machine
+	$(PYTHON) -m tests.cluster.local down
+
+.PHONY: demo
+demo: setup ## Distil a small trained teacher on a real cluster and show the result
+	@if [[ "$(CLUSTER)" != current ]]; then $(MAKE) --no-print-directory cluster-up; fi
+	KUBECONFIG=$(KUBECONFIG_FILE) $(BIN)/python -m tests.cluster.demo
+
+.PHONY: images
+images: setup ## Build the operator's and the trainer's image into the local cluster's containerd
+	$(BIN)/python -m tests.cluster.local images
+
+.PHONY: crds
+crds: setup ## Generate the CRD from the pydantic models
+	$(BIN)/python -m sid_operator.crd
+
+.PHONY: docs
+docs: setup ## Generate the API reference from the pydantic models
+	$(BIN)/python -m sid_operator.crd
+
+.PHONY: bench
+bench: setup ## Measure speed, as ratios taken side by side in one run
+	$(BIN)/python -m tests.bench
