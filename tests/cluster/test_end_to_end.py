@@ -1,0 +1,146 @@
+"""The main job on the real cluster: distil, survive, explain, clean up.
+
+Everything is real: operator from the chart, training pods under DeepSpeed ZeRO-3, MinIO.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sid_trainer.digits.cache import cached_teacher
+from tests.cluster import install, kubectl, objects, runs
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Path:
+    """The trained digits teacher, in MinIO together with its prompts."""
+    path = cached_teacher()
+    with objects.connect() as store:
+        store.upload_folder(path, "teachers/digits")
+        store.upload_file(
+            kubectl.REPOSITORY / "examples" / "digits-prompts.txt", "prompts/digits.txt"
+        )
+    return path
+
+
+@pytest.fixture
+def space(namespace: str, teacher: Path) -> Iterator[str]:
+    """A namespace with MinIO credentials; what the runs wrote to MinIO is removed afterwards."""
+    objects.copy_credentials(namespace)
+    yield namespace
+    with objects.connect() as store:
+        store.remove_folder(f"distillations/{namespace}")
+
+
+def operator_pod() -> str:
+    pods = kubectl.get("pods", "-n", install.NAMESPACE)["items"]
+    return str(pods[0]["metadata"]["name"])
+
+
+def test_distils_a_good_student_while_the_operator_is_killed(
+    space: str, teacher: Path, tmp_path: Path
+) -> None:
+    kubectl.apply(runs.digits(space, "digits"))
+    runs.wait_for_iteration(space, "digits", 50, seconds=300)
+    kubectl.kubectl(
+        "delete", "pod", operator_pod(), "-n", install.NAMESPACE, "--grace-period=0", "--force"
+    )
+    status = runs.wait_for(space, "digits", "Complete", seconds=1200)["status"]
+
+    assert status["phase"] == "Succeeded"
+    assert status["restarts"] == 0
+    assert status["progress"]["percent"] == 100
+    assert status["progress"]["iteration"] == status["progress"]["iterations"]
+    with objects.connect() as store:
+        assert store.names(f"distillations/{space}/digits/samples")
+        assert store.names(f"distillations/{space}/digits/metrics")
+        store.download_folder(f"distillations/{space}/digits/student", tmp_path / "student")
+    command = [sys.executable, "-m", "sid_trainer", "digits", "evaluate"]
+    command += ["--teacher", str(teacher), "--student", str(tmp_path / "student")]
+    judged = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(judged.stdout)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+    kubectl.kubectl("delete", "sid", "digits", "-n", space, "--wait", "--timeout=60s")
+    kubectl.wait_until(
+        "nothing of the run is left", lambda: not runs.children(space, "digits"), seconds=90
+    )
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_resumes_when_a_pod_is_deleted(space: str, index: int) -> None:
+    kubectl.apply(
+        runs.digits(
+            space,
+            "resumed",
+            training={"iterations": 120},
+            checkpoint={"everyIterations": 20},
+            evaluation={"everyIterations": 120},
+        )
+    )
+    runs.wait_for_iteration(space, "resumed", 25, seconds=300)
+    selector = f"sid-dit.dev/distillation=resumed,batch.kubernetes.io/job-completion-index={index}"
+    kubectl.kubectl("delete", "pod", "-n", space, "-l", selector, "--wait=false")
+    status = runs.wait_for(space, "resumed", "Complete", seconds=600)["status"]
+
+    assert status["restarts"] == 1
+    assert status["progress"]["iteration"] == 120
+    assert status["checkpoint"]["iteration"] == 120
+    assert first_iterations(space, "resumed")[1] > 20
+
+
+def first_iterations(namespace: str, name: str) -> list[int]:
+    """First iteration that each attempt's metrics tell of, in the order of the attempts."""
+    prefix = f"distillations/{namespace}/{name}/metrics"
+    firsts: dict[str, int] = {}
+    with objects.connect() as store:
+        for key in store.names(prefix):
+            attempt = key.removeprefix(f"{prefix}/").split("/")[0]
+            response = store.client.get_object(store.bucket, key)
+            lines = [json.loads(line) for line in response.read().splitlines()]
+            response.close()
+            response.release_conn()
+            first = min((line["iteration"] for line in lines), default=sys.maxsize)
+            firsts[attempt] = min(first, firsts.get(attempt, sys.maxsize))
+    return [firsts[attempt] for attempt in sorted(firsts)]
+
+
+MISTAKES = {
+    "secret": (
+        {"checkpoint": {"secretRef": {"name": "no-such-secret"}}},
+        ["no-such-secret", "Secret"],
+    ),
+    "image": (
+        {"workers": {"image": "sid.local/no-such-image:1"}},
+        ["sid.local/no-such-image:1", "image"],
+    ),
+    "teacher": (
+        {"teacher": {"model": "s3://sid/teachers/no-such-teacher"}},
+        ["s3://sid/teachers/no-such-teacher", "teacher.model"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_in_describe_within_a_minute(space: str, mistake: str) -> None:
+    changes, words = MISTAKES[mistake]
+    kubectl.apply(runs.digits(space, mistake, **changes))
+
+    def told() -> bool:
+        text = runs.describe(space, mistake)
+        return all(word in text for word in words) and "Warning" in text
+
+    kubectl.wait_until(f"describe tells of the {mistake}", told, seconds=60)
+    resource = runs.read(space, mistake)
+    assert not kubectl.is_true(resource, "Complete")
+    if mistake == "teacher":
+        failed = runs.wait_for(space, mistake, "Failed", seconds=60)
+        assert failed["status"]["failure"]["reason"] == "NotFound"
