@@ -1,0 +1,56 @@
+"""Built things, kept by the hash of what they were built from.
+
+An entry is a directory `<name>-<hash>`; it appears under its name in one rename, when it is
+complete, so a build that was cut short is never taken for a finished one. A new entry of a name
+replaces the older ones: the disk is not a museum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+HASH_LENGTH = 12
+
+
+def digest(texts: Iterable[str] = (), files: Iterable[Path] = ()) -> str:
+    """The hash of some texts and of some files' names and contents, in the order given."""
+    total = hashlib.sha256()
+    for text in texts:
+        _add(total, text.encode())
+    for file in files:
+        _add(total, file.name.encode())
+        _add(total, file.read_bytes())
+    return total.hexdigest()[:HASH_LENGTH]
+
+
+def _add(total: hashlib._Hash, part: bytes) -> None:
+    total.update(len(part).to_bytes(8, "big"))
+    total.update(part)
+
+
+def entry(cache: Path, name: str, key: str, build: Callable[[Path], None]) -> Path:
+    """The directory of an entry, built into a temporary directory first where it is missing."""
+    wanted = cache / f"{name}-{key}"
+    if wanted.is_dir():
+        return wanted
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))
+    try:
+        build(unfinished)
+        unfinished.chmod(0o755)
+        unfinished.rename(wanted)
+    except BaseException:
+        shutil.rmtree(unfinished)
+        raise
+    _drop_older(cache, name, wanted)
+    return wanted
+
+
+def _drop_older(cache: Path, name: str, current: Path) -> None:
+    for other in cache.glob(f"{name}-{'?' * HASH_LENGTH}"):
+        if other != current:
+            shutil.rmtree(other)

@@ -1,0 +1,107 @@
+"""Processes that outlive the command that started them, and are ended by their own id alone.
+
+A pid is only a number, and the kernel uses it again. A record therefore holds what tells the
+process from a later one with the same number: the boot it belongs to and the tick it started at.
+A record that no longer fits is a process that is gone, and nothing is sent to its number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import waiting
+from .errors import ClusterError
+
+_STOP_SECONDS = 15.0
+_KILL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """What identifies one process for ever."""
+
+    pid: int
+    boot: str
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessRecord:
+        """The record of a process that runs now."""
+        started = start_tick(pid)
+        if started is None:
+            raise ClusterError(f"process {pid} ended as soon as it started")
+        return cls(pid=pid, boot=_boot(), started=started)
+
+    def is_alive(self) -> bool:
+        """Whether that very process still runs."""
+        return self.boot == _boot() and start_tick(self.pid) == self.started
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to that very process, if it still runs."""
+        if self.is_alive():
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                return
+
+
+def start_tick(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None where none runs (or a zombie)."""
+    try:
+        content = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *rest = content.rpartition(")")[2].split()
+    return None if state == "Z" else int(rest[18])
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def spawn(command: Sequence[str], *, log: Path, record: Path) -> None:
+    """Start a process of its own session, its output in a log, and record it."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+        )
+    record.write_text(json.dumps(asdict(ProcessRecord.of(process.pid))))
+
+
+def recorded(record: Path) -> ProcessRecord | None:
+    """The process of a record file; None where there is no such file."""
+    try:
+        return ProcessRecord(**json.loads(record.read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def stop(process: ProcessRecord, *, name: str) -> None:
+    """End a process: first asked, then, where it does not listen, killed."""
+    process.send(signal.SIGTERM)
+    try:
+        waiting.until(lambda: not process.is_alive(), what=name, seconds=_STOP_SECONDS)
+    except ClusterError:
+        kill([process])
+
+
+def kill(processes: Sequence[ProcessRecord]) -> None:
+    """Kill processes and wait until they are gone."""
+    for process in processes:
+        process.send(signal.SIGKILL)
+    waiting.until(
+        lambda: not any(process.is_alive() for process in processes),
+        what="killed processes are gone",
+        seconds=_KILL_SECONDS,
+    )
