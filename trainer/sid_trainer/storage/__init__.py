@@ -1,0 +1,51 @@
+"""Where a run writes: one small interface over a folder and over S3.
+
+``open_storage("file:///path")`` and ``open_storage("s3://bucket/prefix", endpoint)`` give the same
+:class:`Storage`; nothing else in the trainer knows which one it has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage.base import ObjectInfo, Storage, safe_key
+from sid_trainer.storage.file import FileStorage
+
+__all__ = ["FileStorage", "ObjectInfo", "Storage", "open_storage", "safe_key"]
+
+
+def open_storage(uri: str, endpoint: str | None = None) -> Storage:
+    """The storage behind a URI.
+
+    Args:
+        uri: ``s3://bucket/prefix`` or ``file:///path``.
+        endpoint: URL of the S3 server; AWS when None. Not used for ``file://``.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` for another scheme or a bucket that has no name,
+            ``AccessDenied`` when S3 credentials are missing.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return FileStorage(Path(unquote(parts.path)))
+    if parts.scheme != "s3" or not parts.netloc:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"storage {uri!r} is neither s3://bucket/prefix nor file:///path",
+        )
+    from sid_trainer.storage.s3 import S3Storage  # noqa: PLC0415 - only who needs S3 needs minio
+
+    return S3Storage(parts.netloc, _prefix(uri), endpoint)
+
+
+def _prefix(uri: str) -> str:
+    """Key prefix of an ``s3://`` URI, taken literally: ``?`` and ``#`` belong to keys."""
+    prefix = uri.removeprefix("s3://").partition("/")[2].strip("/")
+    if prefix:
+        try:
+            safe_key(prefix)
+        except ValueError as error:
+            raise TrainerError(FailureReason.INVALID_CONFIGURATION, f"{uri}: {error}") from error
+    return prefix

@@ -1,0 +1,177 @@
+"""Storage in a local folder: the embedded default, without any server.
+
+Rules this module keeps:
+
+* An object is written beside its place and renamed, so that a reader never sees half of one and a
+  killed writer leaves only a ``.part-*`` file, which no listing shows.
+* Emptied folders are removed: the tree shows what an object store would show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage.base import (
+    MAX_SMALL_OBJECT,
+    ObjectInfo,
+    not_found,
+    safe_key,
+    safe_prefix,
+    too_large,
+)
+
+PART_PREFIX = ".part-"
+
+
+class FileStorage:
+    """Objects as files under ``root``, which is created on the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    def uri(self, key: str = "") -> str:
+        """``file:///root/key``."""
+        return self._path(key).as_uri() if key else self._root.as_uri()
+
+    def put_bytes(
+        self, key: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> None:
+        """Write an object; files have no content type."""
+        del content_type
+        with self._replacing(key) as file:
+            file.write(data)
+
+    def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
+        """Write ``size`` bytes of a stream."""
+        with self._replacing(key) as file, open_stream() as source:
+            shutil.copyfileobj(source, file, 2**20)
+            if file.tell() != size:
+                raise OSError(errno.EIO, f"stream ended after {file.tell()} of {size} bytes")
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Copy a file in."""
+        self.put_stream(key, lambda: path.open("rb"), path.stat().st_size)
+
+    def get_bytes(self, key: str, max_bytes: int = MAX_SMALL_OBJECT) -> bytes:
+        """Read a small object."""
+        with self._reading(key) as file:
+            data = file.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise too_large(self.uri(key), max_bytes)
+        return data
+
+    def get_into(self, key: str, buffer: memoryview) -> int:
+        """Read an object into ``buffer``; return its size."""
+        with self._reading(key) as file:
+            filled = 0
+            while filled < len(buffer) and (count := file.readinto(buffer[filled:])):  # type: ignore[attr-defined]
+                filled += count
+            if file.read(1):
+                raise too_large(self.uri(key), len(buffer))
+        return filled
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Copy an object out."""
+        with self._reading(key) as source, replacing(path) as file:
+            shutil.copyfileobj(source, file, 2**20)
+
+    def exists(self, key: str) -> bool:
+        """Whether the file is there."""
+        return self._path(key).is_file()
+
+    def list(self, prefix: str = "") -> list[ObjectInfo]:
+        """All objects whose key starts with ``prefix``."""
+        folder = self._root / safe_prefix(prefix).rpartition("/")[0]
+        with self._told("list", str(folder)):
+            found = [
+                self._info(path)
+                for path in folder.rglob("*")
+                if path.is_file() and not path.name.startswith(PART_PREFIX)
+            ]
+        return sorted((o for o in found if o.key.startswith(prefix)), key=lambda o: o.key)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects and the folders that this empties."""
+        for key in keys:
+            path = self._path(key)
+            with self._told("delete", str(path)):
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+
+    def _info(self, path: Path) -> ObjectInfo:
+        stat = path.stat()
+        key = path.relative_to(self._root).as_posix()
+        return ObjectInfo(key, stat.st_size, f"{stat.st_mtime_ns:x}-{stat.st_size:x}")
+
+    def _remove_empty(self, folder: Path) -> None:
+        while folder != self._root and folder.is_relative_to(self._root):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass  # another process removed it first; its parent may still be empty
+            except OSError:
+                return  # not empty
+            folder = folder.parent
+
+    def _path(self, key: str) -> Path:
+        return self._root / safe_key(key)
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
+        with self._told("read", str(path)):
+            try:
+                file = path.open("rb")
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+                raise not_found(self.uri(key), "check the path and the volume mount") from error
+            with file:
+                yield file
+
+    @contextlib.contextmanager
+    def _replacing(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
+        with self._told("write", str(path)), replacing(path) as file:
+            yield file
+
+    @contextlib.contextmanager
+    def _told(self, verb: str, path: str) -> Iterator[None]:
+        """Turn the system's errors into ours, naming the path."""
+        try:
+            yield
+        except PermissionError as error:
+            raise TrainerError(
+                FailureReason.ACCESS_DENIED,
+                f"cannot {verb} {path}: permission denied; check the owner and mode of the folder",
+            ) from error
+        except OSError as error:
+            hint = "free space there" if error.errno == errno.ENOSPC else "check the volume"
+            raise TrainerError(
+                FailureReason.STORAGE_UNAVAILABLE,
+                f"cannot {verb} {path}: {error.strerror or error}; {hint}",
+            ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of ``path`` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=PART_PREFIX, dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
