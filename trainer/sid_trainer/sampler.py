@@ -1,0 +1,81 @@
+"""The few-step generator: how a student makes a sample, and the scheduler that does the same.
+
+Only the last step that is asked for carries gradient. The student runs without guidance.
+Noise levels are those of :func:`sid_trainer.flow.student_noise_levels`, in training and in the
+exported pipeline alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sid_trainer.config import StudentConfig
+from sid_trainer.flow import student_noise_levels
+
+StudentVelocity = Callable[[Tensor, Tensor], Tensor]
+"""``(x [B, C, H, W], sigma [B]) -> velocity [B, C, H, W]``, prompts bound inside."""
+StepNoise = Callable[[int], Tensor]
+"""Noise ``[B, C, H, W]`` of step i: 0 is the start, i > 0 what is mixed in before step i."""
+
+
+def roll_out(
+    velocity: StudentVelocity, noise: StepNoise, student: StudentConfig, stop_after: int
+) -> Tensor:
+    """Clean latent of the student after some of its steps.
+
+    Args:
+        velocity: the student.
+        noise: noise of each step; steps after the first are asked for only in mode ``fresh``.
+        student: number of steps K and noise mode.
+        stop_after: steps k to take, 1..K. Steps before the k-th run without gradient.
+
+    Returns:
+        ``D_k = x - sigma v(x, sigma)``, ``[B, C, H, W]``.
+    """
+    sigmas = student_noise_levels(student.steps)
+    start = x = noise(0)
+    with torch.no_grad():
+        for step in range(1, stop_after):
+            sigma, following = sigmas[step - 1 : step + 1]
+            clean = _denoise(velocity, x, sigma)
+            match student.noise:
+                case "fresh":
+                    mixed_in = noise(step)
+                case "fixed":
+                    mixed_in = start
+                case "ddim":
+                    mixed_in = (x - (1 - sigma) * clean) / sigma
+            x = (1 - following) * clean + following * mixed_in
+    return _denoise(velocity, x, sigmas[stop_after - 1])
+
+
+def _denoise(velocity: StudentVelocity, x: Tensor, sigma: float) -> Tensor:
+    return x - sigma * velocity(x, x.new_full((len(x),), sigma))
+
+
+def scheduler_config(student: StudentConfig) -> dict[str, object]:
+    """Config of the ``FlowMatchEulerDiscreteScheduler`` that samples as training does.
+
+    ``shift_terminal`` makes its default grid for K steps ours; pipelines that pass the grid
+    themselves (FLUX) give the same numbers. With ``stochastic_sampling`` its step is the mode
+    ``fresh``, without it ``ddim``.
+
+    Raises:
+        ValueError: for mode ``fixed``, which no stock scheduler performs.
+    """
+    if student.noise == "fixed":
+        raise ValueError(
+            "student.noise fixed has no stock diffusers scheduler to export: use fresh or ddim"
+        )
+    config: dict[str, object] = {
+        "num_train_timesteps": 1000,
+        "shift": 1.0,
+        "use_dynamic_shifting": False,
+        "stochastic_sampling": student.noise == "fresh",
+    }
+    if student.steps > 1:
+        config["shift_terminal"] = 1 / student.steps
+    return config
