@@ -1,0 +1,185 @@
+"""Types of single fields, with checks that hold in pydantic and in the CRD alike.
+
+Rule: a check with a message is declared once (:class:`Matches`, :class:`MatchesNot`) and becomes
+both a pydantic validator and a CEL rule of the API server, with the same text. Expressions are
+written in the common part of Python's and RE2's syntax and hold no single quotes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, core_schema
+
+VALIDATIONS = "x-kubernetes-validations"
+"""Key of CEL rules in a structural schema."""
+
+QUANTITY_PATTERN = r"^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)([eE][+-]?[0-9]+|[munkMGTPE]|[KMGTPE]i)?$"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The string matches ``pattern``; ``message`` says what is wanted and how to get there."""
+
+    pattern: str
+    message: str
+
+    @property
+    def rule(self) -> str:
+        """The check as a CEL expression."""
+        return f"self.matches(r'{self.pattern}')"
+
+    def accepts(self, value: str) -> bool:
+        """Whether the check lets ``value`` pass."""
+        return re.search(self.pattern, value) is not None and not value.endswith("\n")
+
+    def _validate(self, value: str) -> str:
+        if not self.accepts(value):
+            raise ValueError(self.message)
+        return value
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Run the check after the type's own validation."""
+        return core_schema.no_info_after_validator_function(self._validate, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Add the check to the JSON schema as a CEL rule."""
+        json_schema = handler(schema)
+        rules = [*json_schema.get(VALIDATIONS, []), {"rule": self.rule, "message": self.message}]
+        return {**json_schema, VALIDATIONS: rules}
+
+
+@dataclass(frozen=True)
+class MatchesNot(Matches):
+    """The string does not match ``pattern``."""
+
+    @property
+    def rule(self) -> str:
+        """The check as a CEL expression."""
+        return f"!{super().rule}"
+
+    def accepts(self, value: str) -> bool:
+        """Whether the check lets ``value`` pass."""
+        return re.search(self.pattern, value) is None
+
+
+def _number_as_text(value: object) -> object:
+    whole_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if whole_number else value
+
+
+def _rfc3339(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_number_as_text),
+    Field(max_length=32, pattern=QUANTITY_PATTERN),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "maxLength": 32, "pattern": QUANTITY_PATTERN}
+    ),
+]
+"""An amount as Kubernetes writes it (``500m``, ``64Gi``, ``8``)."""
+
+Time = Annotated[AwareDatetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+"""A moment, to the second and in UTC, as metav1.Time is written."""
+
+DnsLabel = Annotated[
+    str,
+    Field(min_length=1, max_length=50),
+    Matches(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "must be lower-case letters, digits and '-', and begin and end with a letter or digit",
+    ),
+]
+
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Matches(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "must be the name of a Kubernetes object: lower-case letters, digits, '-' and '.', "
+        "beginning and ending with a letter or digit",
+    ),
+]
+
+LabelValue = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Matches(
+        r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        "must be the value of a label: letters, digits, '-', '_' and '.', beginning and ending "
+        "with a letter or digit",
+    ),
+]
+
+ImageName = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    Matches(
+        r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$",
+        "must be an image reference such as registry.example.org/sid-trainer:1.0, without a "
+        "scheme and without spaces",
+    ),
+]
+
+Bucket = Annotated[
+    str,
+    Field(min_length=3, max_length=63),
+    Matches(
+        r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$",
+        "must be the name of a bucket alone (lower-case letters, digits, '-' and '.'): no s3:// "
+        "and no path, which goes into prefix",
+    ),
+]
+
+KeyPrefix = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    Matches(
+        r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+        "must be names of letters, digits, '.', '_' and '-' joined by '/', such as team/runs: no "
+        "'/' at the beginning or the end, and no name that begins with a dot",
+    ),
+]
+
+Endpoint = Annotated[
+    str,
+    Field(min_length=1, max_length=512),
+    Matches(
+        r"^https?://[A-Za-z0-9.:\[\]-]+/?$",
+        "must be the URL of an S3 endpoint without path, user or query, such as "
+        "http://minio.minio:9000",
+    ),
+]
+
+MountPath = Annotated[
+    str,
+    Field(min_length=2, max_length=256),
+    Matches(
+        r"^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$",
+        "must be an absolute path of letters, digits, '.', '_' and '-', such as /mnt/models",
+    ),
+    MatchesNot(
+        r"^/(bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|sys|tmp|usr|var)(/|$)",
+        "must be outside the folders of the system (/etc, /tmp, /usr, /opt, /var, ...): mount "
+        "below /mnt, /data or /models",
+    ),
+]

@@ -1,0 +1,53 @@
+"""Names that are part of the interface: of the API, of labels and keys, and of child objects.
+
+Rule: a name that two modules, the chart or a user's script rely on is written here, once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "sid-dit.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "SiDDistillation"
+PLURAL: Final = "siddistillations"
+SINGULAR: Final = "siddistillation"
+SHORT_NAME: Final = "sid"
+CATEGORY: Final = "all"
+CRD_NAME: Final = f"{PLURAL}.{GROUP}"
+
+FIELD_MANAGER: Final = "sid-operator"
+TRAINER_CONTAINER: Final = "trainer"
+
+LABEL_DISTILLATION: Final = f"{GROUP}/distillation"
+"""On every child object and pod: the name of the resource that it belongs to."""
+ANNOTATION_HASH: Final = f"{GROUP}/hash"
+"""On every child object: hash of the object as it was applied."""
+
+MAX_NAME_LENGTH: Final = 50
+"""Pods are called NAME-INDEX, which must be a DNS label of 63 characters."""
+
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+
+TOKEN_KEY: Final = "token"  # noqa: S105
+"""Key of the Hugging Face token in the Secret ``teacher.tokenSecretRef``."""
+ACCESS_KEY_KEY: Final = "accessKey"
+"""Key of the S3 access key in the Secret ``checkpoint.secretRef``."""
+SECRET_KEY_KEY: Final = "secretKey"  # noqa: S105
+"""Key of the S3 secret key in the Secret ``checkpoint.secretRef``."""
+
+
+def pod_hostname(name: str, index: int) -> str:
+    """Hostname of a pod of the resource's Indexed Job, as Kubernetes gives it."""
+    return f"{name}-{index}"
+
+
+def rendezvous_host(name: str) -> str:
+    """DNS name of pod 0, seen from a pod of the same namespace: its headless Service is NAME."""
+    return f"{pod_hostname(name, 0)}.{name}"
+
+
+def claim_volume_name(name: str) -> str:
+    """Name in the pod of the user's volume ``name``; the prefix keeps clear of our own volumes."""
+    return f"claim-{name}"

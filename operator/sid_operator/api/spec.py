@@ -1,0 +1,70 @@
+"""What the user writes: the spec of a ``SiDDistillation``.
+
+It is the trainer's configuration model (:mod:`sid_trainer.config`) extended by what is
+Kubernetes': Secrets by reference, the bucket, workers, scheduling and run policy. Fields have
+camelCase names in YAML; unknown ones are refused. Rules across fields stand in
+:mod:`sid_operator.crd.rules` for the API server; here they hold once more through
+:func:`sid_operator.api.render.run_config`.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sid_operator.api.fields import Bucket, Endpoint, KeyPrefix
+from sid_operator.api.workers import RunPolicy, SchedulingSpec, SecretRef, WorkersSpec
+from sid_trainer.config import CheckpointConfig, TeacherConfig, TrainerSections
+
+
+class TeacherSpec(TeacherConfig):
+    """The text-to-image model to distil, and the Secret that opens it."""
+
+    token_secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret whose key 'token' is a Hugging Face access token, for models that "
+        "need one.",
+    )
+
+
+class CheckpointSpec(CheckpointConfig):
+    """The bucket of the run, and when state is saved there."""
+
+    endpoint: Endpoint | None = Field(
+        default=None,
+        description="URL of the S3 endpoint (http://minio.minio:9000), used for every s3:// value "
+        "of the resource. Default: AWS.",
+    )
+    bucket: Bucket = Field(
+        description="Bucket that checkpoints, samples, metrics and the student are written to, "
+        "below PREFIX/NAMESPACE/NAME/. It must exist."
+    )
+    prefix: KeyPrefix | None = Field(
+        default=None,
+        description="Folder in the bucket that the run's own folder NAMESPACE/NAME lies in. "
+        "Default: the bucket itself.",
+    )
+    secret_ref: SecretRef = Field(
+        description="Secret whose keys 'accessKey' and 'secretKey' open the bucket, and every "
+        "s3:// value of the resource."
+    )
+
+
+class SiDDistillationSpec(TrainerSections):
+    """A distillation: which teacher, how, on which nodes, and where the results go."""
+
+    teacher: TeacherSpec = Field(
+        description="The text-to-image model to distil. It is never changed."
+    )
+    checkpoint: CheckpointSpec = Field(
+        description="Where results are written, and when state is saved."
+    )
+    workers: WorkersSpec = Field(
+        default_factory=WorkersSpec, description="The pods that train: one a node."
+    )
+    scheduling: SchedulingSpec = Field(
+        default_factory=SchedulingSpec, description="Who decides when and where the pods run."
+    )
+    run_policy: RunPolicy = Field(
+        default_factory=RunPolicy,
+        description="Start, stop and retry. May be changed while the run is going on.",
+    )

@@ -1,0 +1,185 @@
+"""The part of the spec that is Kubernetes': pods, scheduling, run policy.
+
+Rules this module keeps:
+
+* A user gets nothing through it that they could not create themselves: no host access, no
+  security context, no service account, no environment, and volumes are claims of the namespace.
+* What Kubernetes has a name for keeps that name (``tolerations``, ``imagePullSecrets``).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sid_operator.api.fields import (
+    DnsLabel,
+    ImageName,
+    LabelValue,
+    MountPath,
+    ObjectName,
+    Quantity,
+)
+from sid_trainer.config import Section
+
+ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
+QualifiedName = Annotated[str, Field(min_length=1, max_length=317)]
+
+
+class SecretRef(Section):
+    """A Secret in the namespace of the resource."""
+
+    name: ObjectName = Field(description="Name of the Secret, in the namespace of the resource.")
+
+
+class ResourceRequirements(Section):
+    """What a pod asks of its node, and at most gets. GPUs are asked for by gpusPerNode."""
+
+    requests: Annotated[dict[QualifiedName, Quantity], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description="What the scheduler sets aside for each pod, for instance {cpu: 16, memory: "
+        "256Gi}. Default: the limits. Fractions are written as text ('500m').",
+    )
+    limits: Annotated[dict[QualifiedName, Quantity], Field(max_length=16)] = Field(
+        default_factory=dict,
+        description="What each pod may use at most, extended resources such as rdma/hca included.",
+    )
+
+
+class Toleration(Section):
+    """A taint of nodes that the pods tolerate, as in a pod's spec."""
+
+    key: QualifiedName | None = Field(
+        default=None,
+        description="Key of the taint. Every taint is tolerated when it is not given and operator "
+        "is Exists.",
+    )
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="Equal compares key and value, Exists the key alone."
+    )
+    value: Annotated[str, Field(max_length=63)] | None = Field(
+        default=None, description="Value of the taint. Not allowed with Exists."
+    )
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint. Default: all of them."
+    )
+    toleration_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Seconds that a pod stays after a NoExecute taint appeared. Default: forever.",
+    )
+
+
+class ClaimVolume(Section):
+    """A PersistentVolumeClaim mounted in every pod, for models and prompts given as paths."""
+
+    name: DnsLabel = Field(description="Name of the volume, unique within the resource.")
+    claim_name: ObjectName = Field(
+        description="PersistentVolumeClaim in the namespace of the resource. With more than one "
+        "node it needs the access mode ReadOnlyMany or ReadWriteMany."
+    )
+    mount_path: MountPath = Field(
+        description="Absolute path at which the pods see it, below /mnt, /data or /models."
+    )
+    read_only: bool = Field(
+        default=True, description="Mount it read-only; a run writes to its bucket only."
+    )
+
+
+class WorkersSpec(Section):
+    """The pods that train: one a node, one process a GPU."""
+
+    nodes: int = Field(default=1, ge=1, le=1024, description="Number of pods, one a node.")
+    gpus_per_node: int = Field(
+        default=8, ge=0, le=64, description="GPUs of each pod. 0 trains on CPU, one process a pod."
+    )
+    image: ImageName | None = Field(
+        default=None,
+        description="Image of the trainer. Default: the one that the operator was installed with.",
+    )
+    image_pull_policy: ImagePullPolicy | None = Field(
+        default=None,
+        description="When the image is pulled. Default: Kubernetes' own (Always for the tag "
+        "latest, else IfNotPresent).",
+    )
+    image_pull_secrets: Annotated[list[SecretRef], Field(max_length=8)] = Field(
+        default_factory=list, description="Secrets that the image is pulled with."
+    )
+    resources: ResourceRequirements = Field(
+        default_factory=ResourceRequirements,
+        description="CPU, memory and other resources of each pod. GPUs are asked for by "
+        "gpusPerNode.",
+    )
+    node_selector: Annotated[
+        dict[QualifiedName, Annotated[str, Field(max_length=63)]], Field(max_length=32)
+    ] = Field(
+        default_factory=dict,
+        description="Labels of the nodes that the pods may run on, for instance "
+        "{nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}.",
+    )
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(
+        default_factory=list, description="Taints of nodes that the pods tolerate."
+    )
+    volumes: Annotated[list[ClaimVolume], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="PersistentVolumeClaims mounted in every pod, for models and prompts given as "
+        "paths.",
+    )
+    shared_memory: Quantity = Field(
+        default="8Gi",
+        description="Limit of /dev/shm, which NCCL uses between the GPUs of a node. What is used "
+        "counts as memory of the pod.",
+    )
+
+    @property
+    def processes_per_node(self) -> int:
+        """Training processes of a pod."""
+        return max(self.gpus_per_node, 1)
+
+    @property
+    def world_size(self) -> int:
+        """Training processes of the run."""
+        return self.nodes * self.processes_per_node
+
+
+class SchedulingSpec(Section):
+    """Who decides when and where the pods run."""
+
+    queue_name: LabelValue | None = Field(
+        default=None,
+        description="Kueue LocalQueue that admits the run: put as label "
+        "kueue.x-k8s.io/queue-name on the Job.",
+    )
+    scheduler_name: ObjectName | None = Field(
+        default=None, description="Scheduler of the pods. Default: the cluster's own."
+    )
+    priority_class_name: ObjectName | None = Field(
+        default=None, description="PriorityClass of the pods."
+    )
+
+
+class RunPolicy(Section):
+    """Start, stop and retry. May be changed while the run is going on."""
+
+    suspend: bool = Field(
+        default=False,
+        description="true stops the run and frees its nodes; the checkpoints stay, and false "
+        "continues from the last one.",
+    )
+    backoff_limit: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="How often the pods of the run are restarted after a failure before it counts "
+        "as failed. Evictions and preemptions do not count; errors that retrying cannot cure "
+        "(configuration, credentials, missing teacher) fail at once.",
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Seconds after which a run that has not finished is stopped and failed, "
+        "counted from its start or last resumption. Default: no limit.",
+    )
