@@ -12,10 +12,12 @@ from typing import Annotated
 from pydantic import Field, FiniteFloat
 
 from sid_operator.api.conditions import Condition, Phase, StatusPart
-from sid_operator.api.fields import Time
-from sid_trainer.contract import MetricName
+from sid_operator.api.fields import Matches, Time
 
 Uri = Annotated[str, Field(max_length=2048)]
+MetricName = Annotated[
+    str, Field(max_length=64), Matches(r"^[a-zA-Z0-9]+$", "must be letters and digits")
+]
 
 
 class ProgressStatus(StatusPart):

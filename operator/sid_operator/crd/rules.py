@@ -1,0 +1,208 @@
+"""Rules that the API server enforces across fields, in CEL: contradictions, immutability, lists.
+
+Rules this module keeps:
+
+* Every message says what is wrong *and* what to do about it.
+* A check of one field alone stands with the field (:mod:`sid_operator.api.fields`), but for the
+  fields that the trainer's model owns, which knows nothing of CEL.
+* A field that decides what is trained, or which process owns which shard, is immutable: a
+  checkpoint would no longer belong to the run. The message says so. ``self == oldSelf`` on an
+  optional field is passed by by removing the field first, so rules stand on the parent, which is
+  required or has a default, and compare presence too.
+* What the API server accepts, the operator's models accept (tested); the reverse need not hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sid_operator.api.fields import VALIDATIONS
+from sid_operator.api.names import GPU_RESOURCE, MAX_NAME_LENGTH
+from sid_operator.crd.schema import Schema
+from sid_trainer.config import GuidanceConfig
+
+_PROCESSES = "(self.workers.nodes * (self.workers.gpusPerNode > 0 ? self.workers.gpusPerNode : 1))"
+_BATCH, _MICRO = "self.training.batchSize", "self.training.microBatchSize"
+_S3 = r"self.matches(r'^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$')"
+_PATH = r"self.matches(r'^/[^/].*$')"
+_HUB_ID = r"self.matches(r'^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$')"
+_SCALE = GuidanceConfig.model_fields["scale"].default
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A CEL rule at ``path`` (dotted, ``[]`` for the items of a list).
+
+    ``field`` is where, below ``path``, the error is reported. Messages are static: the API server
+    counts ``string(...)`` in a message expression as unbounded and refuses the CRD.
+    """
+
+    path: str
+    rule: str
+    message: str
+    field: str = ""
+
+    def as_validation(self) -> dict[str, str]:
+        """The entry of ``x-kubernetes-validations``."""
+        entry = {"rule": self.rule, "message": self.message}
+        if self.field:
+            entry["fieldPath"] = f".{self.field}"
+        return entry
+
+
+def _location(path: str, *, hub: bool) -> Rule:
+    """The value at ``path`` is a place that a pod can read from."""
+    arms = [_HUB_ID, _S3, _PATH] if hub else [_S3, _PATH]
+    kinds = "a Hugging Face id (organisation/model), " if hub else ""
+    return Rule(
+        path,
+        " || ".join(arms),
+        f"must be {kinds}s3://bucket/key, or an absolute path on a volume of workers.volumes "
+        "(/mnt/NAME/...)",
+    )
+
+
+def _unchanged(path: str, why: str, required: str = "", optional: str = "") -> Rule:
+    """The named fields of ``path`` (all of it, when none is named) stay as they were created."""
+    terms = [f"self.{name} == oldSelf.{name}" for name in required.split()]
+    terms += [
+        f"has(self.{name}) == has(oldSelf.{name}) && "
+        f"(!has(self.{name}) || self.{name} == oldSelf.{name})"
+        for name in optional.split()
+    ]
+    section = path.removeprefix("spec.")
+    names = [f"{section}.{name}" for name in (required + " " + optional).split()] or [section]
+    verb = "are" if len(names) > 1 else "is"
+    return Rule(
+        path,
+        " && ".join(terms) or "self == oldSelf",
+        f"{', '.join(names)} {verb} immutable, because {why}: delete the resource and create it "
+        "under another name, or under the same after removing its folder from the bucket",
+    )
+
+
+NAMES = (
+    Rule(
+        "",
+        f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
+        f"metadata.name must be at most {MAX_NAME_LENGTH} characters long, as pods are named "
+        "after it: choose a shorter one",
+    ),
+    Rule(
+        "",
+        r"self.metadata.name.matches(r'^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "metadata.name must begin with a letter and have no dots (lower-case letters, digits and "
+        "'-'), as a Service is named after it: choose another one",
+    ),
+)
+
+CONTRADICTIONS = (
+    Rule(
+        "spec",
+        f"{_BATCH} % {_PROCESSES} == 0",
+        "training.batchSize must be a multiple of the number of training processes, "
+        "workers.nodes * workers.gpusPerNode: change one of them",
+        field="training.batchSize",
+    ),
+    Rule(
+        "spec",
+        f"!has({_MICRO}) || ({_BATCH} / {_PROCESSES} > 0 && "
+        f"{_BATCH} / {_PROCESSES} % {_MICRO} == 0)",
+        "training.microBatchSize must divide the share of training.batchSize that each training "
+        "process has: use a divisor of it",
+        field="training.microBatchSize",
+    ),
+    Rule(
+        "spec.training",
+        "!(has(self.iterations) && has(self.images))",
+        "training.iterations and training.images are both set, and each gives the length of the "
+        "run: remove one",
+    ),
+    Rule(
+        "spec.distillation.guidance",
+        f"self.strategy != 'ZeroCFG' || self.scale == {float(_SCALE)}",
+        "guidance.scale is not used by ZeroCFG: remove it, or choose LSG or AntiCFG",
+        field="scale",
+    ),
+    Rule(
+        "spec.teacher",
+        f"!has(self.revision) || {_HUB_ID.replace('self.', 'self.model.')}",
+        "teacher.revision is for Hugging Face models only: remove it",
+        field="revision",
+    ),
+    Rule(
+        "spec.workers.resources",
+        f"(!has(self.requests) || !('{GPU_RESOURCE}' in self.requests)) && "
+        f"(!has(self.limits) || !('{GPU_RESOURCE}' in self.limits))",
+        f"{GPU_RESOURCE} is asked for by workers.gpusPerNode: remove it from resources",
+    ),
+    Rule(
+        "spec.workers.tolerations[]",
+        "self.operator != 'Exists' || !has(self.value)",
+        "value is not compared when operator is Exists: remove it, or use Equal",
+        field="value",
+    ),
+    Rule(
+        "spec.workers.tolerations[]",
+        "has(self.key) || self.operator == 'Exists'",
+        "key may be left out with operator Exists only: give the key of the taint",
+    ),
+    Rule(
+        "spec.workers.tolerations[]",
+        "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+        "tolerationSeconds is for effect NoExecute only: remove it, or set the effect",
+        field="tolerationSeconds",
+    ),
+    Rule(
+        "spec.workers.volumes",
+        "self.all(one, self.exists_one(other, other.mountPath == one.mountPath))",
+        "two volumes have the same mountPath: give each its own",
+    ),
+)
+
+LOCATIONS = (
+    _location("spec.teacher.model", hub=True),
+    _location("spec.student.initFrom", hub=True),
+    _location("spec.data.prompts.uri", hub=False),
+)
+
+_IDENTITY = "checkpoints of the run so far would not fit"
+_SHARDS = "its processes own the shards of the checkpoints"
+IMMUTABLE = (
+    _unchanged("spec.teacher", _IDENTITY, "model", "family revision"),
+    _unchanged("spec.student", _IDENTITY),
+    _unchanged("spec.distillation", _IDENTITY),
+    _unchanged("spec.data", _IDENTITY),
+    _unchanged("spec.training", _IDENTITY),
+    _unchanged("spec.deepspeed", _IDENTITY),
+    _unchanged("spec.checkpoint", "the run's checkpoints lie there", "bucket", "endpoint prefix"),
+    _unchanged("spec.workers", _SHARDS, "nodes gpusPerNode"),
+)
+
+RULES = NAMES + CONTRADICTIONS + LOCATIONS + IMMUTABLE
+
+LIST_KEYS = {
+    "spec.workers.volumes": "name",
+    "spec.workers.imagePullSecrets": "name",
+    "status.conditions": "type",
+}
+"""Lists whose items are told apart by a key: merged by server-side apply, and unique."""
+
+
+def find(schema: Schema, path: str) -> dict[str, Any]:
+    """The part of a schema at ``path``; raises ``KeyError`` when there is none."""
+    node = schema
+    for name in filter(None, path.replace("[]", ".[]").split(".")):
+        node = node["items"] if name == "[]" else node["properties"][name]
+    return node
+
+
+def add_rules(schema: Schema) -> None:
+    """Put all rules and list keys into the schema of the whole resource, in place."""
+    for rule in RULES:
+        find(schema, rule.path).setdefault(VALIDATIONS, []).append(rule.as_validation())
+    for path, key in LIST_KEYS.items():
+        find(schema, path).update(
+            {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+        )
