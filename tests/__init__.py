@@ -1,0 +1,1 @@
+"""Tests: unit, integration (real libraries in one process), cluster (real Kubernetes)."""

@@ -1,0 +1,1 @@
+"""Tests on a real cluster, and what builds and runs one on this machine."""

@@ -16,13 +16,13 @@ from pathlib import Path
 HASH_LENGTH = 12
 
 
-def digest(texts: Iterable[str] = (), files: Iterable[Path] = ()) -> str:
-    """The hash of some texts and of some files' names and contents, in the order given."""
+def digest(texts: Iterable[str] = (), files: Iterable[Path] = (), root: Path = Path()) -> str:
+    """The hash of some texts, and of some files' contents and names relative to a root."""
     total = hashlib.sha256()
     for text in texts:
         _add(total, text.encode())
-    for file in files:
-        _add(total, file.name.encode())
+    for file in sorted(files):
+        _add(total, str(file.relative_to(root)).encode())
         _add(total, file.read_bytes())
     return total.hexdigest()[:HASH_LENGTH]
 

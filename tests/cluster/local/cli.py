@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 
-from . import cluster
+from . import cluster, images
 from .console import say
 from .errors import ClusterError
 from .settings import (
@@ -44,7 +45,15 @@ def _parser() -> argparse.ArgumentParser:
         ("status", _status, "tell how every component is; fails when one does not work"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
+    _add_images(commands)
     return parser
+
+
+def _add_images(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "build the operator's and the trainer's image into the running cluster"
+    parser = commands.add_parser("images", help=text, description=text)
+    parser.add_argument("--print", action="store_true", help="print their references as JSON")
+    parser.set_defaults(command=_images)
 
 
 def _up(paths: Paths, _options: argparse.Namespace) -> int:
@@ -74,3 +83,12 @@ def _status(paths: Paths, _options: argparse.Namespace) -> int:
         process = f"pid {component.pid}" if component.pid else ""
         sys.stdout.write(f"{component.name:<24} {state:<14} {process}\n")
     return 0 if all(component.works for component in components) else 1
+
+
+def _images(paths: Paths, options: argparse.Namespace) -> int:
+    references = images.ensure(paths)
+    for reference in references.values():
+        say(f"  ✓ {reference}")
+    if options.print:
+        sys.stdout.write(json.dumps(references) + "\n")
+    return 0

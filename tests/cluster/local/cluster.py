@@ -293,9 +293,7 @@ def _await(paths: Paths, name: str, works: Callable[[], bool]) -> None:
     def last_words() -> str:
         return tail((paths.logs / f"{name}.log").read_text(errors="replace"))
 
-    waiting.until(
-        alive_and_works, what=f"{name} works", seconds=_START_SECONDS, explain=last_words
-    )
+    waiting.until(alive_and_works, what=f"{name} works", seconds=_START_SECONDS, explain=last_words)
 
 
 def _await_workload(kubectl: Kubectl) -> None:

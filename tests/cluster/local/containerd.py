@@ -12,7 +12,7 @@ CNI_PROGRAMS = "/usr/lib/cni"
 
 
 def configuration(paths: Paths, pause_image: str, *, with_kubernetes: bool) -> str:
-    """containerd's configuration.
+    """The configuration of containerd.
 
     Without Kubernetes it holds images and containers and nothing else: so it is started for a
     moment to drop the containers that an earlier life of the cluster left in its database.
@@ -56,8 +56,8 @@ oom_score = 0
 
 def ctr(paths: Paths, *arguments: str | Path) -> str:
     """Run containerd's own client in the namespace of Kubernetes."""
-    address = ["--address", paths.containerd_socket]
-    return run(["ctr", *address, "--namespace", CONTAINERD_NAMESPACE, *arguments])
+    command = ["ctr", "--address", str(paths.containerd_socket)]
+    return run([*command, "--namespace", CONTAINERD_NAMESPACE, *map(str, arguments)])
 
 
 def images(paths: Paths) -> set[str]:
@@ -84,3 +84,9 @@ def answers(paths: Paths) -> bool:
     except ClusterError:
         return False
     return True
+
+
+def remove_image(paths: Paths, reference: str) -> None:
+    """Forget an image; its layers go when nothing needs them any more."""
+    if reference in images(paths):
+        ctr(paths, "images", "remove", "--sync", reference)

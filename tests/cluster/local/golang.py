@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,8 +37,8 @@ class Module:
 
     def key(self) -> str:
         """The hash of everything that goes into it."""
-        files = sorted(file for file in self.source.rglob("*") if file.is_file())
-        return cache.digest([self.packages, *self.link_flags], files)
+        files = [file for file in self.source.rglob("*") if file.is_file()]
+        return cache.digest([self.packages, *self.link_flags], files, self.source)
 
 
 CLUSTER = Module(

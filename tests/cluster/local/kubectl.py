@@ -14,7 +14,7 @@ class Kubectl:
     """kubectl with the administrator's kubeconfig."""
 
     def __init__(self, program: Path, paths: Paths) -> None:
-        self._command = (program, "--kubeconfig", paths.admin_kubeconfig)
+        self._command: tuple[str | Path, ...] = (program, "--kubeconfig", paths.admin_kubeconfig)
 
     def __call__(self, *arguments: str) -> str:
         """Run kubectl and return what it prints."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,16 +66,15 @@ def _boot() -> str:
 
 def spawn(command: Sequence[str], *, log: Path, record: Path) -> None:
     """Start a process of its own session, its output in a log, and record it."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            start_new_session=True,
-        )
-    record.write_text(json.dumps(asdict(ProcessRecord.of(process.pid))))
+    words = ["env", "--chdir=/", *command]
+    writing = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    files: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), writing, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    pid = os.posix_spawnp(words[0], words, os.environ, file_actions=files, setsid=True)
+    record.write_text(json.dumps(asdict(ProcessRecord.of(pid))))
 
 
 def recorded(record: Path) -> ProcessRecord | None:
