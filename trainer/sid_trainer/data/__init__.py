@@ -1,0 +1,1 @@
+"""What the student is trained on: prompts, their order, and their encodings."""

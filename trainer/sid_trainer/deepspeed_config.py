@@ -1,0 +1,119 @@
+"""The DeepSpeed configuration of the networks, generated from the run's.
+
+Pure: it imports no DeepSpeed, so a configuration can be checked before any accelerator is touched.
+
+Rules this module keeps, each because DeepSpeed's default would silently change the training:
+
+* ``gradient_clipping`` is 0 explicitly; the default clips at 1.
+* ``weight_decay`` is 0 explicitly; Adam means AdamW there, whose own default is 0.01.
+* Gradients accumulate and are averaged in fp32, also when the networks compute in bf16.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from sid_trainer.config import RunConfig
+from sid_trainer.contract import FailureReason, TrainerError
+
+ADAM_BETAS = (0.0, 0.999)
+ADAM_EPSILON = 1e-8
+
+OWN_FIELDS = {
+    "train_batch_size": "training.batchSize",
+    "train_micro_batch_size_per_gpu": "training.microBatchSize",
+    "gradient_accumulation_steps": "training.batchSize and training.microBatchSize",
+    "bf16": "training.precision",
+    "fp16": "training.precision",
+    "amp": "training.precision",
+    "torch_autocast": "training.precision",
+    "optimizer": "training.learningRate and training.fakeLearningRate",
+    "scheduler": "training.learningRate",
+    "zero_optimization.stage": "deepspeed.zeroStage",
+}
+"""Settings that are refused in ``deepspeed.config``, and the fields to use instead."""
+
+
+def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str, Any]:
+    """Configuration of the student's or the fake score's engine.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` when ``deepspeed.config`` sets what has a field.
+    """
+    generated = _common(config) | {
+        "gradient_clipping": 0.0,
+        "zero_allow_untested_optimizer": True,
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": learning_rate,
+                "betas": list(ADAM_BETAS),
+                "eps": ADAM_EPSILON,
+                "weight_decay": 0.0,
+                # DeepSpeed's own CPU and fused kernels are compiled on first use; torch's is not.
+                **({"torch_adam": True} if config.launch.device == "cpu" else {}),
+            },
+        },
+    }
+    if config.training.precision == "bf16":
+        generated |= {
+            "data_types": {"grad_accum_dtype": "fp32"},
+            "communication_data_type": "fp32",
+        }
+    refuse_own_fields(config.deepspeed.config)
+    return merged(generated, config.deepspeed.config)
+
+
+def teacher_config(config: RunConfig) -> dict[str, Any]:
+    """Configuration of the frozen teacher's engine: it has no optimizer.
+
+    Of ``deepspeed.config`` only ``zero_optimization`` is taken, less what concerns optimizers.
+    """
+    refuse_own_fields(config.deepspeed.config)
+    zero = dict(config.deepspeed.config.get("zero_optimization", {}))
+    zero.pop("offload_optimizer", None)
+    return merged(_common(config), {"zero_optimization": zero})
+
+
+def _common(config: RunConfig) -> dict[str, Any]:
+    return {
+        "train_micro_batch_size_per_gpu": config.micro_batch_size,
+        "gradient_accumulation_steps": config.accumulation_steps,
+        "bf16": {"enabled": config.training.precision == "bf16"},
+        "zero_optimization": {
+            "stage": config.deepspeed.zero_stage,
+            "contiguous_gradients": True,
+            # On CPU there is nothing to overlap with, and gloo's extra thread costs time.
+            "overlap_comm": config.launch.device == "cuda",
+        },
+        "steps_per_print": 1_000_000_000,
+    }
+
+
+def refuse_own_fields(overrides: dict[str, Any]) -> None:
+    """Raise when the user's DeepSpeed settings hold one that has a field of its own."""
+    zero = overrides.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"deepspeed.config.zero_optimization is {zero!r}: give an object of settings",
+        )
+    given = {*overrides, *(f"zero_optimization.{name}" for name in zero)}
+    for name in sorted(given & OWN_FIELDS.keys()):
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"deepspeed.config.{name} is refused: use {OWN_FIELDS[name]} instead",
+        )
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``over`` laid over it, object by object; neither is changed."""
+    result = copy.deepcopy(base)
+    for name, value in over.items():
+        inner = result.get(name)
+        if isinstance(inner, dict) and isinstance(value, dict):
+            result[name] = merged(inner, value)
+        else:
+            result[name] = copy.deepcopy(value)
+    return result

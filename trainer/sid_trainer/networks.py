@@ -1,0 +1,259 @@
+"""The three networks of a run under ZeRO-3: teacher, fake score and student.
+
+Rules this module keeps (each one bites silently):
+
+* A network that is about to have its own backward pass is called through its engine
+  (:attr:`TrainedNetwork.training`): only that advances DeepSpeed's micro-step, without which
+  accumulated micro-batches overwrite one another.
+* In the student's update teacher and fake score are called as bare modules, with the fake
+  score's gradients off (:meth:`TrainedNetwork.frozen`): stray gradients would enter its next
+  update.
+* After such use gathered parameters are released: ZeRO-3 keeps those of modules whose inputs
+  need no gradient.
+* Networks are built partitioned and filled from safetensors shard by shard; fp32 weights are
+  read from the files, not from their bf16 copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor, nn
+
+from sid_trainer import partition
+from sid_trainer.config import RunConfig
+from sid_trainer.deepspeed_config import teacher_config, trained_network_config
+from sid_trainer.ema import MovingAverage, decay
+from sid_trainer.loading import WeightFiles, fill_shards, load_shards, persistent_buffers
+from sid_trainer.shards import ADAM_MOMENTS, TrainedShards
+from sid_trainer.state import Json, RankState
+from sid_trainer.teachers.base import Network, Teacher
+
+
+class TrainedNetwork:
+    """A network that is updated: an engine with its fp32 weights and Adam.
+
+    Args:
+        module: the network, partitioned, its weights loaded.
+        config: DeepSpeed configuration.
+    """
+
+    def __init__(self, module: nn.Module, config: dict[str, Any]) -> None:
+        self._engine, *_ = deepspeed.initialize(
+            model=module, model_parameters=list(module.parameters()), config=config
+        )
+        self.shards = TrainedShards(self._engine)
+
+    @property
+    def module(self) -> nn.Module:
+        """The bare network."""
+        module: nn.Module = self._engine.module
+        return module
+
+    @property
+    def training(self) -> Network:
+        """The network for forwards that belong to its own update, roll-outs included."""
+        engine: Network = self._engine
+        return engine
+
+    @contextmanager
+    def frozen(self) -> Iterator[Network]:
+        """The network for a forward through which gradient flows to the input only."""
+        self.module.requires_grad_(False)
+        try:
+            yield self.module
+        finally:
+            self.module.requires_grad_(True)
+            partition.release(self._engine.optimizer)
+            partition.regather(self._engine.optimizer)
+
+    def accumulate(self, loss: Tensor) -> None:
+        """Backward pass of a micro-batch; the last one of an iteration updates the weights."""
+        self._engine.backward(loss)
+        self._engine.step()
+
+    @property
+    def skipped_steps(self) -> int:
+        """Updates that DeepSpeed skipped because a gradient was not finite, on any rank."""
+        return int(self._engine.skipped_steps)
+
+    @property
+    def gradient_norm(self) -> Tensor:
+        """Norm of the last update's gradient over all ranks, a scalar."""
+        return torch.as_tensor(self._engine.get_global_grad_norm(), dtype=torch.float32)
+
+    def capture(self, name: str) -> dict[str, Tensor]:
+        """This rank's shards on the CPU, as :class:`RankState` names them."""
+        parts = {"weight": self.shards.weights, **self.shards.moments}
+        return {
+            f"{name}/{part}/{parameter}": _snapshot(shard)
+            for part, shards in parts.items()
+            for parameter, shard in shards.items()
+        }
+
+    def restore(self, name: str, tensors: dict[str, Tensor], steps: int) -> None:
+        """Go on from :meth:`capture`."""
+        moments = {moment: _part(tensors, f"{name}/{moment}/") for moment in ADAM_MOMENTS}
+        self.shards.restore(_part(tensors, f"{name}/weight/"), moments, steps)
+
+
+class FrozenNetwork:
+    """The teacher: partitioned like the others, never updated."""
+
+    def __init__(self, module: nn.Module, config: dict[str, Any]) -> None:
+        module.requires_grad_(False)
+        self._engine, *_ = deepspeed.initialize(model=module, config=config)
+
+    @contextmanager
+    def frozen(self) -> Iterator[Network]:
+        """The network for a forward through which gradient flows to the input only."""
+        try:
+            yield self._engine.module
+        finally:
+            partition.release(self._engine.optimizer)
+            partition.regather(self._engine.optimizer)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Teacher, fake score and student, and the student's moving average.
+
+    Attributes:
+        average: None when ``training.ema.halfLifeImages`` is 0.
+    """
+
+    teacher: FrozenNetwork
+    fake: TrainedNetwork
+    student: TrainedNetwork
+    average: MovingAverage | None
+
+    def update_average(self) -> None:
+        """Move the average towards the student; once an iteration, after its update."""
+        if self.average is not None:
+            self.average.update(self.student.shards.weights)
+
+    @contextmanager
+    def averaged_student(self) -> Iterator[Network]:
+        """The student with its averaged weights, for sampling; a collective."""
+        shards = self.student.shards
+        if self.average is None:
+            yield self.student.module
+            return
+        shards.show(self.average.shards)
+        try:
+            yield self.student.module
+        finally:
+            shards.publish()
+
+    def student_state_dict(self, *, ema: bool = True) -> dict[str, Tensor] | None:
+        """The student's fp32 state dict in rank 0's host memory; a collective.
+
+        Args:
+            ema: the averaged weights where there is an average.
+
+        Returns:
+            Parameters and buffers by diffusers' names on rank 0, None on the others.
+        """
+        shards = self.student.shards
+        source = self.average.shards if ema and self.average is not None else shards.weights
+        whole = shards.gather(source, torch.distributed.get_rank())
+        if whole is None:
+            return None
+        buffers = persistent_buffers(self.student.module)
+        return whole | {name: buffer.detach().cpu() for name, buffer in buffers}
+
+    def capture(self) -> RankState:
+        """This rank's state, without ``iteration`` and ``seed``, which the loop adds."""
+        tensors = self.student.capture("student") | self.fake.capture("fake")
+        if self.average is not None:
+            tensors |= {f"ema/weight/{k}": _snapshot(v) for k, v in self.average.shards.items()}
+        numel: dict[str, Json] = {
+            name: parameter.ds_numel
+            for name, parameter in partition.parameters(self.student.module)
+        }
+        meta: dict[str, Json] = {
+            "rank": torch.distributed.get_rank(),
+            "worldSize": torch.distributed.get_world_size(),
+            "steps": {"student": self.student.shards.steps, "fake": self.fake.shards.steps},
+            "numel": numel,
+        }
+        return RankState(tensors, meta)
+
+    def restore(self, state: RankState) -> None:
+        """Go on exactly from :meth:`capture` of the same rank; a collective."""
+        steps = state.meta["steps"]
+        if not isinstance(steps, dict):
+            raise TypeError(f"meta.steps of the rank state is {steps!r}, not an object")
+        self.student.restore("student", state.tensors, int(str(steps["student"])))
+        self.fake.restore("fake", state.tensors, int(str(steps["fake"])))
+        if self.average is not None:
+            self.average.restore(_part(state.tensors, "ema/weight/"))
+
+
+def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> Networks:
+    """Build, partition and load the three networks; a collective.
+
+    Args:
+        config: the run.
+        teacher: its adapter.
+        student_from: pipeline whose network the student starts from.
+    """
+    training = config.training
+    frozen = FrozenNetwork(
+        _loaded_module(config, teacher, teacher.directory, teacher_config(config)),
+        teacher_config(config),
+    )
+    fake_rate = training.fake_learning_rate or training.learning_rate
+    fake = _trained(config, teacher, teacher.directory, fake_rate)
+    student = _trained(config, teacher, student_from, training.learning_rate)
+    half_life = training.ema.half_life_images
+    average = (
+        MovingAverage(student.shards.weights, decay(training.batch_size, half_life))
+        if half_life
+        else None
+    )
+    return Networks(frozen, fake, student, average)
+
+
+def _trained(
+    config: RunConfig, teacher: Teacher, directory: Path, learning_rate: float
+) -> TrainedNetwork:
+    engine_config = trained_network_config(config, learning_rate)
+    network = TrainedNetwork(
+        _loaded_module(config, teacher, directory, engine_config), engine_config
+    )
+    with WeightFiles(directory / teacher.network_folder) as files:
+        rank = torch.distributed.get_rank()
+        fill_shards(files, network.module, network.shards.weights, rank)
+    network.shards.publish()
+    return network
+
+
+def _loaded_module(
+    config: RunConfig, teacher: Teacher, directory: Path, engine_config: dict[str, Any]
+) -> nn.Module:
+    with partition.partitioned(engine_config):
+        module = teacher.build_network()
+    with WeightFiles(directory / teacher.network_folder) as files:
+        load_shards(files, module, torch.distributed.get_rank())
+    if config.training.gradient_checkpointing:
+        module.enable_gradient_checkpointing()  # type: ignore[operator]
+    return module.train()
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _snapshot(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)

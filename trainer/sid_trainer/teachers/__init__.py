@@ -1,0 +1,60 @@
+"""The teacher families, and how a pipeline directory finds its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from sid_trainer.config import Family, TeacherConfig
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.teachers.base import Teacher
+from sid_trainer.teachers.sd3 import SD3Teacher
+
+__all__ = ["ADAPTERS", "Teacher", "find_family", "open_teacher"]
+
+ADAPTERS: dict[Family, type[Teacher]] = {"sd3": SD3Teacher}
+
+
+def find_family(directory: Path) -> Family:
+    """Family of a pipeline directory, from its model_index.json.
+
+    Raises:
+        TrainerError: ``NotFound`` without a model_index.json, ``InvalidConfiguration`` when no
+            family has that pipeline.
+    """
+    index = directory / "model_index.json"
+    if not index.is_file():
+        raise TrainerError(
+            FailureReason.NOT_FOUND,
+            "teacher.model is not a diffusers pipeline: it has no model_index.json",
+        )
+    name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    for family, adapter in ADAPTERS.items():
+        if name in adapter.pipelines:
+            return family
+    known = ", ".join(sorted(name for adapter in ADAPTERS.values() for name in adapter.pipelines))
+    raise TrainerError(
+        FailureReason.INVALID_CONFIGURATION,
+        f"teacher.model is a {name}, which cannot be distilled yet: use one of {known}",
+    )
+
+
+def open_teacher(
+    config: TeacherConfig, directory: Path, device: torch.device, dtype: torch.dtype
+) -> Teacher:
+    """The adapter of a downloaded teacher.
+
+    Raises:
+        TrainerError: when ``teacher.family`` is not the family of the directory, or as
+            :func:`find_family`.
+    """
+    family = find_family(directory)
+    if config.family not in (None, family):
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"teacher.family is {config.family} but teacher.model is of family {family}: "
+            "leave teacher.family out",
+        )
+    return ADAPTERS[family](directory, device, dtype)

@@ -1,0 +1,108 @@
+"""What a teacher family has to provide: the whole of its surface.
+
+Everything else in the trainer is written against :class:`Teacher`, so a new family is one
+subclass in a file of its own and one line in :mod:`sid_trainer.teachers`.
+
+Rules that adapters keep:
+
+* The directory is a stock diffusers pipeline; text encoders and VAE are loaded from it when first
+  needed, rest in host memory, and are on the accelerator only inside :meth:`Teacher.encode` and
+  :meth:`Teacher.decode`.
+* :meth:`Teacher.velocity` works on any copy of the network (DeepSpeed engine, bare module), keeps
+  autograd intact, and speaks flow matching: noise level in [0, 1], velocity ``noise - x0``.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from sid_trainer.conditions import Condition
+from sid_trainer.config import Family
+
+Network = Callable[..., Any]
+"""A copy of the teacher's network: a module or the DeepSpeed engine around it."""
+
+
+class Teacher(abc.ABC):
+    """A text-to-image pipeline whose network predicts a velocity.
+
+    Args:
+        directory: the diffusers pipeline.
+        device: accelerator of this process.
+        dtype: type that networks, text encoders and VAE compute in.
+    """
+
+    family: ClassVar[Family]
+    pipelines: ClassVar[frozenset[str]]
+    """Names of the diffusers pipeline classes (``_class_name`` of model_index.json)."""
+    network_folder: ClassVar[str] = "transformer"
+    """Component of the pipeline that is distilled; all others are copied at export."""
+
+    def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
+        self.directory = directory
+        self.device = device
+        self.dtype = dtype
+
+    @abc.abstractmethod
+    def build_network(self) -> nn.Module:
+        """A new network of the teacher's architecture; its weights are not loaded."""
+
+    @property
+    @abc.abstractmethod
+    def default_resolution(self) -> int:
+        """Height and width in pixels that the teacher was made for."""
+
+    @abc.abstractmethod
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the latents of a square image.
+
+        Raises:
+            TrainerError: ``InvalidConfiguration`` when the resolution does not divide.
+        """
+
+    @abc.abstractmethod
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Encode prompts as the stock pipeline does, in host memory; row i is prompt i."""
+
+    @abc.abstractmethod
+    def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Velocity ``[B, C, H, W]`` that a network predicts.
+
+        Args:
+            network: a copy of the network.
+            x: noisy latents ``[B, C, H, W]`` in the network's dtype.
+            sigma: noise levels ``[B]``, fp32.
+            condition: encoded prompts of the batch, in the network's dtype.
+        """
+
+    @abc.abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` in [0, 1], fp32 in host memory, of latents ``[B, C, H, W]``."""
+
+    def component_config(self, component: str) -> dict[str, Any]:
+        """The config.json of a component of the pipeline."""
+        text = (self.directory / component / "config.json").read_text(encoding="utf-8")
+        config: dict[str, Any] = json.loads(text)
+        return config
+
+
+@contextmanager
+def on_accelerator(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+    """Hold modules on the accelerator for the length of a block, then in host memory again."""
+    for module in modules:
+        module.to(device)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.to("cpu")
+        if device.type == "cuda":
+            torch.cuda.empty_cache()

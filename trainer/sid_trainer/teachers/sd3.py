@@ -1,0 +1,133 @@
+"""SD3-Medium, SD3.5-Medium and SD3.5-Large: stock ``StableDiffusion3Pipeline`` directories.
+
+The network's time input is ``1000 sigma``. The condition is the joint encoding of two CLIP
+encoders and T5 plus CLIP's pooled projections, made by the pipeline's own ``encode_prompt``; T5 may
+be absent. Latents are shifted and scaled: ``z = (vae - shift) * scale``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
+from torch import Tensor, nn
+
+from sid_trainer.conditions import Condition
+from sid_trainer.config import Family
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.teachers.base import Network, Teacher, on_accelerator
+
+MAX_T5_TOKENS = 256
+"""Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
+_TIME_SCALE = 1000.0
+_TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+
+
+class SD3Teacher(Teacher):
+    """Adapter of the SD3 family."""
+
+    family: ClassVar[Family] = "sd3"
+    pipelines: ClassVar[frozenset[str]] = frozenset({"StableDiffusion3Pipeline"})
+
+    def build_network(self) -> nn.Module:
+        """A new SD3 transformer."""
+        network: nn.Module = SD3Transformer2DModel.from_config(
+            self.component_config(self.network_folder)
+        )
+        return network
+
+    @property
+    def default_resolution(self) -> int:
+        """The transformer's sample size in pixels."""
+        return int(self.component_config(self.network_folder)["sample_size"]) * self._vae_factor
+
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the latents of a square image."""
+        config = self.component_config(self.network_folder)
+        multiple = self._vae_factor * int(config["patch_size"])
+        largest = int(config["pos_embed_max_size"]) * multiple
+        if resolution % multiple or resolution > largest:
+            raise TrainerError(
+                FailureReason.INVALID_CONFIGURATION,
+                f"data.resolution {resolution} does not suit this teacher: use a multiple of "
+                f"{multiple} up to {largest}",
+            )
+        side = resolution // self._vae_factor
+        return int(config["in_channels"]), side, side
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Encode prompts: ``prompt_embeds [B, L, D]`` and ``pooled [B, P]``."""
+        pipeline = self._text_pipeline
+        encoders = [getattr(pipeline, name) for name in _TEXT_ENCODERS]
+        with on_accelerator([encoder for encoder in encoders if encoder is not None], self.device):
+            embeds, _, pooled, _ = pipeline.encode_prompt(
+                prompt=list(prompts),
+                prompt_2=None,
+                prompt_3=None,
+                device=self.device,
+                do_classifier_free_guidance=False,
+                max_sequence_length=self._t5_tokens,
+            )
+        return Condition({"prompt_embeds": embeds.cpu(), "pooled": pooled.cpu()})
+
+    def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
+        velocity: Tensor = network(
+            hidden_states=x,
+            timestep=sigma * _TIME_SCALE,
+            encoder_hidden_states=condition.tensors["prompt_embeds"],
+            pooled_projections=condition.tensors["pooled"],
+            return_dict=False,
+        )[0]
+        return velocity
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` in [0, 1] in host memory, decoded one by one."""
+        config = self._vae.config
+        scaled = latents / config.scaling_factor + (config.shift_factor or 0.0)
+        with on_accelerator([self._vae], self.device):
+            images = [
+                self._vae.decode(row.to(self.device, self.dtype), return_dict=False)[0].float()
+                for row in scaled.split(1)
+            ]
+        return (torch.cat(images).cpu() / 2 + 0.5).clamp(0, 1)
+
+    @cached_property
+    def _vae_factor(self) -> int:
+        """Pixels a latent, as the pipeline reckons them."""
+        blocks: list[int] = self.component_config("vae")["block_out_channels"]
+        return 1 << (len(blocks) - 1)
+
+    @cached_property
+    def _t5_tokens(self) -> int:
+        tokenizer = self._text_pipeline.tokenizer_3
+        return (
+            MAX_T5_TOKENS if tokenizer is None else min(MAX_T5_TOKENS, tokenizer.model_max_length)
+        )
+
+    @cached_property
+    def _text_pipeline(self) -> Any:
+        """The pipeline without VAE; its transformer has a shape but no weights.
+
+        Without T5 the pipeline asks the transformer's config for the width of its zeros.
+        """
+        with torch.device("meta"):
+            transformer = self.build_network()
+        return StableDiffusion3Pipeline.from_pretrained(
+            self.directory,
+            transformer=transformer,
+            vae=None,
+            dtype=self.dtype,
+            local_files_only=True,
+        )
+
+    @cached_property
+    def _vae(self) -> Any:
+        return AutoencoderKL.from_pretrained(
+            self.directory, subfolder="vae", dtype=self.dtype, local_files_only=True
+        ).eval()
