@@ -130,6 +130,26 @@ LabelValue = Annotated[
     ),
 ]
 
+QualifiedName = Annotated[
+    str,
+    Field(min_length=1, max_length=317),
+    Matches(
+        r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        "must be a name such as cpu or nvidia.com/gpu.product: letters, digits, '-', '_' and '.', "
+        "after a domain and '/' where there is one",
+    ),
+]
+
+SelectorValue = Annotated[
+    str,
+    Field(max_length=63),
+    Matches(
+        r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        "must be empty or the value of a label: letters, digits, '-', '_' and '.', beginning and "
+        "ending with a letter or digit",
+    ),
+]
+
 ImageName = Annotated[
     str,
     Field(min_length=1, max_length=512),

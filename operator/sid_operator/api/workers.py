@@ -19,12 +19,13 @@ from sid_operator.api.fields import (
     LabelValue,
     MountPath,
     ObjectName,
+    QualifiedName,
     Quantity,
+    SelectorValue,
 )
 from sid_trainer.config import Section
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
-QualifiedName = Annotated[str, Field(min_length=1, max_length=317)]
 
 
 class SecretRef(Section):
@@ -58,7 +59,7 @@ class Toleration(Section):
     operator: Literal["Equal", "Exists"] = Field(
         default="Equal", description="Equal compares key and value, Exists the key alone."
     )
-    value: Annotated[str, Field(max_length=63)] | None = Field(
+    value: SelectorValue | None = Field(
         default=None, description="Value of the taint. Not allowed with Exists."
     )
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
@@ -112,9 +113,7 @@ class WorkersSpec(Section):
         description="CPU, memory and other resources of each pod. GPUs are asked for by "
         "gpusPerNode.",
     )
-    node_selector: Annotated[
-        dict[QualifiedName, Annotated[str, Field(max_length=63)]], Field(max_length=32)
-    ] = Field(
+    node_selector: Annotated[dict[QualifiedName, SelectorValue], Field(max_length=32)] = Field(
         default_factory=dict,
         description="Labels of the nodes that the pods may run on, for instance "
         "{nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}.",

@@ -138,6 +138,14 @@ CONTRADICTIONS = (
         f"{GPU_RESOURCE} is asked for by workers.gpusPerNode: remove it from resources",
     ),
     Rule(
+        "spec.workers.resources",
+        "!has(self.requests) || !has(self.limits) || self.requests.all(name, "
+        "!(name in self.limits) || !quantity(string(self.requests[name])).isGreaterThan("
+        "quantity(string(self.limits[name]))))",
+        "a resource's request is more than its limit: raise the limit or lower the request",
+        field="requests",
+    ),
+    Rule(
         "spec.workers.tolerations[]",
         "self.operator != 'Exists' || !has(self.value)",
         "value is not compared when operator is Exists: remove it, or use Equal",

@@ -1,0 +1,426 @@
+"""The resource before a real API server: what it refuses and why, what it fills in, what it tells.
+
+Requests are server-side dry runs wherever an object need not exist, so no operator acts on them.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from sid_operator.api import names
+from sid_operator.api.render import run_config
+from sid_operator.api.spec import SiDDistillationSpec
+from sid_operator.crd.document import custom_resource_definition
+from tests.cluster import kubectl
+
+pytestmark = pytest.mark.cluster
+
+Resource = dict[str, Any]
+EXAMPLES = sorted((kubectl.REPOSITORY / "examples").glob("*.yaml"))
+REMOVED = object()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def definition() -> Iterator[None]:
+    """The CRD of this tree stands in the API server: as it was installed, or for these tests."""
+    wanted = custom_resource_definition()
+    installed = kubectl.kubectl("get", "crd", names.CRD_NAME, "--ignore-not-found", "-o", "json")
+    if installed:
+        planned = json.loads(server_side(wanted, "--force-conflicts"))
+        assert planned["spec"] == json.loads(installed)["spec"], (
+            "another version of the CRD is installed: run `make cluster-up`"
+        )
+        yield
+        return
+    kubectl.apply(wanted)
+    kubectl.kubectl("wait", "--for=condition=Established", f"crd/{names.CRD_NAME}")
+    yield
+    kubectl.kubectl("delete", "crd", names.CRD_NAME)
+
+
+def server_side(document: Resource, *arguments: str) -> str:
+    """What the server would make of ``document``, applied server-side."""
+    command = ("apply", "--server-side", "--dry-run=server", "--field-manager=test")
+    return kubectl.kubectl(
+        *command, *arguments, "-o", "json", "-f", "-", stdin=json.dumps(document)
+    )
+
+
+def changed(document: Resource, changes: dict[str, Any]) -> Resource:
+    """A copy with the values at dotted paths replaced, or removed (``REMOVED``)."""
+    result = copy.deepcopy(document)
+    for path, value in changes.items():
+        *parents, last = path.split("/")
+        node = result
+        for name in parents:
+            node = node.setdefault(name, {})
+        if value is REMOVED:
+            del node[last]
+        else:
+            node[last] = value
+    return result
+
+
+def resource(changes: dict[str, Any] | None = None) -> Resource:
+    """A small valid resource with ``changes``; suspended, so that no pod is started for it."""
+    minimal: Resource = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": "case"},
+        "spec": {
+            "teacher": {"model": "organisation/model"},
+            "data": {"prompts": {"uri": "s3://sid/prompts.txt"}},
+            "checkpoint": {"bucket": "sid", "secretRef": {"name": "s3-credentials"}},
+            "runPolicy": {"suspend": True},
+        },
+    }
+    return changed(minimal, changes or {})
+
+
+def toleration(**fields: object) -> dict[str, Any]:
+    return {"spec/workers/tolerations": [fields]}
+
+
+def volume(**fields: object) -> dict[str, Any]:
+    return {
+        "spec/workers/volumes": [{"name": "m", "claimName": "c", "mountPath": "/mnt/m", **fields}]
+    }
+
+
+def create(document: Resource) -> Resource:
+    """What the server would store for ``document``."""
+    told = kubectl.kubectl(
+        "create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(document)
+    )
+    stored: Resource = json.loads(told)
+    return stored
+
+
+INVALID = {
+    "no teacher": ({"spec/teacher": REMOVED}, "spec.teacher: Required value"),
+    "no model": ({"spec/teacher/model": REMOVED}, "spec.teacher.model: Required value"),
+    "no prompts": ({"spec/data": {}}, "spec.data.prompts: Required value"),
+    "no bucket": ({"spec/checkpoint/bucket": REMOVED}, "spec.checkpoint.bucket: Required value"),
+    "no secret": ({"spec/checkpoint/secretRef": REMOVED}, "secretRef: Required value"),
+    "no spec": ({"spec": REMOVED}, "spec: Required value"),
+    "unknown field": (
+        {"spec/workers/nodez": 2},
+        'strict decoding error: unknown field "spec.workers.nodez"',
+    ),
+    "pod settings": (
+        {"spec/workers/serviceAccountName": "admin"},
+        'unknown field "spec.workers.serviceAccountName"',
+    ),
+    "long name": ({"metadata/name": "n" * 51}, "at most 50 characters"),
+    "dotted name": ({"metadata/name": "a.b"}, "begin with a letter and have no dots"),
+    "name of a digit": ({"metadata/name": "35-medium"}, "begin with a letter"),
+    "unknown family": ({"spec/teacher/family": "dalle"}, 'supported values: "sd3"'),
+    "url as model": ({"spec/teacher/model": "https://host/x"}, "must be a Hugging Face id"),
+    "relative path": ({"spec/teacher/model": "./teacher"}, "must be a Hugging Face id"),
+    "bucket as model": ({"spec/teacher/model": "s3://bucket"}, "s3://bucket/key"),
+    "long model": ({"spec/teacher/model": "m" * 513}, "may not be more than 512"),
+    "revision of a path": (
+        {"spec/teacher/model": "/mnt/m", "spec/teacher/revision": "main"},
+        "spec.teacher.revision: Invalid value",
+    ),
+    "bad secret name": (
+        {"spec/teacher/tokenSecretRef": {"name": "A b"}},
+        "must be the name of a Kubernetes object",
+    ),
+    "nine steps": ({"spec/student/steps": 9}, "should be less than or equal to 8"),
+    "steps as text": ({"spec/student/steps": "4"}, 'must be of type integer: "string"'),
+    "noise": ({"spec/student/noise": "pink"}, 'supported values: "fresh", "fixed", "ddim"'),
+    "initFrom": ({"spec/student/initFrom": "ftp://x/y"}, "spec.student.initFrom"),
+    "alpha": ({"spec/distillation/alpha": -0.1}, "should be greater than or equal to 0"),
+    "weighting": ({"spec/distillation/weighting": "1-s"}, '"one-minus-sigma"'),
+    "ZeroCFG with a scale": (
+        {"spec/distillation/guidance": {"strategy": "ZeroCFG", "scale": 7}},
+        "guidance.scale is not used by ZeroCFG: remove it",
+    ),
+    "relative prompts": ({"spec/data/prompts/uri": "prompts.txt"}, "an absolute path on a volume"),
+    "two lengths": (
+        {"spec/training": {"iterations": 10, "images": 10}},
+        "training.iterations and training.images are both set",
+    ),
+    "no iterations": ({"spec/training/iterations": 0}, "greater than or equal to 1"),
+    "batch does not divide": (
+        {"spec/training/batchSize": 12, "spec/workers/gpusPerNode": 8},
+        "spec.training.batchSize: Invalid value: training.batchSize must be a multiple",
+    ),
+    "batch smaller than nodes on CPU": (
+        {"spec/training/batchSize": 1, "spec/workers": {"nodes": 2, "gpusPerNode": 0}},
+        "training.batchSize must be a multiple",
+    ),
+    "micro-batch does not divide": (
+        {"spec/training": {"batchSize": 16, "microBatchSize": 3}},
+        "training.microBatchSize must divide the share",
+    ),
+    "learning rate of 0": ({"spec/training/learningRate": 0}, "should be greater than 0"),
+    "fp16": ({"spec/training/precision": "fp16"}, 'supported values: "fp32", "bf16"'),
+    "ZeRO-2": ({"spec/deepspeed/zeroStage": 2}, 'supported values: "3"'),
+    "too many sample prompts": ({"spec/evaluation/prompts": ["p"] * 65}, "must have at most 64"),
+    "bucket as URI": ({"spec/checkpoint/bucket": "s3://sid"}, "no s3:// and no path"),
+    "prefix with slash": ({"spec/checkpoint/prefix": "/runs"}, "no '/' at the beginning"),
+    "prefix ends with slash": ({"spec/checkpoint/prefix": "runs/"}, "no '/' at the beginning"),
+    "prefix climbs": ({"spec/checkpoint/prefix": "a/../../b"}, "no name that begins with a dot"),
+    "endpoint without scheme": ({"spec/checkpoint/endpoint": "minio:9000"}, "URL of an S3"),
+    "endpoint with password": (
+        {"spec/checkpoint/endpoint": "http://me:secret@minio:9000"},
+        "without path, user or query",
+    ),
+    "keep nothing": ({"spec/checkpoint/keepLast": 0}, "greater than or equal to 1"),
+    "no nodes": ({"spec/workers/nodes": 0}, "greater than or equal to 1"),
+    "negative GPUs": ({"spec/workers/gpusPerNode": -1}, "greater than or equal to 0"),
+    "image with spaces": ({"spec/workers/image": "a b"}, "must be an image reference"),
+    "pull policy": ({"spec/workers/imagePullPolicy": "Sometimes"}, '"IfNotPresent"'),
+    "GPUs as resource": (
+        {"spec/workers/resources": {"limits": {"nvidia.com/gpu": 8}}},
+        "nvidia.com/gpu is asked for by workers.gpusPerNode",
+    ),
+    "odd quantity": (
+        {"spec/workers/resources": {"requests": {"cpu": "a lot"}}},
+        "spec.workers.resources.requests.cpu",
+    ),
+    "fraction as number": (
+        {"spec/workers/resources": {"requests": {"cpu": 0.5}}},
+        "spec.workers.resources.requests.cpu",
+    ),
+    "request above limit": (
+        {"spec/workers/resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1900m"}}},
+        "is more than its limit",
+    ),
+    "odd resource name": (
+        {"spec/workers/resources": {"requests": {"a b": 1}}},
+        "every key must be",
+    ),
+    "shared memory": ({"spec/workers/sharedMemory": "many"}, "spec.workers.sharedMemory"),
+    "label value": ({"spec/workers/nodeSelector": {"zone": "a b"}}, "value of a label"),
+    "label key": ({"spec/workers/nodeSelector": {"a b": "c"}}, "every key must be"),
+    "Exists with value": (
+        toleration(key="k", operator="Exists", value="v"),
+        "value is not compared when operator is Exists",
+    ),
+    "Equal without key": (toleration(value="v"), "give the key of the taint"),
+    "seconds of another effect": (
+        toleration(key="k", value="v", effect="NoSchedule", tolerationSeconds=5),
+        "tolerationSeconds is for effect NoExecute only",
+    ),
+    "volume over /etc": (volume(mountPath="/etc/sid"), "outside the folders of the system"),
+    "volume climbs": (volume(mountPath="/mnt/../etc"), "must be an absolute path"),
+    "volume at the root": (volume(mountPath="/"), "mountPath"),
+    "volume of the host": (volume(hostPath={"path": "/"}), "unknown field"),
+    "volume name": (volume(name="a_b"), "must be lower-case letters"),
+    "claim name": (volume(claimName="../x"), "must be the name of a Kubernetes object"),
+    "queue name": ({"spec/scheduling/queueName": "a queue"}, "must be the value of a label"),
+    "priority class": ({"spec/scheduling/priorityClassName": "High!"}, "name of a Kubernetes"),
+    "negative retries": ({"spec/runPolicy/backoffLimit": -1}, "greater than or equal to 0"),
+    "no time": ({"spec/runPolicy/activeDeadlineSeconds": 0}, "greater than or equal to 1"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), INVALID.values(), ids=INVALID)
+def test_invalid_resource_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(kubectl.CommandError) as refused:
+        create(resource(changes))
+    assert message in str(refused.value)
+
+
+def test_two_volumes_need_two_names_and_two_paths() -> None:
+    def two(**second: str) -> Resource:
+        first = {"name": "a", "claimName": "c", "mountPath": "/mnt/a"}
+        return resource({"spec/workers/volumes": [first, {**first, **second}]})
+
+    create(two(name="b", mountPath="/mnt/b"))
+    with pytest.raises(kubectl.CommandError, match="two volumes have the same mountPath"):
+        create(two(name="b"))
+    with pytest.raises(kubectl.CommandError, match="Duplicate value"):
+        create(two(mountPath="/mnt/b"))
+
+
+VALID: dict[str, dict[str, Any]] = {
+    "minimal": {},
+    "longest name": {"metadata/name": "n" * 50},
+    "model on a volume": {"spec/teacher/model": "/mnt/models/sd3", **volume()},
+    "model in a bucket": {"spec/teacher/model": "s3://sid/teachers/digits"},
+    "revision": {"spec/teacher/revision": "main", "spec/teacher/family": "sd3"},
+    "ZeroCFG": {"spec/distillation/guidance": {"strategy": "ZeroCFG"}},
+    "CPU": {"spec/workers": {"nodes": 2, "gpusPerNode": 0}, "spec/training/batchSize": 6},
+    "micro-batch": {"spec/training": {"batchSize": 16, "microBatchSize": 1, "iterations": 5}},
+    "deepspeed": {"spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 1}}},
+    "empty sections": {"spec/training": {}, "spec/workers": {}, "spec/distillation": {}},
+    "prefix": {"spec/checkpoint/prefix": "team_a/runs.v2", "spec/checkpoint/keepLast": 1},
+    "endpoint": {"spec/checkpoint/endpoint": "http://minio.minio.svc:9000"},
+    "resources": {
+        "spec/workers/resources": {
+            "requests": {"cpu": 1, "memory": "1.5Gi", "rdma/hca": 1},
+            "limits": {"cpu": "1000m", "memory": "2e9", "rdma/hca": "1"},
+        }
+    },
+    "tolerations": {
+        "spec/workers/tolerations": [
+            {"operator": "Exists"},
+            {"key": "k", "value": "v", "effect": "NoExecute", "tolerationSeconds": 30},
+        ],
+        "spec/workers/nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+    },
+    "scheduling": {
+        "spec/scheduling": {"queueName": "team-a", "priorityClassName": "high"},
+        "spec/workers/imagePullSecrets": [{"name": "registry"}],
+        "spec/workers/image": "localhost:5000/sid@sha256:0123",
+    },
+    "quantity as number": {"spec/workers/sharedMemory": 1073741824},
+}
+
+
+@pytest.mark.parametrize("changes", VALID.values(), ids=VALID)
+def test_server_and_models_fill_in_the_same_defaults(changes: dict[str, Any]) -> None:
+    sent = resource(changes)
+    stored = create(sent)
+    ours = SiDDistillationSpec.model_validate(sent["spec"])
+    assert SiDDistillationSpec.model_validate(stored["spec"]) == ours
+    written = ours.model_dump(by_alias=True, exclude_none=True, mode="json")
+    assert without_empty(as_text(stored["spec"])) == without_empty(as_text(written))
+    assert run_config(ours, "namespace", sent["metadata"]["name"]).teacher.model
+
+
+def as_text(value: Any) -> Any:
+    """Quantities may be numbers in the server's answer, and are texts in the models."""
+    if isinstance(value, dict):
+        return {
+            key: str(part) if key in ("sharedMemory", "cpu", "rdma/hca") else as_text(part)
+            for key, part in value.items()
+        }
+    return [as_text(part) for part in value] if isinstance(value, list) else value
+
+
+def without_empty(value: Any) -> Any:
+    """``value`` without empty lists and objects, which mean the same as absent ones."""
+    if not isinstance(value, dict):
+        return value
+    parts = {key: without_empty(part) for key, part in value.items()}
+    return {key: part for key, part in parts.items() if part not in ({}, [])}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_is_accepted(path: Any) -> None:
+    for document in yaml.safe_load_all(path.read_text()):
+        if document.get("kind") != names.KIND:
+            continue
+        stored = create({**document, "metadata": {"name": document["metadata"]["name"]}})
+        spec = SiDDistillationSpec.model_validate(document["spec"])
+        assert SiDDistillationSpec.model_validate(stored["spec"]) == spec
+
+
+def test_server_side_apply_refuses_unknown_fields() -> None:
+    with pytest.raises(kubectl.CommandError, match="field not declared in schema"):
+        server_side(resource({"spec/workers/nodez": 2}), "--validate=false")
+
+
+IMMUTABLE: dict[str, dict[str, Any]] = {
+    "teacher.model": {"spec/teacher/model": "organisation/other"},
+    "teacher.family": {"spec/teacher/family": "sd3"},
+    "teacher.revision": {"spec/teacher/revision": REMOVED},
+    "student": {"spec/student/initFrom": "organisation/student"},
+    "distillation": {"spec/distillation/guidance": {"scale": 2}},
+    "data": {"spec/data/resolution": 512},
+    "training": {"spec/training": {"iterations": 7}},
+    "deepspeed": {"spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 2}}},
+    "checkpoint.bucket": {"spec/checkpoint/bucket": "other"},
+    "checkpoint.prefix": {"spec/checkpoint/prefix": REMOVED},
+    "checkpoint.endpoint": {"spec/checkpoint/endpoint": "http://other:9000"},
+    "workers.nodes": {"spec/workers/nodes": 2},
+    "workers.gpusPerNode": {"spec/workers/gpusPerNode": 4},
+}
+MUTABLE: dict[str, dict[str, Any]] = {
+    "suspend": {"spec/runPolicy/suspend": False},
+    "backoffLimit": {"spec/runPolicy/backoffLimit": 5},
+    "token": {"spec/teacher/tokenSecretRef": {"name": "token"}},
+    "secret": {"spec/checkpoint/secretRef/name": "rotated"},
+    "image": {"spec/workers/image": "registry.example.org/trainer:2"},
+    "every": {"spec/checkpoint/everyIterations": 5, "spec/evaluation/everyIterations": 5},
+    "queue": {"spec/scheduling/queueName": "other"},
+    "resources": {"spec/workers/resources": {"limits": {"cpu": 2}}},
+}
+
+
+def test_what_decides_the_run_is_immutable(namespace: str) -> None:
+    original = resource(
+        {
+            "metadata/namespace": namespace,
+            "spec/teacher/revision": "main",
+            "spec/checkpoint/prefix": "runs",
+            "spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 1}},
+        }
+    )
+    kubectl.kubectl("create", "-f", "-", stdin=json.dumps(original))
+    for field, changes in IMMUTABLE.items():
+        with pytest.raises(kubectl.CommandError) as refused:
+            replace(changed(original, changes))
+        assert field in str(refused.value)
+        assert "immutable, because" in str(refused.value)
+    for changes in MUTABLE.values():
+        replace(changed(original, changes))
+
+
+def replace(document: Resource) -> None:
+    command = ("replace", "--dry-run=server", "-o", "name", "-f", "-")
+    kubectl.kubectl(*command, stdin=json.dumps(document))
+
+
+def test_status_is_a_subresource_with_columns(namespace: str) -> None:
+    told = {
+        "phase": "Running",
+        "restarts": 1,
+        "progress": {"iteration": 120, "iterations": 400, "percent": 30, "etaSeconds": 60},
+        "metrics": {"generatorLoss": -0.25, "fid": 21.5},
+        "student": {"uri": "s3://sid/x/student"},
+        "conditions": [
+            {
+                "type": "Complete",
+                "status": "True",
+                "reason": "Exported",
+                "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
+        ],
+    }
+    sent = resource({"metadata/namespace": namespace, "status": told})
+    kubectl.kubectl("create", "-f", "-", stdin=json.dumps(sent))
+    target = ("-n", namespace, "sid", "case")
+    assert "metrics" not in kubectl.get(*target).get("status", {})
+    patch = ("patch", *target, "--subresource=status", "--type=merge", "-p")
+    kubectl.kubectl(*patch, json.dumps({"status": told}))
+    assert kubectl.get(*target)["status"] == told
+    header, row = kubectl.kubectl("get", *target, "-o", "wide").splitlines()
+    columns = "NAME TEACHER PHASE ITERATION PROGRESS RESTARTS AGE LOSS FID ETA STUDENT"
+    assert header.split() == columns.split()
+    shown = row.split()
+    assert shown[:6] == ["case", "organisation/model", "Running", "120", "30", "1"]
+    assert shown[7:] == ["-0.25", "21.5", "60", "s3://sid/x/student"]
+    kubectl.kubectl("wait", *target[:2], "--for=condition=Complete", "sid/case", "--timeout=5s")
+    with pytest.raises(kubectl.CommandError, match="supported values"):
+        kubectl.kubectl(*patch, json.dumps({"status": {"phase": "Lost"}}))
+
+
+@pytest.mark.parametrize(
+    ("field", "texts"),
+    {
+        "spec.distillation.guidance": ["Default: 4.5. Range: 0 to 30.", "enum: LSG, ZeroCFG"],
+        "spec.workers": ["GPUs of each pod. 0 trains on CPU", "Default: 8. Range: 0 to 64."],
+        "spec.checkpoint": ["bucket\t<string> -required-", "It must exist."],
+        "spec.runPolicy.suspend": ["stops the run and frees its nodes"],
+        "status.conditions": ["(iterations are made)"],
+        "status.progress": ["at the present pace"],
+    }.items(),
+)
+def test_explain_tells_meaning_default_and_range(field: str, texts: list[str]) -> None:
+    explained = " ".join(kubectl.kubectl("explain", f"sid.{field}").split(" "))
+    flat = " ".join(explained.replace("\n", " ").split())
+    for text in texts:
+        assert " ".join(text.split()) in flat
