@@ -1,0 +1,222 @@
+"""The launcher with real torchrun agents and gloo groups on the loopback address."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+HERE = Path(__file__).parent
+DEADLINE = 120.0
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+@dataclass
+class Gang:
+    """The pods of one run, each a launcher process in a session of its own."""
+
+    folder: Path
+    nodes: int
+    group_seconds: float = 90.0
+    pods: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def control(self) -> Path:
+        return self.folder / "control"
+
+    def config(self) -> Path:
+        self.control.mkdir(exist_ok=True)
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            launch = {"nodes": self.nodes, "device": "cpu", "rendezvousPort": port}
+            path.write_text(
+                yaml.safe_dump(
+                    {
+                        "teacher": {"model": "/teacher"},
+                        "data": {"prompts": {"uri": "/prompts.txt"}},
+                        "storage": {"uri": (self.folder / "run").as_uri()},
+                        "launch": launch,
+                    }
+                )
+            )
+        return path
+
+    def start(self, node: int) -> subprocess.Popen[bytes]:
+        environ = {
+            **os.environ,
+            "JOB_COMPLETION_INDEX": str(node),
+            "SID_TEST_CONTROL": str(self.control),
+            "SID_TERMINATION_LOG": str(self.folder / f"termination-{len(self.pods)}"),
+            "OMP_NUM_THREADS": "1",
+        }
+        pod = subprocess.Popen(
+            [
+                sys.executable,
+                str(HERE / "pod.py"),
+                str(self.config()),
+                str(HERE / "gang_worker.py"),
+                str(self.group_seconds),
+            ],
+            env=environ,
+            start_new_session=True,
+        )
+        self.pods.append(pod)
+        return pod
+
+    def record(self, pod: subprocess.Popen[bytes]) -> dict:
+        return json.loads((self.folder / f"termination-{self.pods.index(pod)}").read_text())
+
+    def workers(self, rank: int) -> list[int]:
+        """Pids of all workers that have run as this rank, alive ones only."""
+        pids = [int(p.name.split("-")[2]) for p in self.control.glob(f"started-{rank}-*")]
+        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+    def formed(self) -> bool:
+        return all(self.workers(rank) for rank in range(self.nodes))
+
+    def finish(self) -> None:
+        (self.control / "finish").touch()
+
+
+@pytest.fixture
+def gang(tmp_path: Path) -> Iterator[Callable[..., Gang]]:
+    made: list[Gang] = []
+
+    def make(nodes: int, **settings: float) -> Gang:
+        made.append(Gang(tmp_path, nodes, **settings))
+        return made[-1]
+
+    yield make
+    for pod in (pod for one in made for pod in one.pods):
+        if pod.poll() is None:
+            pod.terminate()
+            pod.wait(30)
+
+
+def test_all_pods_end_with_0_and_node_0_is_rank_0(gang: Callable[..., Gang]) -> None:
+    run = gang(2)
+    second = run.start(1)  # the order of arrival must not matter
+    first = run.start(0)
+    wait_until(run.formed, "a group")
+    (note,) = run.control.glob("started-0-*")
+    assert note.read_text() == "0"
+    run.finish()
+    assert (first.wait(DEADLINE), second.wait(DEADLINE)) == (0, 0)
+    assert run.record(first)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_killed_worker_costs_its_own_pod_only(gang: Callable[..., Gang], lost: int) -> None:
+    run = gang(2)
+    pods = [run.start(0), run.start(1)]
+    wait_until(run.formed, "a group")
+    old = {rank: run.workers(rank) for rank in (0, 1)}
+
+    os.kill(old[lost][0], signal.SIGKILL)
+
+    assert pods[lost].wait(DEADLINE) == 1
+    record = run.record(pods[lost])
+    assert record["failure"]["reason"] == "Error"
+    assert "SIGKILL" in record["failure"]["message"]
+    replacement = run.start(lost)
+    wait_until(
+        lambda: run.formed() and all(run.workers(rank) != old[rank] for rank in (0, 1)),
+        "a new group",
+    )
+    assert pods[1 - lost].poll() is None, "the pod that lost its peer must stay"
+    run.finish()
+    assert (replacement.wait(DEADLINE), pods[1 - lost].wait(DEADLINE)) == (0, 0)
+
+
+def test_a_pod_that_vanishes_is_replaced(gang: Callable[..., Gang]) -> None:
+    run = gang(2)
+    first, second = run.start(0), run.start(1)
+    wait_until(run.formed, "a group")
+    old = run.workers(1)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(DEADLINE) == 143
+    replacement = run.start(0)
+    wait_until(lambda: run.formed() and run.workers(1) != old, "a new group")
+    run.finish()
+    assert (replacement.wait(DEADLINE), second.wait(DEADLINE)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "reason"),
+    [("NotFound", 66, "NotFound"), ("NumericalError", 70, "NumericalError"), ("crash", 1, "Error")],
+)
+def test_the_cause_becomes_the_exit_code(
+    gang: Callable[..., Gang], order: str, code: int, reason: str
+) -> None:
+    run = gang(1)
+    pod = run.start(0)
+    wait_until(run.formed, "a group")
+    (run.control / "fail-0").write_text(order)
+    assert pod.wait(DEADLINE) == code
+    record = run.record(pod)
+    assert record["state"] == "failed"
+    assert record["failure"]["reason"] == reason
+    assert record["failure"]["rank"] == 0
+
+
+def test_sigterm_ends_workers_and_agent(gang: Callable[..., Gang]) -> None:
+    run = gang(1)
+    pod = run.start(0)
+    wait_until(run.formed, "a group")
+    workers = run.workers(0)
+    began = time.monotonic()
+    pod.send_signal(signal.SIGTERM)
+    assert pod.wait(20) == 143
+    assert time.monotonic() - began < 10
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert run.record(pod)["failure"]["reason"] == "Terminated"
+
+
+def test_no_process_survives_a_killed_agent(gang: Callable[..., Gang]) -> None:
+    run = gang(1)
+    pod = run.start(0)
+    wait_until(run.formed, "a group")
+    (worker,) = run.workers(0)
+    stat = Path(f"/proc/{worker}/stat").read_text()
+    agent = int(stat.rpartition(")")[2].split()[1])
+    os.kill(agent, signal.SIGKILL)
+    assert pod.wait(DEADLINE) == 1
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_group_that_never_forms_is_given_up(gang: Callable[..., Gang]) -> None:
+    run = gang(2, group_seconds=5.0)
+    pod = run.start(0)
+    assert pod.wait(DEADLINE) == 80
+    record = run.record(pod)
+    assert record["failure"]["reason"] == "PeerLost"
+    assert "no group of all nodes was formed within 5 s" in record["failure"]["message"]
+
+
+def test_a_wrong_configuration_ends_before_anything_starts(gang: Callable[..., Gang]) -> None:
+    run = gang(1)
+    path = run.config()
+    path.write_text(path.read_text() + "training: {batchSiz: 3}\n")
+    began = time.monotonic()
+    pod = run.start(0)
+    assert pod.wait(DEADLINE) == 78
+    assert time.monotonic() - began < 10
+    message = run.record(pod)["failure"]["message"]
+    assert "training.batchSiz: unknown field; did you mean batchSize?" in message

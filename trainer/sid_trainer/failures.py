@@ -1,0 +1,112 @@
+"""From an exception to what a user is told: a reason and a message.
+
+Rules this module keeps:
+
+* A :class:`TrainerError` anywhere in the chain of causes wins: it was written for the user.
+* It knows torch's errors by class name and text and does not import torch: the launcher uses it.
+* What is not recognised is ``Error``, never a guess; its traceback stays in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from sid_trainer.config import RunConfig
+from sid_trainer.config_file import describe
+from sid_trainer.contract import Failure, FailureReason, TrainerError
+
+MAX_MESSAGE = 1024
+"""Length of a message in the contract."""
+
+# Errors of torch.distributed that a lost or stuck peer causes on the ranks that live.
+_PEER_CLASSES = frozenset({"DistBackendError", "DistNetworkError", "DistStoreError"})
+_PEER_TEXTS = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "connectfullmesh failed",
+    "connection refused",
+    "broken pipe",
+    "socket closed",
+    "remote process exited",
+    "ncclremoteerror",
+    "timed out waiting",  # gloo
+    "wait timeout",  # the store
+    "watchdog caught collective operation timeout",
+    "application timeout caused pair closure",
+)
+# Backend errors whose cause is on this rank, whatever the class says.
+_OWN_TEXTS = ("invalid usage", "invalid argument", "unhandled cuda error", "no cuda gpus")
+_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def failure_of(error: BaseException, rank: int | None = None) -> Failure:
+    """What to tell about an exception.
+
+    Args:
+        error: the exception that ended the process.
+        rank: the process's rank, when it is known.
+    """
+    for link in _chain(error):
+        known = _known(link)
+        if known is not None:
+            reason, message = known
+            return Failure(reason=reason, message=shortened(message), rank=rank)
+    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Failure(reason=FailureReason.UNKNOWN, message=shortened(message), rank=rank)
+
+
+def shortened(message: str, limit: int = MAX_MESSAGE) -> str:
+    """The message, cut to ``limit`` characters with an ellipsis."""
+    return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what it was raised from."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _known(error: BaseException) -> tuple[FailureReason, str] | None:
+    if isinstance(error, TrainerError):
+        return error.reason, str(error)
+    if isinstance(error, ValidationError):
+        return FailureReason.INVALID_CONFIGURATION, describe(error, RunConfig)
+    if isinstance(error, KeyboardInterrupt):
+        return FailureReason.TERMINATED, "interrupted from the keyboard"
+    if _is_memory(error):
+        return FailureReason.OUT_OF_MEMORY, _memory_message(error)
+    if _is_peer(error):
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return FailureReason.PEER_LOST, f"the connection to another rank was lost: {first}"
+    return None
+
+
+def _is_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and _mentions(error, _MEMORY_TEXTS)
+
+
+def _memory_message(error: BaseException) -> str:
+    first = str(error).split(". ")[0].splitlines()
+    return (
+        f"out of memory: {first[0] if first else type(error).__name__}; lower "
+        "training.microBatchSize, turn on training.gradientCheckpointing, or use more GPUs"
+    )
+
+
+def _is_peer(error: BaseException) -> bool:
+    if _mentions(error, _OWN_TEXTS):
+        return False
+    if type(error).__name__ in _PEER_CLASSES:
+        return True
+    return isinstance(error, RuntimeError) and _mentions(error, _PEER_TEXTS)
+
+
+def _mentions(error: BaseException, texts: tuple[str, ...]) -> bool:
+    message = str(error).lower()
+    return any(text in message for text in texts)

@@ -1,0 +1,190 @@
+"""PID 1 of a training pod: launches the workers, and ends with the cause of their end.
+
+Rules this module keeps:
+
+* The configuration is checked before anything heavy is started.
+* The exit code is the cause's (:data:`~sid_trainer.contract.EXIT_CODE_OF`), and the termination
+  message says the same in words, with the last progress.
+* What happens after a failure is decided in :mod:`sid_trainer.launch.verdict`, how often in
+  :mod:`sid_trainer.launch.budget`; here is only the loop around them.
+* No process below it survives it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from sid_trainer.config import RunConfig
+from sid_trainer.config_file import load_config
+from sid_trainer.contract import (
+    EXIT_CODE_OF,
+    ExitCode,
+    Failure,
+    FailureReason,
+    TerminationRecord,
+    TrainerError,
+)
+from sid_trainer.failures import failure_of
+from sid_trainer.launch import agent, environment, processes, rendezvous
+from sid_trainer.launch.budget import Budget
+from sid_trainer.launch.settings import LaunchSettings
+from sid_trainer.launch.verdict import AgentOutcome, Verdict, judge
+from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
+from sid_trainer.termination import termination_log, write_record
+
+logger = logging.getLogger(__name__)
+
+
+def launch(
+    config_path: Path,
+    settings: LaunchSettings | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Run the training processes of this node to their end.
+
+    Args:
+        config_path: the run's configuration file.
+        settings: how patient to be, and what to start.
+        environ: the environment; ``JOB_COMPLETION_INDEX`` is this node's index.
+
+    Returns:
+        The exit code of the pod.
+    """
+    log = termination_log(environ)
+    with tempfile.TemporaryDirectory(prefix="sid-run-") as folder:
+        directory = RunDirectory(Path(folder))
+        try:
+            failure = _run(config_path, settings or LaunchSettings(), environ, directory)
+        except Exception as error:
+            failure = failure_of(error)
+            if not isinstance(error, TrainerError):
+                logger.exception("the launcher failed")
+        return _conclude(failure, directory, log)
+
+
+def _conclude(failure: Failure | None, directory: RunDirectory, log: Path | None) -> int:
+    """Write the last record and return the exit code."""
+    progress = directory.progress()
+    if failure is None:
+        write_record(TerminationRecord(state="succeeded", progress=progress), log)
+        return ExitCode.DONE
+    logger.error("%s: %s", failure.reason.value, failure.message)
+    write_record(TerminationRecord(state="failed", progress=progress, failure=failure), log)
+    return EXIT_CODE_OF[failure.reason]
+
+
+def _run(
+    config_path: Path, settings: LaunchSettings, environ: Mapping[str, str], directory: RunDirectory
+) -> Failure | None:
+    """Check the configuration and launch; None when all went well."""
+    config = load_config(config_path)
+    node = rendezvous.node_rank(environ, config.launch.nodes)
+    processes.take_charge()
+    try:
+        return _Launches(config, config_path, node, settings, environ, directory).run()
+    except processes.Terminated:
+        return Failure(reason=FailureReason.TERMINATED, message="the pod was told to end (SIGTERM)")
+    finally:
+        processes.kill_descendants()
+
+
+class _Launches:
+    """The launches of one pod, one after the other, until there is a verdict that ends it."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        config_path: Path,
+        node: int,
+        settings: LaunchSettings,
+        environ: Mapping[str, str],
+        directory: RunDirectory,
+    ) -> None:
+        self._config, self._config_path, self._node = config, config_path, node
+        self._settings, self._directory = settings, directory
+        self._environ = environment.training_environment(
+            {**environ, RUN_DIRECTORY: str(directory.path)},
+            config.launch.device,
+            config.launch.processes_per_node,
+            environment.available_cpus(),
+        )
+
+    def run(self) -> Failure | None:
+        """Launch until done, failed or out of patience."""
+        budget = Budget(since=time.monotonic())
+        while True:
+            verdict = self._once(budget)
+            if verdict.action != "relaunch":
+                return verdict.failure
+            budget = self._account(budget)
+            exhausted = budget.exhausted(time.monotonic(), self._settings)
+            if exhausted:
+                return Failure(reason=FailureReason.PEER_LOST, message=exhausted)
+            self._tell(verdict, budget)
+            processes.pause(self._settings.pause(max(1, budget.relaunches)))
+
+    def _once(self, budget: Budget) -> Verdict:
+        """One launch and what follows from its end."""
+        self._directory.clear_launch()
+        left = budget.seconds_left(time.monotonic(), self._settings)
+        if not rendezvous.wait_for_host(self._config.launch, self._node, left):
+            host = self._config.launch.rendezvous_host
+            return judge(AgentOutcome("rendezvous", detail=f"no address for {host}"), [], 2)
+        kills = environment.memory_kills()
+        left = budget.seconds_left(time.monotonic(), self._settings)
+        outcome = self._agent(left)
+        return judge(
+            outcome,
+            self._directory.failures(),
+            self._config.launch.nodes,
+            memory_killed=environment.memory_kills() > kills,
+        )
+
+    def _agent(self, join_seconds: float) -> AgentOutcome:
+        """Run the agent to its end and leave nothing of it behind."""
+        outcome_path = self._directory.path / "agent.json"
+        outcome_path.unlink(missing_ok=True)
+        launch, settings = self._config.launch, self._settings
+        run_id = self._config.name
+        pid = processes.start(
+            [
+                settings.python,
+                "-m",
+                agent.__name__,
+                str(outcome_path),
+                *rendezvous.torchrun_arguments(launch, self._node, run_id, settings, join_seconds),
+                *settings.worker,
+                "--config",
+                str(self._config_path),
+            ],
+            self._environ,
+        )
+        logger.info("node %d of %d: agent started", self._node, launch.nodes)
+        try:
+            code = processes.wait_for(pid, settings.grace_seconds)
+        finally:
+            processes.kill_descendants()
+        return agent.read_outcome(outcome_path, code)
+
+    def _account(self, budget: Budget) -> Budget:
+        checkpoint = self._directory.checkpoint()
+        return budget.after_launch(
+            time.monotonic(),
+            self._directory.group_formed(),
+            checkpoint.iteration if checkpoint else None,
+        )
+
+    def _tell(self, verdict: Verdict, budget: Budget) -> None:
+        why = verdict.failure.message if verdict.failure else ""
+        logger.warning(
+            "a peer was lost (%s); launching again in place to wait for its replacement "
+            "(%d of at most %d without a new checkpoint)",
+            why,
+            budget.relaunches,
+            self._settings.max_relaunches,
+        )

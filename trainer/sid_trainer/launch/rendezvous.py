@@ -1,0 +1,101 @@
+"""Where the nodes of a run meet: node 0's name, resolved anew for every launch.
+
+Rules this module keeps:
+
+* A replaced node 0 has another address: nothing here remembers one.
+* Group rank 0 is always node 0, where the operator looks for progress. torch orders nodes by the
+  address they state, so node 0 states the rendezvous host and every other one a text that sorts
+  after any host name; only the address of rank 0 is ever connected to.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Mapping
+
+from sid_trainer.config import LaunchConfig
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.launch import processes
+from sid_trainer.launch.settings import LaunchSettings
+
+NODE_RANK = "JOB_COMPLETION_INDEX"
+_POLL_SECONDS = 1.0
+_TELL_SECONDS = 15.0
+logger = logging.getLogger(__name__)
+
+
+def node_rank(environ: Mapping[str, str], nodes: int) -> int:
+    """Index of this node, which an Indexed Job gives as ``JOB_COMPLETION_INDEX``.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` when it is no index below ``nodes``.
+    """
+    text = environ.get(NODE_RANK, "0")
+    if not text.isdigit() or int(text) >= nodes:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{NODE_RANK}={text!r} is no index of the {nodes} nodes that launch.nodes gives",
+        )
+    return int(text)
+
+
+def torchrun_arguments(
+    launch: LaunchConfig, node: int, run_id: str, settings: LaunchSettings, join_seconds: float
+) -> list[str]:
+    """Arguments of torchrun for this node; the worker's own follow."""
+    endpoint = f"{launch.rendezvous_host}:{launch.rendezvous_port}"
+    conf = {
+        "is_host": str(node == 0).lower(),
+        "join_timeout": max(1, int(join_seconds)),
+        "read_timeout": settings.store_seconds,
+    }
+    if launch.nodes == 1:
+        endpoint = "127.0.0.1:0"  # nobody else has to find it, so runs on one machine don't clash
+    return [
+        f"--nnodes={launch.nodes}",
+        f"--nproc-per-node={launch.processes_per_node}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={endpoint}",
+        f"--rdzv-id={run_id}",
+        f"--rdzv-conf={','.join(f'{key}={value}' for key, value in conf.items())}",
+        f"--local-addr={stated_address(launch, node)}",
+        "--max-restarts=0",
+        "--monitor-interval=1",
+    ]
+
+
+def stated_address(launch: LaunchConfig, node: int) -> str:
+    """The address that makes torch give node 0 the group rank 0."""
+    if launch.nodes == 1:
+        return "127.0.0.1"
+    return launch.rendezvous_host if node == 0 else f"~node-{node:05d}"
+
+
+def wait_for_host(launch: LaunchConfig, node: int, seconds: float) -> bool:
+    """Wait until node 0's name resolves; tell whether it did within ``seconds``.
+
+    Raises:
+        processes.Terminated: when the pod is told to end meanwhile.
+    """
+    if launch.nodes == 1 or node == 0:
+        return True
+    started = told = time.monotonic()
+    while not _resolves(launch.rendezvous_host):
+        now = time.monotonic()
+        if now - started > seconds:
+            return False
+        if now - told >= _TELL_SECONDS:
+            told = now
+            logger.info("waiting for node 0: %s has no address yet", launch.rendezvous_host)
+        processes.pause(_POLL_SECONDS)
+    return True
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
+    except socket.gaierror:
+        return False
+    return True
