@@ -190,4 +190,4 @@ def _expanded_default(schema: Schema) -> Any:
     if schema.get("required") or not schema.get("properties"):
         return None
     values = {name: _expanded_default(part) for name, part in schema["properties"].items()}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value not in (None, {})}
