@@ -193,8 +193,18 @@ INVALID = {
     ),
     "request above limit": (
         {"spec/workers/resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1900m"}}},
-        "is more than its limit",
+        "a request is more than the limit",
     ),
+    "extended resource without limit": (
+        {"spec/workers/resources": {"requests": {"rdma/hca": 1}}},
+        "give it under limits only",
+    ),
+    "unknown resource": (
+        {"spec/workers/resources": {"limits": {"gpu": 1}}},
+        "unknown resource: use cpu",
+    ),
+    "negative quantity": ({"spec/workers/sharedMemory": -1}, "spec.workers.sharedMemory"),
+    "negative quantity as text": ({"spec/workers/sharedMemory": "-1"}, "spec.workers.sharedMemory"),
     "odd resource name": (
         {"spec/workers/resources": {"requests": {"a b": 1}}},
         "every key must be",

@@ -26,7 +26,7 @@ from pydantic_core import CoreSchema, core_schema
 VALIDATIONS = "x-kubernetes-validations"
 """Key of CEL rules in a structural schema."""
 
-QUANTITY_PATTERN = r"^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)([eE][+-]?[0-9]+|[munkMGTPE]|[KMGTPE]i)?$"
+QUANTITY_PATTERN = r"^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)([eE][+-]?[0-9]{1,2}|[munkMGTPE]|[KMGTPE]i)?$"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,12 @@ Quantity = Annotated[
     BeforeValidator(_number_as_text),
     Field(max_length=32, pattern=QUANTITY_PATTERN),
     WithJsonSchema(
-        {"x-kubernetes-int-or-string": True, "maxLength": 32, "pattern": QUANTITY_PATTERN}
+        {
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,  # of numbers; the rest is for texts
+            "maxLength": 32,
+            "pattern": QUANTITY_PATTERN,
+        }
     ),
 ]
 """An amount as Kubernetes writes it (``500m``, ``64Gi``, ``8``)."""

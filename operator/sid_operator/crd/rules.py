@@ -27,6 +27,8 @@ _BATCH, _MICRO = "self.training.batchSize", "self.training.microBatchSize"
 _S3 = r"self.matches(r'^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$')"
 _PATH = r"self.matches(r'^/[^/].*$')"
 _HUB_ID = r"self.matches(r'^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$')"
+_REQUEST = "quantity(string(self.requests[name]))"
+_LIMIT = "quantity(string(self.limits[name]))"
 _SCALE = GuidanceConfig.model_fields["scale"].default
 
 
@@ -60,6 +62,16 @@ def _location(path: str, *, hub: bool) -> Rule:
         " || ".join(arms),
         f"must be {kinds}s3://bucket/key, or an absolute path on a volume of workers.volumes "
         "(/mnt/NAME/...)",
+    )
+
+
+def _resource_names(path: str) -> Rule:
+    return Rule(
+        path,
+        "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || "
+        "name.startsWith('hugepages-') || name.contains('/'))",
+        "unknown resource: use cpu, memory, ephemeral-storage, hugepages-SIZE, or the full name of "
+        "an extended one (rdma/hca)",
     )
 
 
@@ -137,12 +149,21 @@ CONTRADICTIONS = (
         f"(!has(self.limits) || !('{GPU_RESOURCE}' in self.limits))",
         f"{GPU_RESOURCE} is asked for by workers.gpusPerNode: remove it from resources",
     ),
+    *(_resource_names(f"spec.workers.resources.{part}") for part in ("requests", "limits")),
     Rule(
         "spec.workers.resources",
         "!has(self.requests) || !has(self.limits) || self.requests.all(name, "
-        "!(name in self.limits) || !quantity(string(self.requests[name])).isGreaterThan("
-        "quantity(string(self.limits[name]))))",
-        "a resource's request is more than its limit: raise the limit or lower the request",
+        f"!(name in self.limits) || {_REQUEST}.compareTo({_LIMIT}) <= 0)",
+        "a request is more than the limit of the same resource: raise the limit or lower the "
+        "request",
+        field="requests",
+    ),
+    Rule(
+        "spec.workers.resources",
+        "!has(self.requests) || self.requests.all(name, !name.contains('/') || "
+        f"(has(self.limits) && name in self.limits && {_REQUEST}.compareTo({_LIMIT}) == 0))",
+        "an extended resource (with '/' in its name) has no request apart from its limit: give it "
+        "under limits only",
         field="requests",
     ),
     Rule(

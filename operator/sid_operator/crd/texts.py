@@ -32,6 +32,8 @@ def type_name(schema: Schema) -> str:
 
 def bounds(schema: Schema) -> str:
     """The range of a number, the values of an enum, the lengths of texts and lists; else empty."""
+    if INT_OR_STRING in schema:
+        return ""
     if "enum" in schema:
         return ", ".join(str(value) for value in schema["enum"])
     if "minimum" in schema or "maximum" in schema:
@@ -74,8 +76,8 @@ def tell_defaults(schema: Schema) -> None:
         told = []
         if value := default(field):
             told.append(f"Default: {value}.")
-        if "minimum" in field or "maximum" in field:
-            told.append(f"Range: {_range(field)}.")
+        if field.get("type") in ("integer", "number"):
+            told.append(f"Range: {bounds(field)}.")
         field["description"] = " ".join([field["description"], *told])
         tell_defaults(field)
         tell_defaults(field.get("items", {}))

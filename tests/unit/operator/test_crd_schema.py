@@ -118,7 +118,12 @@ def test_field(annotation: Any, field: dict[str, Any], expected: dict[str, Any])
 def test_quantity_is_a_number_or_a_text_without_a_type() -> None:
     schema = field_schema(Quantity, default="8Gi")
     assert schema.pop("pattern").startswith("^")
-    assert schema == {"x-kubernetes-int-or-string": True, "maxLength": 32, "default": "8Gi"}
+    assert schema == {
+        "x-kubernetes-int-or-string": True,
+        "minimum": 0,
+        "maxLength": 32,
+        "default": "8Gi",
+    }
 
 
 def test_reference_is_inlined_and_the_fields_own_description_wins() -> None:
