@@ -1,0 +1,272 @@
+"""Requests to the API server: typed errors, time limits, bounded retries.
+
+Rules this module keeps:
+
+* Every request has a time limit; a watch is given up when it is silent.
+* Only what may be repeated is repeated: reads, applies, merge patches and deletes after any lack
+  of an answer; creations only when the server said that it did nothing (429).
+* Field names that the API does not know are an error, not dropped in silence
+  (``fieldValidation=Strict``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import aiohttp
+
+from . import errors
+from .kinds import Kind
+from .login import Credentials
+
+FIELD_MANAGER = "sid-operator"
+ATTEMPTS = 4
+PAGE = 500
+"""Objects a LIST page: bounds the memory that one answer needs."""
+MAX_BACKOFF_SECONDS = 10.0
+MAX_EVENT_BYTES = 8 * 2**20
+"""Longest line of a watch; etcd refuses objects over 1.5 MiB."""
+
+Object = dict[str, Any]
+
+
+class KubeClient:
+    """Requests to one API server.
+
+    Args:
+        session: Carries the TLS settings; its owner closes it.
+        server: ``https://host:port``.
+        credentials: Who asks.
+        timeout: Seconds an ordinary request may take.
+        sleep: How to wait between attempts.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        server: str,
+        credentials: Credentials,
+        *,
+        timeout: float = 30.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._session = session
+        self._server = server.rstrip("/")
+        self._credentials = credentials
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(10.0, timeout))
+        self._sleep = sleep
+
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the API server knows the kind."""
+        try:
+            answer = await self._call("GET", kind.group_path)
+        except errors.NotFoundError:
+            return False
+        return any(entry["name"] == kind.plural for entry in answer.get("resources") or [])
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """The object, or None where there is none."""
+        try:
+            return await self._call("GET", kind.path(namespace, name))
+        except errors.NotFoundError:
+            return None
+
+    async def list(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """All objects that fit the selectors, and the resource version to watch from."""
+        params = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        items: list[Object] = []
+        while True:
+            page = await self._call("GET", kind.path(namespace), params=params)
+            items += page.get("items") or []
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            params["continue"] = metadata["continue"]
+
+    async def apply(self, kind: Kind, manifest: Object) -> Object:
+        """Server-side apply: make the object so, taking over the fields from whoever has them."""
+        metadata = manifest["metadata"]
+        return await self._call(
+            "PATCH",
+            kind.path(metadata["namespace"], metadata["name"]),
+            params={"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"},
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def merge(
+        self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
+    ) -> Object:
+        """JSON merge patch: None removes a key. A ``metadata.resourceVersion`` is a condition."""
+        return await self._call(
+            "PATCH",
+            kind.path(namespace, name, subresource),
+            params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            body=patch,
+            content_type="application/merge-patch+json",
+        )
+
+    async def create(self, kind: Kind, namespace: str, manifest: Object) -> Object:
+        """Create the object.
+
+        Raises:
+            ConflictError: It exists.
+        """
+        return await self._call(
+            "POST",
+            kind.path(namespace),
+            params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            body=manifest,
+        )
+
+    async def replace(self, kind: Kind, manifest: Object, *, attempts: int = 1) -> Object:
+        """Replace the object of this very ``metadata.resourceVersion``.
+
+        Raises:
+            ConflictError: It has another version by now.
+        """
+        metadata = manifest["metadata"]
+        path = kind.path(metadata["namespace"], metadata["name"])
+        return await self._call("PUT", path, body=manifest, attempts=attempts)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
+        """Delete the object of this uid after its dependents; none there is fine."""
+        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": uid}}
+        try:
+            await self._call("DELETE", kind.path(namespace, name), body=options)
+        except errors.NotFoundError:
+            return
+
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        labels: str,
+        resource_version: str,
+        duration: int,
+        silence: float,
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """Changes since a resource version, as (ADDED, MODIFIED, DELETED or BOOKMARK, object).
+
+        Ends when the server closes the stream, at the latest after ``duration`` seconds.
+
+        Raises:
+            GoneError: The version is too old: list again.
+            UnreachableError: Nothing was heard for ``silence`` seconds, or the connection broke.
+        """
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": labels,
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(duration),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=silence)
+        url = self._server + kind.path(namespace)
+        try:
+            async with self._session.get(
+                url,
+                params=_given(params),
+                headers=self._credentials.headers(),
+                timeout=timeout,
+                read_bufsize=MAX_EVENT_BYTES,
+            ) as response:
+                await self._raise_for_status(response)
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise errors.from_status(int(status.get("code") or 500), status)
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError) as error:
+            raise errors.UnreachableError(f"watch of {url}: {_told(error)}") from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        attempts: int = ATTEMPTS,
+    ) -> Object:
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._request(method, path, params or {}, body, content_type)
+            except (errors.UnreachableError, errors.BusyError, errors.UnauthorizedError) as error:
+                if attempt == attempts or not _repeatable(method, error):
+                    raise
+                await self._sleep(_delay(attempt, error))
+        raise AssertionError("attempts is at least 1")
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        body: Object | None,
+        content_type: str,
+    ) -> Object:
+        headers = {**self._credentials.headers(), "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        try:
+            async with self._session.request(
+                method,
+                self._server + path,
+                params=_given(params),
+                data=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                timeout=self._timeout,
+            ) as response:
+                await self._raise_for_status(response)
+                answer: Object = await response.json()
+                return answer
+        except (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError) as error:
+            raise errors.UnreachableError(f"{method} {path}: {_told(error)}") from error
+
+    async def _raise_for_status(self, response: aiohttp.ClientResponse) -> None:
+        if response.status < 400:
+            return
+        if response.status == 401:
+            self._credentials.refused()
+        text = await response.text()
+        try:
+            body = json.loads(text)
+        except json.JSONDecodeError:
+            body = {"message": text.strip()[:500]}
+        wait = response.headers.get("Retry-After", "")
+        raise errors.from_status(
+            response.status,
+            body if isinstance(body, dict) else {"message": text[:500]},
+            retry_after=float(wait) if wait.isdigit() else None,
+        )
+
+
+def _given(params: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in params.items() if value}
+
+
+def _told(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _repeatable(method: str, error: errors.KubeError) -> bool:
+    if isinstance(error, errors.ApiError) and error.status in (401, 429):
+        return True  # refused before anything was done
+    return method != "POST"
+
+
+def _delay(attempt: int, error: errors.KubeError) -> float:
+    asked = getattr(error, "retry_after", None)
+    backoff = 0.25 * 2.0**attempt
+    wait = max(backoff, asked or 0.0) * random.uniform(0.75, 1.25)
+    return min(MAX_BACKOFF_SECONDS, wait)

@@ -1,0 +1,85 @@
+"""What can go wrong with an API request, an exception a case that a caller treats apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class KubeError(Exception):
+    """Base of all errors of the client."""
+
+
+class UnreachableError(KubeError):
+    """No answer: refused, reset, cut short or timed out. The request may have been carried out."""
+
+
+class ApiError(KubeError):
+    """The API server said no.
+
+    Attributes:
+        status: HTTP status code.
+        reason: Machine-readable reason of the Status object (``AlreadyExists``), or "".
+        retry_after: Seconds that the server asks to wait for, or None.
+    """
+
+    def __init__(
+        self, status: int, message: str, *, reason: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{message} (HTTP {status}{', ' + reason if reason else ''})")
+        self.status = status
+        self.message = message
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class UnauthorizedError(ApiError):
+    """401: the credentials are not accepted (any more)."""
+
+
+class ForbiddenError(ApiError):
+    """403: RBAC, admission or a namespace that is going away."""
+
+
+class NotFoundError(ApiError):
+    """404: no such object, or no such kind."""
+
+
+class ConflictError(ApiError):
+    """409: it exists already, or was changed meanwhile."""
+
+
+class GoneError(ApiError):
+    """410: the resource version is too old to watch or to continue a list from."""
+
+
+class InvalidError(ApiError):
+    """400 or 422: the object breaks the rules of its schema."""
+
+
+class BusyError(ApiError):
+    """429 or 5xx: the server could not; the same request may succeed later."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: InvalidError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+    422: InvalidError,
+    429: BusyError,
+}
+
+
+def from_status(
+    code: int, body: Mapping[str, Any], *, retry_after: float | None = None
+) -> ApiError:
+    """The error of a Status object (the body of a refusal, or of a watch's ERROR event)."""
+    kind = _BY_STATUS.get(code, BusyError if code >= 500 else ApiError)
+    details = body.get("details") or {}
+    if retry_after is None and details.get("retryAfterSeconds"):
+        retry_after = float(details["retryAfterSeconds"])
+    message = str(body.get("message") or "no message")
+    return kind(code, message, reason=str(body.get("reason") or ""), retry_after=retry_after)

@@ -1,0 +1,45 @@
+"""The kinds that the operator touches, and where the API serves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A namespaced kind of the API.
+
+    Attributes:
+        api_version: ``v1`` or ``group/version``.
+        name: As it stands in ``kind``.
+        plural: As it stands in paths.
+    """
+
+    api_version: str
+    name: str
+    plural: str
+
+    @property
+    def group_path(self) -> str:
+        """Path at which the API server tells what it serves of this group and version."""
+        return ("/apis/" if "/" in self.api_version else "/api/") + self.api_version
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Path of an object, or of the collection in a namespace, or in all of them.
+
+        >>> JOBS.path("team", "run", "status")
+        '/apis/batch/v1/namespaces/team/jobs/run/status'
+        """
+        parts = [self.group_path]
+        parts += ["namespaces", namespace] if namespace else []
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+CONFIG_MAPS = Kind("v1", "ConfigMap", "configmaps")
+SERVICES = Kind("v1", "Service", "services")
+PODS = Kind("v1", "Pod", "pods")
+EVENTS = Kind("v1", "Event", "events")
+JOBS = Kind("batch/v1", "Job", "jobs")
+LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
+DISTILLATIONS = Kind("sid-dit.dev/v1alpha1", "SiDDistillation", "siddistillations")

@@ -1,0 +1,98 @@
+"""Which children there should be, and what to change to get there.
+
+Rules this module keeps:
+
+* A child that is there with the right hash is left alone; a missing one is created again, as long
+  as the run is not over.
+* What belongs to somebody else is never touched; what is being deleted is waited for.
+* A Job whose spec no longer fits is deleted with its pods, and made anew when it is gone.
+"""
+
+from __future__ import annotations
+
+from sid_operator import reasons
+from sid_operator.api.names import ANNOTATION_HASH
+from sid_operator.kube.kinds import CONFIG_MAPS, JOBS, SERVICES, Kind
+from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Notice, Observed, Resource
+from sid_operator.plan.observed import Job
+from sid_operator.resources.config_map import config_map
+from sid_operator.resources.job import job, policy_patch
+from sid_operator.resources.metadata import Manifest, policy_hash, run_hash
+from sid_operator.resources.run import Run
+from sid_operator.resources.service import service
+
+
+def conflict(resource: Resource, observed: Observed) -> str:
+    """What is in the way under the name of a child, or ""."""
+    run = resource.run
+    if run is None:
+        return ""
+    candidates = (
+        (CONFIG_MAPS, run.config_map_name, observed.config_map),
+        (SERVICES, run.name, observed.service),
+        (JOBS, run.name, observed.job),
+    )
+    for kind, name, child in candidates:
+        if child is not None and not child.ours and not child.deleting:
+            return reasons.CONFLICT.format(kind=kind.name, name=name)
+    return ""
+
+
+def actions(resource: Resource, observed: Observed) -> tuple[Action, ...]:
+    """Changes of the children of a run that is not over and that nothing is in the way of."""
+    run = resource.run
+    if run is None:
+        return ()
+    restoring = resource.status.start_time is not None
+    wanted = [
+        _settled(CONFIG_MAPS, config_map(run), observed.config_map, restoring),
+        _settled(SERVICES, service(run), observed.service, restoring),
+        _job(run, observed.job, restoring),
+    ]
+    return tuple(action for action in wanted if action is not None)
+
+
+def held_back(run: Run) -> bool:
+    """Whether there must be no Job: suspended, where ``suspend`` of the Job is the queue's."""
+    return run.spec.run_policy.suspend and run.spec.scheduling.queue_name is not None
+
+
+def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool) -> Action | None:
+    if seen is None:
+        notice = _restored(kind, manifest["metadata"]["name"]) if restoring else None
+        return Apply(kind, manifest, creates=True, notice=notice)
+    wanted_hash = manifest["metadata"]["annotations"][ANNOTATION_HASH]
+    if seen.deleting or seen.hash == wanted_hash:
+        return None
+    return Apply(kind, manifest, creates=False)
+
+
+def _job(run: Run, seen: Job | None, restoring: bool) -> Action | None:
+    if seen is None:
+        return None if held_back(run) else Apply(JOBS, job(run), True, _created(run, restoring))
+    if seen.deleting or seen.finished:
+        return None
+    if held_back(run):
+        return Delete(JOBS, run.name, seen.uid)
+    if seen.hash != run_hash(run):
+        notice = Notice("Normal", reasons.EVENT_RECREATING, reasons.SPEC_CHANGED)
+        return Delete(JOBS, run.name, seen.uid, notice)
+    if seen.policy_hash != policy_hash(run):
+        notice = Notice("Normal", reasons.EVENT_UPDATED, reasons.POLICY_CHANGED)
+        return Merge(JOBS, run.name, policy_patch(run), notice)
+    return None
+
+
+def _created(run: Run, restoring: bool) -> Notice:
+    if restoring:
+        return _restored(JOBS, run.name)
+    nodes = run.spec.workers.nodes
+    message = reasons.CREATED.format(
+        name=run.name, nodes=nodes, pods="pod" if nodes == 1 else "pods"
+    )
+    return Notice("Normal", reasons.EVENT_CREATED, message)
+
+
+def _restored(kind: Kind, name: str) -> Notice:
+    message = reasons.RESTORED.format(kind=kind.name, name=name)
+    return Notice("Normal", reasons.EVENT_RESTORED, message)

@@ -1,0 +1,182 @@
+"""``plan``: puts the policies together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sid_operator import reasons
+from sid_operator.api.conditions import Condition, ConditionType
+from sid_operator.api.status import FailureStatus, SiDDistillationStatus
+from sid_operator.plan import children, progress
+from sid_operator.plan.causes import Cause
+from sid_operator.plan.conditions import Verdict, find, updated
+from sid_operator.plan.ending import ended, is_over
+from sid_operator.plan.events import notices
+from sid_operator.plan.failure import pod_cause
+from sid_operator.plan.gang import rank_zero
+from sid_operator.plan.model import Observed, Plan, Resource, ScrapeTarget
+from sid_operator.plan.phase import phase
+from sid_operator.plan.readiness import (
+    CREATION_GRACE,
+    blocking_cause,
+    lacks_pods,
+    lacks_pods_for_long,
+    pods_ready,
+)
+from sid_operator.plan.running import running, unheard_after
+from sid_operator.resources.run import Run
+
+RESYNC_SECONDS = 600.0
+"""An event that was lost costs no more than this."""
+RETRY_SECONDS = 30.0
+"""Wait before trying again what the API server refused, or what was in the way."""
+
+
+def plan(resource: Resource, observed: Observed, now: datetime) -> Plan:
+    """What is to be done about a resource.
+
+    Args:
+        resource: As the API server holds it.
+        observed: What is seen of its children.
+        now: The time, in UTC.
+    """
+    now = now.replace(microsecond=0)
+    before = resource.status
+    status = progress.merged(before, observed.report, observed.pods, now)
+    if is_over(before):
+        return _after_the_end(resource, observed, status, now)
+    if resource.run is None:
+        return _not_accepted(resource, status, reasons.INVALID_SPEC, resource.problem, now)
+    over = ended(resource, resource.run, observed, status, now)
+    if over is not None:
+        return Plan(actions=(), status=over, notices=notices(before, over))
+    in_the_way = children.conflict(resource, observed)
+    if in_the_way:
+        return _not_accepted(resource, status, reasons.NAME_CONFLICT, in_the_way, now)
+    return _going_on(resource, resource.run, observed, status, now)
+
+
+def _after_the_end(
+    resource: Resource, observed: Observed, status: SiDDistillationStatus, now: datetime
+) -> Plan:
+    """Nothing is done any more, but the last words of pods may arrive late."""
+    late = None
+    if resource.run is not None:
+        late = ended(resource, resource.run, observed, status, now)
+    return Plan(actions=(), status=late or status)
+
+
+def _not_accepted(
+    resource: Resource, status: SiDDistillationStatus, reason: str, message: str, now: datetime
+) -> Plan:
+    idle = [
+        Verdict(kind, "False", reasons.NOT_STARTED, reasons.NOT_YET)
+        for kind in (ConditionType.PODS_READY, ConditionType.RUNNING)
+        if find(status.conditions, kind) is None
+    ]
+    refused = Verdict(ConditionType.ACCEPTED, "False", reason, message)
+    failure = FailureStatus(reason=reason, message=message)
+    conditions = updated(status.conditions, [refused, *idle], resource.generation, now)
+    after = _put_together(resource, None, status, conditions, failure, Observed())
+    return Plan(
+        actions=(),
+        status=after,
+        notices=notices(resource.status, after),
+        look_again_after=RETRY_SECONDS if reason != reasons.INVALID_SPEC else None,
+    )
+
+
+def _going_on(
+    resource: Resource, run: Run, observed: Observed, status: SiDDistillationStatus, now: datetime
+) -> Plan:
+    cause = None if run.spec.run_policy.suspend else blocking_cause(run, observed)
+    verdicts = [
+        _accepted(observed),
+        pods_ready(run, observed, cause),
+        running(run, resource.status, observed, now),
+        *_suspended(run, status.conditions),
+    ]
+    conditions = updated(status.conditions, verdicts, resource.generation, now)
+    failure = _failure(status, observed, conditions, cause)
+    after = _put_together(resource, run, status, conditions, failure, observed)
+    return Plan(
+        actions=() if observed.refusal is not None else children.actions(resource, observed),
+        status=after,
+        notices=notices(resource.status, after),
+        scrape=_scrape(observed),
+        look_again_after=_look_again_after(run, observed, now),
+        wants_creation_failures=lacks_pods_for_long(run, observed, now),
+    )
+
+
+def _accepted(observed: Observed) -> Verdict:
+    refusal = observed.refusal
+    if refusal is None:
+        return Verdict(ConditionType.ACCEPTED, "True", reasons.ACCEPTED, reasons.SPEC_VALID)
+    message = reasons.REFUSAL.format(kind=refusal.kind, name=refusal.name, details=refusal.details)
+    return Verdict(ConditionType.ACCEPTED, "False", reasons.REFUSED, message)
+
+
+def _suspended(run: Run, conditions: list[Condition]) -> list[Verdict]:
+    if run.spec.run_policy.suspend:
+        kind, message = reasons.SUSPENDED, reasons.IS_SUSPENDED
+        return [Verdict(ConditionType.SUSPENDED, "True", kind, message)]
+    if find(conditions, ConditionType.SUSPENDED) is not None:
+        return [Verdict(ConditionType.SUSPENDED, "False", reasons.RESUMED, reasons.IS_RESUMED)]
+    return []
+
+
+def _failure(
+    status: SiDDistillationStatus,
+    observed: Observed,
+    conditions: list[Condition],
+    cause: Cause | None,
+) -> FailureStatus | None:
+    """What stands in the way now: a refusal, a cause of waiting, or the end of the last attempt."""
+    accepted = find(conditions, ConditionType.ACCEPTED)
+    if accepted is not None and accepted.status == "False":
+        return FailureStatus(reason=accepted.reason, message=accepted.message)
+    if cause is not None:
+        return cause.as_status()
+    now_running = find(conditions, ConditionType.RUNNING)
+    if now_running is None or now_running.reason != reasons.RESTARTING:
+        return None
+    failed = pod_cause(observed.pods)
+    return failed.as_status() if failed is not None else status.failure
+
+
+def _put_together(
+    resource: Resource,
+    run: Run | None,
+    status: SiDDistillationStatus,
+    conditions: list[Condition],
+    failure: FailureStatus | None,
+    observed: Observed,
+) -> SiDDistillationStatus:
+    job = observed.job
+    started = status.start_time or (job.created if job is not None and job.ours else None)
+    update = {
+        "phase": phase(run, conditions, observed),
+        "conditions": conditions,
+        "observed_generation": resource.generation,
+        "start_time": started,
+        "failure": failure,
+    }
+    return status.model_copy(update=update)
+
+
+def _scrape(observed: Observed) -> ScrapeTarget | None:
+    zero = rank_zero(observed.pods)
+    return ScrapeTarget(zero.uid, zero.ip) if zero is not None and zero.ip else None
+
+
+def _look_again_after(run: Run, observed: Observed, now: datetime) -> float:
+    if observed.refusal is not None:
+        return RETRY_SECONDS
+    waits = [RESYNC_SECONDS]
+    if lacks_pods(run, observed):
+        waits.append(CREATION_GRACE.total_seconds())
+    unheard = unheard_after(observed, now)
+    if unheard is not None:
+        waits.append(unheard)
+    return min(waits)

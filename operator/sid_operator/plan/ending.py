@@ -1,0 +1,70 @@
+"""How a run ends: Complete or Failed, once and for all."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sid_operator import reasons
+from sid_operator.api.conditions import ConditionType, Phase
+from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.plan import progress
+from sid_operator.plan.causes import Cause
+from sid_operator.plan.conditions import Verdict, find, updated
+from sid_operator.plan.failure import job_failure
+from sid_operator.plan.model import Observed, Resource
+from sid_operator.resources.run import Run
+
+
+def is_over(status: SiDDistillationStatus) -> bool:
+    """Whether the status says that the run has ended."""
+    return status.phase is not None and status.phase.finished
+
+
+def ended(
+    resource: Resource, run: Run, observed: Observed, status: SiDDistillationStatus, now: datetime
+) -> SiDDistillationStatus | None:
+    """The status at the end, or None where the Job goes on."""
+    job = observed.job
+    if job is None or not job.ours:
+        return None
+    if job.complete is not None:
+        status = progress.completed(status, run)
+        at, verdict, phase, failure = job.complete, _complete(status), Phase.SUCCEEDED, None
+    elif job.failed is not None:
+        told, cause = job_failure(run, job, observed.pods, status.failure)
+        at, verdict, phase, failure = job.failed, _failed(told), Phase.FAILED, cause.as_status()
+    else:
+        return None
+    update = {
+        "phase": phase,
+        "completion_time": at,
+        "failure": failure,
+        "conditions": _conditions(resource, status, verdict, now),
+        "observed_generation": resource.generation,
+    }
+    return status.model_copy(update=update)
+
+
+def _complete(status: SiDDistillationStatus) -> Verdict:
+    iterations = status.progress.iterations if status.progress is not None else None
+    uri = status.student.uri if status.student is not None else ""
+    message = reasons.DONE.format(iterations=iterations, uri=uri)
+    return Verdict(ConditionType.COMPLETE, "True", reasons.COMPLETED, message)
+
+
+def _failed(cause: Cause) -> Verdict:
+    return Verdict(ConditionType.FAILED, "True", cause.reason, cause.message)
+
+
+def _conditions(
+    resource: Resource, status: SiDDistillationStatus, verdict: Verdict, now: datetime
+) -> object:
+    over = [
+        Verdict(kind, "False", reasons.FINISHED, reasons.POD_END)
+        for kind in (ConditionType.PODS_READY, ConditionType.RUNNING)
+    ]
+    verdicts = [*over, verdict]
+    if find(status.conditions, ConditionType.ACCEPTED) is None:
+        accepted = Verdict(ConditionType.ACCEPTED, "True", reasons.ACCEPTED, reasons.SPEC_VALID)
+        verdicts.insert(0, accepted)
+    return updated(status.conditions, verdicts, resource.generation, now)

@@ -1,0 +1,74 @@
+"""Events: what changed between two statuses, in the words of a person who reports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sid_operator import reasons
+from sid_operator.api.conditions import ConditionType, Phase
+from sid_operator.api.status import FailureStatus, SiDDistillationStatus
+from sid_operator.plan.conditions import find
+from sid_operator.plan.model import Notice
+
+MAX_MESSAGE = 1000
+"""Characters; the API takes 1024."""
+
+
+def notices(before: SiDDistillationStatus, after: SiDDistillationStatus) -> tuple[Notice, ...]:
+    """The Events that tell the way from one status to the next."""
+    return tuple(
+        Notice(notice.type, notice.reason, notice.message[:MAX_MESSAGE])
+        for notice in (*_refused(before, after), *_phase(before, after), *_failure(before, after))
+    )
+
+
+def _refused(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
+    held = find(before.conditions, ConditionType.ACCEPTED)
+    accepted = find(after.conditions, ConditionType.ACCEPTED)
+    if accepted is None or accepted.status == "True":
+        return
+    if held is None or (held.reason, held.message) != (accepted.reason, accepted.message):
+        yield Notice("Warning", accepted.reason, accepted.message)
+
+
+def _phase(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
+    if before.phase == after.phase or after.phase is None:
+        return
+    if after.phase is Phase.SUCCEEDED:
+        yield Notice("Normal", after.phase, _message(after, ConditionType.COMPLETE))
+    elif after.phase is Phase.FAILED:
+        failed = find(after.conditions, ConditionType.FAILED)
+        reason = failed.reason if failed is not None else ""
+        yield Notice("Warning", after.phase, f"{reason}: {_message(after, ConditionType.FAILED)}")
+    elif after.phase is Phase.RESTARTING:
+        told = reasons.PHASE_EVENTS[after.phase]
+        if _told(after.failure):
+            told = f"{told} {_told(after.failure)}"
+        yield Notice("Warning", after.phase, told)
+    elif after.phase in reasons.PHASE_EVENTS:
+        yield Notice("Normal", after.phase, reasons.PHASE_EVENTS[after.phase])
+
+
+def _failure(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
+    if after.failure is None or after.phase in (Phase.FAILED, Phase.SUCCEEDED):
+        return
+    told_with_phase = after.phase is Phase.RESTARTING and before.phase is not after.phase
+    if told_with_phase or _same(before.failure, after.failure):
+        return
+    yield Notice("Warning", after.failure.reason, after.failure.message)
+
+
+def _same(one: FailureStatus | None, other: FailureStatus) -> bool:
+    return one is not None and (one.reason, one.message) == (other.reason, other.message)
+
+
+def _told(failure: FailureStatus | None) -> str:
+    if failure is None:
+        return ""
+    where = f" in pod {failure.pod}" if failure.pod else ""
+    return f"{failure.reason}{where}: {failure.message}"
+
+
+def _message(status: SiDDistillationStatus, kind: ConditionType) -> str:
+    condition = find(status.conditions, kind)
+    return condition.message if condition is not None else ""

@@ -1,0 +1,156 @@
+"""What planning takes and gives: plain immutable values, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.kube.kinds import Kind
+from sid_operator.plan.observed import Job, Pod
+from sid_operator.resources.metadata import Manifest
+from sid_operator.resources.run import Run
+from sid_trainer.contract import ProgressReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resource:
+    """A SiDDistillation as the API server holds it.
+
+    Attributes:
+        run: What its children are built from; None where the spec cannot be run.
+        problem: Why the spec cannot be run, or "".
+        status: What was written last.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    run: Run | None
+    problem: str
+    status: SiDDistillationStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A ConfigMap or Service as the API server holds it."""
+
+    hash: str
+    ours: bool
+    """Whether the resource owns it."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The API server would not take a child."""
+
+    kind: str
+    name: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreationFailure:
+    """A pod that the Job controller could not create, as an event tells."""
+
+    time: datetime
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """What is seen of a resource's children.
+
+    Attributes:
+        pods: Pods that exist, and those deleted since the last pass as they were last seen.
+        report: What rank 0 told of late.
+        refusal: The API server's answer to this pass's attempt.
+        creation_failures: Asked for when :attr:`Plan.wants_creation_failures`; else empty.
+    """
+
+    config_map: Child | None = None
+    service: Child | None = None
+    job: Job | None = None
+    pods: tuple[Pod, ...] = ()
+    report: ProgressReport | None = None
+    refusal: Refusal | None = None
+    creation_failures: tuple[CreationFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """An Event to post on the resource."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Apply a child server-side; ``creates`` where none was seen."""
+
+    kind: Kind
+    manifest: Manifest
+    creates: bool
+    notice: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Change an existing child by a merge patch."""
+
+    kind: Kind
+    name: str
+    patch: Manifest
+    notice: Notice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a child, its dependents first."""
+
+    kind: Kind
+    name: str
+    uid: str
+    notice: Notice | None = None
+
+
+Action = Apply | Merge | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeTarget:
+    """The pod to ask for progress."""
+
+    pod_uid: str
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is to be done about a resource.
+
+    Attributes:
+        actions: Changes of children, in this order.
+        status: The status as it should be.
+        notices: Events about what changed in it.
+        scrape: The pod to ask for progress from now on, or None.
+        look_again_after: Seconds after which time alone may change the plan, or None.
+        wants_creation_failures: Planning again with the Job's FailedCreate events would tell more.
+    """
+
+    actions: tuple[Action, ...]
+    status: SiDDistillationStatus
+    notices: tuple[Notice, ...] = ()
+    scrape: ScrapeTarget | None = None
+    look_again_after: float | None = None
+    wants_creation_failures: bool = False
+
+
+def status_json(status: SiDDistillationStatus) -> dict[str, Any]:
+    """The status as it is written."""
+    return status.model_dump(by_alias=True, exclude_none=True, mode="json")

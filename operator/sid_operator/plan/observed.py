@@ -1,0 +1,231 @@
+"""Pods and Jobs as planning sees them: the few facts that it needs, read from the API's objects.
+
+Rule: what comes out of a pod (its termination message) is not trusted. It is parsed into the
+contract's bounded model or taken as text, shortened and rid of control characters.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pydantic
+
+from sid_operator.api.names import ANNOTATION_HASH, TRAINER_CONTAINER
+from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH
+from sid_trainer.contract import TerminationRecord
+
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+MAX_TEXT = 700
+"""Characters of foreign text that go into a message; the Event API takes 1024 in all."""
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terminated:
+    """How a container ended.
+
+    Attributes:
+        text: The termination message where it is no record: the end of the log.
+    """
+
+    exit_code: int
+    reason: str
+    finished_at: datetime
+    record: TerminationRecord | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pod:
+    """A pod of the run.
+
+    Attributes:
+        index: Its place in the Indexed Job, the node's rank.
+        phase: Pending, Running, Succeeded, Failed or Unknown.
+        reason: Why the pod as a whole failed (``Evicted``), or "".
+        unschedulable: The scheduler's message, or "".
+        waiting: Reason and message of a container that does not start, or None.
+        leaving: Being deleted, or deleted.
+    """
+
+    name: str
+    uid: str
+    index: int
+    created: datetime
+    phase: str
+    reason: str = ""
+    message: str = ""
+    ip: str = ""
+    scheduled: bool = False
+    unschedulable: str = ""
+    ready: bool = False
+    ready_since: datetime | None = None
+    waiting: tuple[str, str] | None = None
+    image: str = ""
+    terminated: Terminated | None = None
+    leaving: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended well."""
+        if self.terminated is not None:
+            return self.terminated.exit_code == 0
+        return self.phase == "Succeeded"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than well."""
+        if self.terminated is not None:
+            return self.terminated.exit_code != 0
+        return self.phase == "Failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """The Job of the run.
+
+    Attributes:
+        ours: The resource owns it.
+        deleting: It is being deleted.
+        complete: Since when it is complete, or None.
+        failed: Since when it has failed, or None.
+        fail_reason: Reason of its Failed (or FailureTarget) condition.
+    """
+
+    uid: str
+    ours: bool
+    created: datetime
+    deleting: bool = False
+    hash: str = ""
+    policy_hash: str = ""
+    suspended: bool = False
+    started: datetime | None = None
+    complete: datetime | None = None
+    failed: datetime | None = None
+    fail_reason: str = ""
+    fail_message: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the Job controller will start no more pods."""
+        return self.complete is not None or self.failed is not None
+
+
+def owned_by(obj: Object, uid: str) -> bool:
+    """Whether the object's controlling owner has this uid."""
+    owners = obj["metadata"].get("ownerReferences") or []
+    return any(owner.get("uid") == uid and owner.get("controller") for owner in owners)
+
+
+def job_of(obj: Object, owner_uid: str) -> Job:
+    """Read a Job."""
+    metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    annotations = metadata.get("annotations") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
+    failed = conditions.get("Failed")
+    return Job(
+        uid=metadata["uid"],
+        ours=owned_by(obj, owner_uid),
+        created=time_of(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        hash=annotations.get(ANNOTATION_HASH, ""),
+        policy_hash=annotations.get(ANNOTATION_POLICY_HASH, ""),
+        suspended=bool(spec.get("suspend")),
+        started=_maybe_time(status.get("startTime")),
+        complete=_since(conditions.get("Complete")),
+        failed=_since(failed),
+        fail_reason=str((failed or {}).get("reason", "")),
+        fail_message=printable(str((failed or {}).get("message", ""))),
+    )
+
+
+def pod_of(obj: Object, *, gone: bool = False) -> Pod:
+    """Read a pod."""
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or []}
+    scheduled, ready = conditions.get("PodScheduled") or {}, conditions.get("Ready") or {}
+    container = _trainer(status)
+    state = container.get("state") or {}
+    is_ready = ready.get("status") == "True"
+    on_node = bool((obj.get("spec") or {}).get("nodeName"))
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        index=int((metadata.get("labels") or {}).get(INDEX_LABEL, "0")),
+        created=time_of(metadata["creationTimestamp"]),
+        phase=str(status.get("phase", "Pending")),
+        reason=str(status.get("reason", "")),
+        message=printable(str(status.get("message", ""))),
+        ip=str(status.get("podIP", "")),
+        scheduled=scheduled.get("status") == "True" or on_node,
+        unschedulable=_unschedulable(scheduled),
+        ready=is_ready,
+        ready_since=_since(ready) if is_ready else None,
+        waiting=_waiting(state.get("waiting")),
+        image=str(container.get("image", "")),
+        terminated=_terminated(state.get("terminated")),
+        leaving=gone or "deletionTimestamp" in metadata,
+    )
+
+
+def printable(text: str, limit: int = MAX_TEXT) -> str:
+    """The end of a text that fits into a message, without control characters."""
+    clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return clean if len(clean) <= limit else "…" + clean[1 - limit :]
+
+
+def time_of(text: str) -> datetime:
+    """A metav1.Time."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _maybe_time(text: str | None) -> datetime | None:
+    return time_of(text) if text else None
+
+
+def _since(condition: Object | None) -> datetime | None:
+    return _maybe_time((condition or {}).get("lastTransitionTime"))
+
+
+def _trainer(status: Object) -> Object:
+    containers: list[Object] = status.get("containerStatuses") or []
+    return next((c for c in containers if c["name"] == TRAINER_CONTAINER), {})
+
+
+def _unschedulable(condition: Object) -> str:
+    if condition.get("status") != "False":
+        return ""
+    return printable(str(condition.get("message") or condition.get("reason") or "no node fits"))
+
+
+def _waiting(state: Object | None) -> tuple[str, str] | None:
+    if state is None:
+        return None
+    return str(state.get("reason", "")), printable(str(state.get("message", "")))
+
+
+def _terminated(state: Object | None) -> Terminated | None:
+    if state is None:
+        return None
+    message = str(state.get("message", ""))
+    record = _record(message)
+    return Terminated(
+        exit_code=int(state.get("exitCode", 0)),
+        reason=str(state.get("reason", "")),
+        finished_at=_maybe_time(state.get("finishedAt")) or datetime.fromtimestamp(0, UTC),
+        record=record,
+        text="" if record is not None else printable(message),
+    )
+
+
+def _record(message: str) -> TerminationRecord | None:
+    if not message.lstrip().startswith("{"):
+        return None
+    try:
+        return TerminationRecord.model_validate(json.loads(message))
+    except (json.JSONDecodeError, RecursionError, pydantic.ValidationError):
+        return None

@@ -1,0 +1,85 @@
+"""Condition PodsReady, and the cause that keeps pods from being ready."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sid_operator import reasons
+from sid_operator.api.conditions import ConditionStatus, ConditionType
+from sid_operator.plan.causes import Cause
+from sid_operator.plan.conditions import Verdict
+from sid_operator.plan.diagnosis import creation_cause, waiting_cause
+from sid_operator.plan.gang import current, filled, standing
+from sid_operator.plan.model import Observed
+from sid_operator.plan.observed import Job, Pod
+from sid_operator.resources.run import Run
+
+CREATION_GRACE = timedelta(seconds=10)
+"""Time that the Job controller has to create pods before its events are looked at."""
+
+
+def all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
+    """Whether every index has a ready pod."""
+    return standing(pods) == run.spec.workers.nodes
+
+
+def blocking_cause(run: Run, observed: Observed) -> Cause | None:
+    """What keeps the pods from starting, or None."""
+    cause = waiting_cause(run, observed.pods)
+    if cause is not None or observed.job is None or not lacks_pods(run, observed):
+        return cause
+    return creation_cause(observed.creation_failures, _asked_since(observed.job, observed.pods))
+
+
+def lacks_pods(run: Run, observed: Observed) -> bool:
+    """Whether the Job should have more pods than there are."""
+    job = observed.job
+    if job is None or job.suspended or job.deleting or job.finished:
+        return False
+    return filled(observed.pods) < run.spec.workers.nodes
+
+
+def lacks_pods_for_long(run: Run, observed: Observed, now: datetime) -> bool:
+    """Whether pods are missing for longer than creating them takes."""
+    job = observed.job
+    if job is None or not lacks_pods(run, observed):
+        return False
+    return now - _asked_since(job, observed.pods) >= CREATION_GRACE
+
+
+def pods_ready(run: Run, observed: Observed, cause: Cause | None) -> Verdict:
+    """The condition PodsReady of a run that is not over."""
+    absent = _not_asked_for(run, observed.job)
+    if absent is not None:
+        return _verdict("False", *absent)
+    if cause is not None:
+        return _verdict("False", cause.reason, cause.message)
+    nodes = run.spec.workers.nodes
+    counted = reasons.READY.format(ready=standing(observed.pods), nodes=nodes)
+    if all_ready(run, observed.pods):
+        return _verdict("True", reasons.ALL_READY, counted)
+    placed = any(pod.scheduled for pod in current(observed.pods))
+    waiting = reasons.PODS_STARTING if placed else reasons.PODS_PENDING
+    return _verdict("False", waiting, counted)
+
+
+def _not_asked_for(run: Run, job: Job | None) -> tuple[str, str] | None:
+    """Why no pods are wanted at present, as reason and message, or None where they are."""
+    if run.spec.run_policy.suspend:
+        return reasons.SUSPENDED, reasons.IS_SUSPENDED
+    if job is None:
+        return reasons.NO_JOB, reasons.JOB_MISSING
+    if job.deleting:
+        return reasons.RECREATING, reasons.JOB_LEAVING
+    if job.suspended:
+        queue = run.spec.scheduling.queue_name or "of the cluster"
+        return reasons.QUEUED, reasons.IN_QUEUE.format(queue=queue)
+    return None
+
+
+def _asked_since(job: Job, pods: tuple[Pod, ...]) -> datetime:
+    return max([job.created, job.started or job.created, *(pod.created for pod in pods)])
+
+
+def _verdict(status: ConditionStatus, reason: str, message: str) -> Verdict:
+    return Verdict(ConditionType.PODS_READY, status, reason, message)

@@ -1,0 +1,64 @@
+"""Reads a SiDDistillation from the API's object; what cannot be run is told, never raised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+
+from sid_operator import reasons
+from sid_operator.api.render import run_config
+from sid_operator.api.spec import SiDDistillationSpec
+from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.plan.model import Resource
+from sid_operator.plan.observed import printable
+from sid_operator.resources.run import Run
+
+MAX_PROBLEMS = 3
+"""Mistakes of a spec that are told at a time."""
+
+
+def resource_of(obj: dict[str, Any], default_image: str) -> Resource:
+    """Read a resource; ``default_image`` is used where workers.image is not given."""
+    metadata = obj["metadata"]
+    run, problem = _run(obj, default_image)
+    return Resource(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=int(metadata.get("generation", 0)),
+        run=run,
+        problem=problem,
+        status=_status(obj.get("status") or {}),
+    )
+
+
+def _run(obj: dict[str, Any], default_image: str) -> tuple[Run | None, str]:
+    metadata = obj["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
+    try:
+        spec = SiDDistillationSpec.model_validate(obj.get("spec") or {})
+        run_config(spec, namespace, name)
+    except pydantic.ValidationError as error:
+        return None, reasons.INVALID.format(details=_told(error))
+    image = spec.workers.image or default_image
+    if not image:
+        return None, reasons.NO_IMAGE
+    return Run(namespace=namespace, name=name, uid=metadata["uid"], spec=spec, image=image), ""
+
+
+def _told(error: pydantic.ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    told = [
+        f"{'.'.join(map(str, problem['loc'])) or 'spec'}: {problem['msg']}"
+        for problem in problems[:MAX_PROBLEMS]
+    ]
+    return printable("; ".join(told))
+
+
+def _status(status: dict[str, Any]) -> SiDDistillationStatus:
+    try:
+        return SiDDistillationStatus.model_validate(status)
+    except pydantic.ValidationError:
+        # Another version's, or edited by hand. All of it can be told by looking again.
+        return SiDDistillationStatus()

@@ -1,0 +1,171 @@
+"""Every reason and message that the operator shows, in conditions, failures and events.
+
+Rules this module keeps:
+
+* A reason is one CamelCase word that programs may compare; it is never reused for another meaning.
+* A message says what is the case and, where it is bad, what to do about it. It names the field of
+  the resource that the remedy lies in.
+* Reasons of failures that the trainer itself tells are
+  :class:`sid_trainer.contract.FailureReason`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sid_trainer.contract import FailureReason
+
+# Accepted
+ACCEPTED: Final = "Accepted"
+INVALID_SPEC: Final = "InvalidSpec"
+NAME_CONFLICT: Final = "NameConflict"
+REFUSED: Final = "RefusedByApiServer"
+
+# PodsReady
+ALL_READY: Final = "AllPodsReady"
+NO_JOB: Final = "JobNotCreated"
+RECREATING: Final = "Recreating"
+QUEUED: Final = "WaitingForQueue"
+PODS_PENDING: Final = "PodsPending"
+PODS_STARTING: Final = "PodsStarting"
+
+# PodsReady and failure: what keeps pods from starting. All of it ends when the cause is removed.
+SECRET_NOT_FOUND: Final = "SecretNotFound"  # noqa: S105
+SECRET_KEY_NOT_FOUND: Final = "SecretKeyNotFound"  # noqa: S105
+IMAGE_PULL_FAILED: Final = "ImagePullFailed"
+CONTAINER_NOT_CREATED: Final = "ContainerNotCreated"
+UNSCHEDULABLE: Final = "Unschedulable"
+PODS_NOT_CREATED: Final = "PodsNotCreated"
+
+# Running
+TRAINING: Final = "Training"
+NOT_STARTED: Final = "NotStarted"
+RESTARTING: Final = "Restarting"
+NO_REPORT: Final = "NoReport"
+FINISHED: Final = "Finished"
+
+# Suspended
+SUSPENDED: Final = "SuspendedByUser"
+RESUMED: Final = "Resumed"
+
+# Complete
+COMPLETED: Final = "AllIterationsDone"
+
+# Failed, and failure: what the trainer could not tell itself
+EVICTED: Final = "Evicted"
+CANNOT_START: Final = "ContainerCannotStart"
+BACKOFF_LIMIT: Final = "BackoffLimitExceeded"
+DEADLINE: Final = "DeadlineExceeded"
+JOB_FAILED: Final = "JobFailed"
+
+# Events that are not a change of phase or a failure
+EVENT_CREATED: Final = "Created"
+EVENT_RESTORED: Final = "Restored"
+EVENT_RECREATING: Final = "Recreating"
+EVENT_UPDATED: Final = "Updated"
+
+SPEC_VALID: Final = "The spec is valid."
+NO_IMAGE: Final = (
+    "workers.image is not given, and the operator was installed without a default image: set it."
+)
+INVALID: Final = "The spec cannot be run: {details}"
+CONFLICT: Final = (
+    "{kind} {name} exists and does not belong to this resource: delete it, or create the resource "
+    "under another name."
+)
+REFUSAL: Final = "The API server refused {kind} {name}: {details}"
+
+READY: Final = "{ready} of {nodes} pods are ready."
+JOB_MISSING: Final = "The Job is about to be created."
+JOB_LEAVING: Final = "The pods of the previous Job are still ending."
+IN_QUEUE: Final = "The queue {queue} has not admitted the Job yet."
+POD_END: Final = "The run has ended."
+
+CREDENTIALS_MISSING: Final = (
+    'Secret "{secret}" is not in namespace "{namespace}": create it, or name another in {field}. '
+    "The pods start by themselves once it is there."
+)
+KEY_MISSING: Final = (
+    'Secret "{secret}" in namespace "{namespace}" has no key "{key}": add it, or name another '
+    "Secret in {field}. The pods start by themselves once it is there."
+)
+NO_CONTAINER: Final = "The container of pod {pod} cannot be created: {details}"
+NO_IMAGE_PULLED: Final = (
+    'Image "{image}" cannot be pulled: {details}. Check workers.image and '
+    "workers.imagePullSecrets; the resource may be corrected in place."
+)
+NO_NODE: Final = (
+    "No node can take pod {pod}: {details} Check workers.resources, workers.gpusPerNode, "
+    "workers.nodeSelector, workers.tolerations and the claims in workers.volumes, or add nodes."
+)
+NO_PODS: Final = (
+    "The pods cannot be created: {details}. Ask the administrator of the namespace about its "
+    "quota and Pod Security level."
+)
+
+STAGE: Final = {
+    "loading": "The teacher is being loaded.",
+    "encoding": "The prompts are being encoded.",
+    "training": "Iterations are being made.",
+    "exporting": "The student is being exported.",
+    "done": "The trainer is done.",
+}
+PODS_NOT_READY: Final = "Waiting for the pods."
+AWAITING_REPORT: Final = "All pods are ready; rank 0 has not told its progress yet."
+UNHEARD: Final = (
+    "All pods are ready, but rank 0 has not answered at port {port} of pod {pod} for "
+    "{seconds:.0f} s: training may go on unseen. Check that a NetworkPolicy lets the operator in."
+)
+PODS_REPLACED: Final = "Pods are being replaced; training goes on from the last checkpoint."
+NOT_YET: Final = "Training has not started."
+IS_SUSPENDED: Final = "runPolicy.suspend is true: no pods run, and the checkpoints are kept."
+IS_RESUMED: Final = "runPolicy.suspend is false."
+
+DONE: Final = "All {iterations} iterations are done; the student is at {uri}."
+
+POD_OUT_OF_MEMORY: Final = (
+    "The container was killed for lack of memory (not of the GPU): raise "
+    "workers.resources.limits.memory."
+)
+POD_EVICTED: Final = "The pod was evicted from its node: {details}"
+POD_CANNOT_START: Final = (
+    "The container could not start: {details}. Is workers.image an image of the trainer?"
+)
+POD_EXITED: Final = "The trainer ended with exit code {code}. {details}"
+BACKOFF_EXCEEDED: Final = (
+    "The pods failed more often than runPolicy.backoffLimit ({limit}) allows. Last cause: {cause}"
+)
+DEADLINE_EXCEEDED: Final = (
+    "The run did not finish within runPolicy.activeDeadlineSeconds ({seconds}). Its checkpoints "
+    "are kept."
+)
+UNKNOWN_CAUSE: Final = "no pod told why."
+
+CREATED: Final = "Created Job {name} with {nodes} {pods}."
+RESTORED: Final = "{kind} {name} was missing and is created again."
+SPEC_CHANGED: Final = (
+    "The pods are replaced because the spec changed; training goes on from the last checkpoint."
+)
+POLICY_CHANGED: Final = "The changed runPolicy is applied to the Job."
+
+EXIT_CODE_MESSAGES: Final = {
+    FailureReason.INVALID_CONFIGURATION: "The configuration was refused by the trainer.",
+    FailureReason.INVALID_DATA: "The training data cannot be used.",
+    FailureReason.NOT_FOUND: "The teacher, the prompts or the bucket is not there.",
+    FailureReason.NUMERICAL_ERROR: "Training ran into NaN or infinity.",
+    FailureReason.OUT_OF_MEMORY: "The GPU's memory is too small: lower training.microBatchSize.",
+    FailureReason.ACCESS_DENIED: "The credentials were refused: check checkpoint.secretRef and "
+    "teacher.tokenSecretRef.",
+    FailureReason.STORAGE_UNAVAILABLE: "The storage did not answer: check checkpoint.endpoint.",
+    FailureReason.PEER_LOST: "Another process of the run was lost.",
+    FailureReason.TERMINATED: "The pod was asked to end.",
+}
+"""What an exit code means, where the pod left no words."""
+
+PHASE_EVENTS: Final = {
+    "Queued": "The Job waits to be admitted.",
+    "Starting": "All pods have a node and are starting.",
+    "Running": "Training is running.",
+    "Restarting": "Pods failed or were lost; training goes on from the last checkpoint.",
+    "Suspended": "The run is suspended; its checkpoints are kept.",
+}

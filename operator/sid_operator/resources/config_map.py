@@ -1,0 +1,27 @@
+"""The ConfigMap: the trainer's configuration, as the one file that the pods read."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import yaml
+
+from sid_operator.api.render import run_config
+from sid_operator.resources.metadata import Manifest, metadata, run_hash
+from sid_operator.resources.run import Run
+from sid_trainer.contract import CONFIG_PATH
+
+CONFIG_KEY = PurePosixPath(CONFIG_PATH).name
+
+
+def config_map(run: Run) -> Manifest:
+    """The ConfigMap of a run."""
+    config = run_config(run.spec, run.namespace, run.name)
+    content = config.model_dump(by_alias=True, mode="json", exclude_none=True)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(run, run.config_map_name, run_hash(run)),
+        "data": {CONFIG_KEY: text},
+    }

@@ -1,0 +1,92 @@
+"""The Indexed Job: one pod a node, its index the node's rank.
+
+Rules this module keeps:
+
+* The pod template of a Job cannot be changed; what differs in :func:`run_hash` needs a new Job.
+* The run policy can be changed in place (:func:`policy_patch`), without rendering the template
+  again: another version of the operator may have made it.
+* With a queue, ``suspend`` belongs to the queue and is never written.
+* Exit codes 64 to 78 end the run at once; disruptions and exit code 143 (asked to end) do not
+  count; everything else may be retried, a whole gang at a time, hence ``nodes * backoffLimit``.
+"""
+
+from __future__ import annotations
+
+from sid_operator.api.names import ANNOTATION_HASH, TRAINER_CONTAINER
+from sid_operator.resources.metadata import (
+    ANNOTATION_POLICY_HASH,
+    Manifest,
+    metadata,
+    policy_hash,
+    run_hash,
+)
+from sid_operator.resources.pod import pod_template
+from sid_operator.resources.run import Run
+from sid_trainer.contract import PERMANENT_EXIT_CODES, ExitCode
+
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+
+
+def job(run: Run) -> Manifest:
+    """The Job of a run."""
+    workers = run.spec.workers
+    spec = {
+        "completionMode": "Indexed",
+        "completions": workers.nodes,
+        "parallelism": workers.nodes,
+        "podReplacementPolicy": "Failed",  # a straggler must be gone before its successor comes
+        "podFailurePolicy": {"rules": _failure_rules()},
+        "template": pod_template(run),
+        **{key: value for key, value in _policy(run).items() if value is not None},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": _job_metadata(run),
+        "spec": spec,
+    }
+
+
+def policy_patch(run: Run) -> Manifest:
+    """The merge patch that gives an existing Job the run policy of today."""
+    return {
+        "metadata": {"annotations": {ANNOTATION_POLICY_HASH: policy_hash(run)}},
+        "spec": _policy(run),
+    }
+
+
+def _job_metadata(run: Run) -> Manifest:
+    result = metadata(run, run.name, run_hash(run))
+    result["annotations"] = {
+        ANNOTATION_HASH: run_hash(run),
+        ANNOTATION_POLICY_HASH: policy_hash(run),
+    }
+    if run.spec.scheduling.queue_name is not None:
+        result["labels"] = result["labels"] | {QUEUE_LABEL: run.spec.scheduling.queue_name}
+    return result
+
+
+def _policy(run: Run) -> Manifest:
+    policy = run.spec.run_policy
+    values: Manifest = {
+        "backoffLimit": run.spec.workers.nodes * policy.backoff_limit,
+        "activeDeadlineSeconds": policy.active_deadline_seconds,
+    }
+    if run.spec.scheduling.queue_name is None:
+        values["suspend"] = policy.suspend
+    return values
+
+
+def _failure_rules() -> list[Manifest]:
+    return [
+        {"action": "FailJob", "onExitCodes": _exit_codes(*PERMANENT_EXIT_CODES)},
+        {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+        {"action": "Ignore", "onExitCodes": _exit_codes(int(ExitCode.TERMINATED))},
+    ]
+
+
+def _exit_codes(*codes: int) -> Manifest:
+    return {"containerName": TRAINER_CONTAINER, "operator": "In", "values": list(codes)}

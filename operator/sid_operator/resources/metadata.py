@@ -1,0 +1,78 @@
+"""What all children have in common: labels, owner, and the hash that tells whether to apply.
+
+Rule: the hash of ConfigMap and Job is taken from what the *user* asked for, not from what this
+version of the operator renders: an upgrade of the operator must not restart runs that are going
+on, nor hand an old image a new configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sid_operator.api import names
+from sid_operator.resources.run import Run
+
+Manifest = dict[str, Any]
+
+ANNOTATION_POLICY_HASH = f"{names.GROUP}/policy-hash"
+"""On the Job: hash of the run policy that it was last given."""
+HASH_LENGTH = 16
+
+
+def digest(content: object) -> str:
+    """Hash of anything that JSON can write, independent of the order of keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+
+
+def run_hash(run: Run) -> str:
+    """Hash of what the user asked for, run policy aside (that one is changed in place).
+
+    Defaults are left out, so that a field that is new with this version changes nothing.
+    """
+    spec = run.spec.model_dump(
+        by_alias=True, mode="json", exclude={"run_policy"}, exclude_defaults=True
+    )
+    return digest(spec)
+
+
+def policy_hash(run: Run) -> str:
+    """Hash of the run policy."""
+    return digest(run.spec.run_policy.model_dump(by_alias=True, mode="json"))
+
+
+def labels(run: Run) -> dict[str, str]:
+    """Labels of every child and pod."""
+    return {
+        "app.kubernetes.io/name": "sid-trainer",
+        "app.kubernetes.io/instance": run.name,
+        "app.kubernetes.io/component": "worker",
+        "app.kubernetes.io/part-of": "sid-operator",
+        "app.kubernetes.io/managed-by": "sid-operator",
+        names.LABEL_DISTILLATION: run.name,
+    }
+
+
+def owner_reference(run: Run) -> Manifest:
+    """The reference by which Kubernetes deletes a child with its resource."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": run.name,
+        "uid": run.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def metadata(run: Run, name: str, content_hash: str) -> Manifest:
+    """Metadata of a child."""
+    return {
+        "name": name,
+        "namespace": run.namespace,
+        "labels": labels(run),
+        "annotations": {names.ANNOTATION_HASH: content_hash},
+        "ownerReferences": [owner_reference(run)],
+    }

@@ -1,0 +1,147 @@
+"""The pod template: one training pod a node.
+
+Rules this module keeps:
+
+* It satisfies the Pod Security level ``restricted`` and asks nothing of the cluster that the
+  resource's author could not ask for: no host access, no service account token.
+* Secrets enter as environment variables that the kubelet fills; the operator never reads them.
+* The root file system is read-only; what programs write goes to ``/tmp`` and ``/scratch``.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from sid_operator.api import names
+from sid_operator.resources.metadata import Manifest, labels
+from sid_operator.resources.run import Run
+from sid_trainer.contract import CONFIG_PATH, PROGRESS_PORT, RENDEZVOUS_PORT, TERMINATION_LOG
+
+SCRATCH = "/scratch"
+GRACE_SECONDS = 60
+"""Time between SIGTERM and SIGKILL: a checkpoint of a small run fits into it."""
+
+
+def pod_template(run: Run) -> Manifest:
+    """The template of the Job's pods."""
+    return {"metadata": {"labels": labels(run)}, "spec": _pod_spec(run)}
+
+
+def _pod_spec(run: Run) -> Manifest:
+    workers, scheduling = run.spec.workers, run.spec.scheduling
+    spec: Manifest = {
+        "restartPolicy": "Never",
+        "subdomain": run.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(run)],
+        "volumes": _volumes(run),
+    }
+    optional = {
+        "imagePullSecrets": [{"name": secret.name} for secret in workers.image_pull_secrets],
+        "nodeSelector": workers.node_selector,
+        "tolerations": [
+            toleration.model_dump(by_alias=True, exclude_none=True)
+            for toleration in workers.tolerations
+        ],
+        "schedulerName": scheduling.scheduler_name,
+        "priorityClassName": scheduling.priority_class_name,
+    }
+    return spec | {key: value for key, value in optional.items() if value}
+
+
+def _container(run: Run) -> Manifest:
+    container: Manifest = {
+        "name": names.TRAINER_CONTAINER,
+        "image": run.image,
+        "args": ["launch", "--config", CONFIG_PATH],
+        "env": _environment(run),
+        "ports": [
+            {"name": "progress", "containerPort": PROGRESS_PORT, "protocol": "TCP"},
+            {"name": "rendezvous", "containerPort": RENDEZVOUS_PORT, "protocol": "TCP"},
+        ],
+        "resources": _resources(run),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": _mounts(run),
+    }
+    if run.spec.workers.image_pull_policy is not None:
+        container["imagePullPolicy"] = run.spec.workers.image_pull_policy
+    return container
+
+
+def _environment(run: Run) -> list[Manifest]:
+    bucket, token = run.spec.checkpoint.secret_ref, run.spec.teacher.token_secret_ref
+    environment: list[Manifest] = [
+        {"name": "HOME", "value": SCRATCH},  # caches of Hugging Face, Triton and torch lie below it
+        {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108 - a volume of the pod
+        _from_secret("AWS_ACCESS_KEY_ID", bucket.name, names.ACCESS_KEY_KEY),
+        _from_secret("AWS_SECRET_ACCESS_KEY", bucket.name, names.SECRET_KEY_KEY),
+    ]
+    if token is not None:
+        environment.append(_from_secret("HF_TOKEN", token.name, names.TOKEN_KEY))
+    return environment
+
+
+def _from_secret(variable: str, secret: str, key: str) -> Manifest:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+def _resources(run: Run) -> Manifest:
+    workers = run.spec.workers
+    gpus = {names.GPU_RESOURCE: str(workers.gpus_per_node)} if workers.gpus_per_node else {}
+    # Extended resources take their request from their limit.
+    resources = {
+        "requests": dict(workers.resources.requests),
+        "limits": dict(workers.resources.limits) | gpus,
+    }
+    return {key: value for key, value in resources.items() if value}
+
+
+def _volumes(run: Run) -> list[Manifest]:
+    workers = run.spec.workers
+    shared_memory = {"medium": "Memory", "sizeLimit": workers.shared_memory}
+    return [
+        {"name": "config", "configMap": {"name": run.config_map_name}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "scratch", "emptyDir": {}},
+        {"name": "shm", "emptyDir": shared_memory},
+        *(
+            {
+                "name": names.claim_volume_name(volume.name),
+                "persistentVolumeClaim": {
+                    "claimName": volume.claim_name,
+                    "readOnly": volume.read_only,
+                },
+            }
+            for volume in workers.volumes
+        ),
+    ]
+
+
+def _mounts(run: Run) -> list[Manifest]:
+    config_folder = str(PurePosixPath(CONFIG_PATH).parent)
+    return [
+        {"name": "config", "mountPath": config_folder, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod
+        {"name": "scratch", "mountPath": SCRATCH},
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a volume of the pod
+        *(
+            {
+                "name": names.claim_volume_name(volume.name),
+                "mountPath": volume.mount_path,
+                "readOnly": volume.read_only,
+            }
+            for volume in run.spec.workers.volumes
+        ),
+    ]

@@ -1,0 +1,73 @@
+"""The stores of all kinds, and what planning sees in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sid_operator.api.names import ANNOTATION_HASH
+from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind
+from sid_operator.plan.gang import rank_zero
+from sid_operator.plan.model import Child, Observed, Resource
+from sid_operator.plan.observed import job_of, owned_by, pod_of
+from sid_operator.runtime import trim
+from sid_operator.runtime.scraper import Scraper
+from sid_operator.runtime.store import Key, Store, key_of, owner_by_label
+
+Object = dict[str, Any]
+
+
+class Caches:
+    """One store a kind."""
+
+    def __init__(self) -> None:
+        self.resources = Store(trim=trim.trim_resource, owner=key_of)
+        self.config_maps = Store(trim=trim.trim_child, owner=owner_by_label)
+        self.services = Store(trim=trim.trim_child, owner=owner_by_label)
+        self.jobs = Store(trim=trim.trim_job, owner=owner_by_label)
+        self.pods = Store(trim=trim.trim_pod, owner=owner_by_label, keep_gone=True)
+
+    def by_kind(self) -> dict[Kind, Store]:
+        """The stores with the kinds that they hold; resources come first."""
+        return {
+            DISTILLATIONS: self.resources,
+            CONFIG_MAPS: self.config_maps,
+            SERVICES: self.services,
+            JOBS: self.jobs,
+            PODS: self.pods,
+        }
+
+    def put(self, kind: Kind, obj: dict[str, Any]) -> None:
+        """Keep the API server's answer to a write, before the watch tells of it."""
+        self.by_kind()[kind].put(obj)
+
+    def observe(
+        self, resource: Resource, scraper: Scraper, found: Mapping[Kind, Object] | None = None
+    ) -> Observed:
+        """What is seen of the children of a resource; ``found`` was met outside the caches."""
+        found = found or {}
+        key = Key(resource.namespace, resource.name)
+        job = found.get(JOBS) or self.jobs.get(key)
+        pods = [pod_of(obj) for obj in self.pods.owned_by(key)]
+        pods += [pod_of(obj, gone=True) for obj in self.pods.gone(key)]
+        zero = rank_zero(pods)
+        config_name = resource.run.config_map_name if resource.run is not None else ""
+        config_map = self.config_maps.get(Key(key.namespace, config_name))
+        return Observed(
+            config_map=_child(found.get(CONFIG_MAPS) or config_map, resource.uid),
+            service=_child(found.get(SERVICES) or self.services.get(key), resource.uid),
+            job=job_of(job, resource.uid) if job is not None else None,
+            pods=tuple(pods),
+            report=scraper.report(key, zero.uid if zero is not None else None),
+        )
+
+
+def _child(obj: Object | None, owner_uid: str) -> Child | None:
+    if obj is None:
+        return None
+    metadata = obj["metadata"]
+    return Child(
+        hash=(metadata.get("annotations") or {}).get(ANNOTATION_HASH, ""),
+        ours=owned_by(obj, owner_uid),
+        deleting="deletionTimestamp" in metadata,
+    )

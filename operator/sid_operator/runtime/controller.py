@@ -1,0 +1,172 @@
+"""Puts the parts together: leadership, then informers, then workers.
+
+Rules this module keeps:
+
+* Nothing is watched or changed before this process leads; when it leads no longer, it ends at once
+  (``os._exit``): a pass may be anywhere, and another process may act already.
+* Workers start when every cache was filled, so that nothing looks missing that is only unseen.
+* No error of one resource ends the process; a task that dies by an error nobody foresaw does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from sid_operator.api.names import LABEL_DISTILLATION
+from sid_operator.kube import errors
+from sid_operator.kube.client import KubeClient
+from sid_operator.kube.kinds import DISTILLATIONS
+from sid_operator.runtime.caches import Caches
+from sid_operator.runtime.health import UnhealthyError, Watchdog
+from sid_operator.runtime.informer import Informer
+from sid_operator.runtime.leader import Leader
+from sid_operator.runtime.queue import WorkQueue
+from sid_operator.runtime.reconciler import Reconciler
+from sid_operator.runtime.recorder import Recorder
+from sid_operator.runtime.scraper import Scraper
+from sid_operator.runtime.store import Key
+from sid_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOST_LEADERSHIP_EXIT_CODE = 3
+SILENT_WATCHES_FACTOR = 4.0
+"""Watches may fail for so many times their silence limit: the API server may be away a while."""
+
+
+def _exit_at_once() -> None:
+    os._exit(LOST_LEADERSHIP_EXIT_CODE)
+
+
+class Controller:
+    """The whole controller.
+
+    Args:
+        client: Asks the API server.
+        scraper: Asks the pods; made with :meth:`changed` of this controller's queue.
+        leader: Candidate for the Lease, or None to act without.
+        settings: Of the process.
+        identity: Of the process, for Events.
+        on_lost: What to do when leadership is lost.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        queue: WorkQueue[Key],
+        scraper: Scraper,
+        leader: Leader | None,
+        settings: Settings,
+        *,
+        identity: str,
+        on_lost: Callable[[], None] = _exit_at_once,
+    ) -> None:
+        self._settings = settings
+        self._leader = leader
+        self._on_lost = on_lost
+        self._queue = queue
+        self._scraper = scraper
+        caches = Caches()
+        self._reconciler = Reconciler(
+            client,
+            caches,
+            scraper,
+            Recorder(client, identity),
+            default_image=settings.default_image,
+        )
+        self._informers = [
+            Informer(
+                client,
+                kind,
+                store,
+                queue.add,
+                namespace=settings.namespace,
+                labels="" if kind is DISTILLATIONS else LABEL_DISTILLATION,
+                duration=settings.watch_duration,
+                silence=settings.watch_silence,
+            )
+            for kind, store in caches.by_kind().items()
+        ]
+        self._at_work: Watchdog[Key] = Watchdog()
+        self._acting = False
+
+    async def run(self) -> None:
+        """Lead and act until cancelled."""
+        try:
+            if self._leader is not None:
+                await self._leader.acquire()
+            async with asyncio.TaskGroup() as group:
+                if self._leader is not None:
+                    group.create_task(self._keep_leading(self._leader), name="leader")
+                for informer in self._informers:
+                    group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
+                await asyncio.gather(*(informer.synced.wait() for informer in self._informers))
+                self._acting = True
+                logger.info("all caches are filled; %d resources", len(self._queue))
+                for number in range(self._settings.workers):
+                    group.create_task(self._work(), name=f"worker {number}")
+        finally:
+            self._acting = False
+            await self._scraper.close()
+            if self._leader is not None:
+                await self._leader.release()
+
+    def check(self) -> str:
+        """What the process does, in a word.
+
+        Raises:
+            UnhealthyError: It is stuck.
+        """
+        if not self._acting:
+            return "waiting for leadership or for the first listings"
+        stuck = self._at_work.older_than(2 * self._settings.pass_timeout)
+        if stuck:
+            raise UnhealthyError(f"passes hang: {', '.join(map(str, stuck))}")
+        limit = time.monotonic() - SILENT_WATCHES_FACTOR * self._settings.watch_silence
+        silent = [i.kind.plural for i in self._informers if i.last_contact < limit]
+        if silent:
+            raise UnhealthyError(f"nothing heard for long of {', '.join(silent)}")
+        return "acting"
+
+    async def _keep_leading(self, leader: Leader) -> None:
+        await leader.keep()
+        self._on_lost()
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            self._at_work.seen(key)
+            try:
+                await self._pass(key)
+            finally:
+                self._at_work.forget(key)
+
+    async def _pass(self, key: Key) -> None:
+        try:
+            async with asyncio.timeout(self._settings.pass_timeout):
+                look_again_after = await self._reconciler.reconcile(key)
+        except errors.ConflictError as error:
+            # Our version was old; the watch brings the new one.
+            logger.debug("%s: %s", key, error)
+            self._queue.failed(key)
+        except (errors.KubeError, TimeoutError) as error:
+            wait = self._queue.failed(key)
+            told = str(error) or f"the pass took over {self._settings.pass_timeout:.0f} s"
+            logger.warning("%s: %s; again in %.1f s", key, told, wait)
+        except Exception:
+            wait = self._queue.failed(key)
+            logger.exception("%s: this is a bug of the operator; again in %.1f s", key, wait)
+        else:
+            self._queue.done(key, look_again_after=look_again_after)
+
+
+async def stopped(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

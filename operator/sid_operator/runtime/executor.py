@@ -1,0 +1,83 @@
+"""Carries out the actions of a plan.
+
+Rule: an object that the caches do not know is looked for before it is created, because applying
+takes over whatever bears the name: it may be somebody else's, which the label-selected caches
+cannot see.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sid_operator.kube import errors
+from sid_operator.kube.client import KubeClient
+from sid_operator.kube.kinds import Kind
+from sid_operator.plan.model import Action, Apply, Delete, Merge, Refusal
+from sid_operator.plan.observed import printable
+from sid_operator.runtime.caches import Caches
+from sid_operator.runtime.recorder import Recorder
+
+
+class RefusedError(Exception):
+    """The API server would not take a child, whoever asks again."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.details)
+        self.refusal = refusal
+
+
+class FoundError(Exception):
+    """There is an object of this name that was not seen before: plan again."""
+
+    def __init__(self, kind: Kind, found: dict[str, Any]) -> None:
+        super().__init__(f"{kind.name} {found['metadata']['name']} exists")
+        self.kind = kind
+        self.found = found
+
+
+class Executor:
+    """Changes children, and keeps the answers in the caches."""
+
+    def __init__(self, client: KubeClient, caches: Caches, recorder: Recorder) -> None:
+        self._client = client
+        self._caches = caches
+        self._recorder = recorder
+
+    async def execute(self, resource: dict[str, Any], action: Action) -> None:
+        """Carry out one action.
+
+        Raises:
+            RefusedError: The API server would not take the child.
+            FoundError: The child that was to be created is there.
+        """
+        try:
+            await self._change(resource["metadata"]["namespace"], action)
+        except (errors.ForbiddenError, errors.InvalidError) as error:
+            kind, name = action.kind.name, _name(action)
+            details = printable(error.message)
+            raise RefusedError(Refusal(kind, name, details)) from error
+        if action.notice is not None:
+            await self._recorder.post(resource, [action.notice])
+
+    async def _change(self, namespace: str, action: Action) -> None:
+        if isinstance(action, Apply):
+            if action.creates:
+                await self._look_for(action.kind, namespace, _name(action))
+            answer = await self._client.apply(action.kind, action.manifest)
+            self._caches.put(action.kind, answer)
+        elif isinstance(action, Merge):
+            answer = await self._client.merge(action.kind, namespace, action.name, action.patch)
+            self._caches.put(action.kind, answer)
+        elif isinstance(action, Delete):
+            await self._client.delete(action.kind, namespace, action.name, uid=action.uid)
+
+    async def _look_for(self, kind: Kind, namespace: str, name: str) -> None:
+        found = await self._client.get(kind, namespace, name)
+        if found is not None:
+            raise FoundError(kind, found)
+
+
+def _name(action: Action) -> str:
+    if isinstance(action, Apply):
+        return str(action.manifest["metadata"]["name"])
+    return action.name

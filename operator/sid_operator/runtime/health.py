@@ -1,0 +1,38 @@
+"""Health: whether the process still does what it is for.
+
+The probe answers from the event loop, so a blocked loop answers nothing and fails it too. A worker
+that hangs, a watch that is not heard of, and a task that died are told here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Subject = TypeVar("Subject", bound=Hashable)
+
+
+class UnhealthyError(Exception):
+    """Something is stuck; the process should be started anew."""
+
+
+class Watchdog(Generic[Subject]):
+    """Knows since when each subject is at work, or was last heard of."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._since: dict[Subject, float] = {}
+
+    def seen(self, subject: Subject) -> None:
+        """The subject starts, or is alive."""
+        self._since[subject] = self._monotonic()
+
+    def forget(self, subject: Subject) -> None:
+        """The subject is at work no more."""
+        self._since.pop(subject, None)
+
+    def older_than(self, seconds: float) -> list[Subject]:
+        """The subjects not seen for longer than that."""
+        limit = self._monotonic() - seconds
+        return [subject for subject, since in self._since.items() if since < limit]

@@ -1,0 +1,121 @@
+"""LIST and WATCH of one kind, kept up for as long as the process lives.
+
+Rules this module keeps:
+
+* A listing replaces the cache and asks for a look at every resource, old and new: what vanished
+  unseen is noticed.
+* A watch is resumed where it ended; only a version that is too old leads to a new listing.
+* A stream that is silent for longer than bookmarks allow is dead, whatever TCP thinks.
+* No error ends it; errors are logged and followed by a growing, jittered pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from sid_operator.kube import errors
+from sid_operator.kube.client import KubeClient
+from sid_operator.kube.kinds import Kind
+from sid_operator.runtime.store import Key, Object, Store
+
+logger = logging.getLogger(__name__)
+
+MAX_PAUSE_SECONDS = 30.0
+
+
+class Informer:
+    """Keeps a store equal to what the API server holds, and tells which resources changed.
+
+    Args:
+        client: Asks the API server.
+        kind: What is watched.
+        store: Where it is kept.
+        notify: Called with each resource concerned by a change.
+        namespace: Namespace to watch; "" for all.
+        labels: Label selector.
+        duration: Seconds that the server keeps a watch open.
+        silence: Seconds without a word after which a watch is dead.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        kind: Kind,
+        store: Store,
+        notify: Callable[[Key], None],
+        *,
+        namespace: str,
+        labels: str,
+        duration: int,
+        silence: float,
+    ) -> None:
+        self.kind = kind
+        self.store = store
+        self.synced = asyncio.Event()
+        self.last_contact = time.monotonic()
+        self._client = client
+        self._notify = notify
+        self._namespace = namespace
+        self._labels = labels
+        self._duration = duration
+        self._silence = silence
+        self._version = ""
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._once()
+                failures = 0
+            except errors.GoneError:
+                logger.info("%s: the watch is too old, listing again", self.kind.plural)
+                self._version = ""
+            except errors.KubeError as error:
+                failures += 1
+                pause = _pause(failures)
+                logger.warning("%s: %s; again in %.1f s", self.kind.plural, error, pause)
+                await asyncio.sleep(pause)
+
+    async def _once(self) -> None:
+        if not self._version:
+            await self._list()
+        async for event, obj in self._client.watch(
+            self.kind,
+            self._namespace,
+            labels=self._labels,
+            resource_version=self._version,
+            duration=self._duration,
+            silence=self._silence,
+        ):
+            self._heard(event, obj)
+
+    async def _list(self) -> None:
+        objects, version = await self._client.list(self.kind, self._namespace, labels=self._labels)
+        concerned = self.store.replace(objects)
+        self._version = version
+        self.last_contact = time.monotonic()
+        self.synced.set()
+        for key in concerned:
+            self._notify(key)
+
+    def _heard(self, event: str, obj: Object) -> None:
+        self.last_contact = time.monotonic()
+        if event == "DELETED":
+            concerned = self.store.remove(obj)
+        elif event in ("ADDED", "MODIFIED"):
+            concerned = self.store.put(obj)
+        else:
+            concerned = None
+        self._version = obj["metadata"]["resourceVersion"]
+        if concerned is not None:
+            self._notify(concerned)
+
+
+def _pause(failures: int) -> float:
+    longest = min(MAX_PAUSE_SECONDS, 0.5 * 2.0 ** min(failures, 10))
+    return longest * random.uniform(0.5, 1.0)

@@ -1,0 +1,155 @@
+"""One pass over one resource: look, plan, change children, write the status.
+
+Rules this module keeps:
+
+* Children are changed before the status tells of it; at most one status patch a pass, and only
+  when the status differs from the one that the API server holds.
+* The status is written on condition of the version that it was planned from: a process with old
+  caches, or no longer leading, cannot overwrite newer truth. Who loses plans again.
+* Pods that are gone are forgotten once what they said is in the status.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sid_operator.kube import errors
+from sid_operator.kube.client import KubeClient
+from sid_operator.kube.kinds import DISTILLATIONS, EVENTS
+from sid_operator.plan.decide import plan
+from sid_operator.plan.model import CreationFailure, Observed, Plan, Resource, status_json
+from sid_operator.plan.observed import time_of
+from sid_operator.plan.resource import resource_of
+from sid_operator.runtime.caches import Caches
+from sid_operator.runtime.executor import Executor, FoundError, RefusedError
+from sid_operator.runtime.recorder import Recorder
+from sid_operator.runtime.scraper import Scraper
+from sid_operator.runtime.store import Key
+
+logger = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+
+
+class Reconciler:
+    """Makes the API server's objects follow the resources.
+
+    Args:
+        client: Asks the API server.
+        caches: What was seen last.
+        scraper: Holds the progress reports.
+        recorder: Posts Events.
+        default_image: Image of resources that name none.
+        now: Wall clock, in UTC.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        caches: Caches,
+        scraper: Scraper,
+        recorder: Recorder,
+        *,
+        default_image: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client = client
+        self._caches = caches
+        self._scraper = scraper
+        self._recorder = recorder
+        self._executor = Executor(client, caches, recorder)
+        self._default_image = default_image
+        self._now = now
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one resource where it should be.
+
+        Returns:
+            Seconds until it should be looked at again whatever happens, or None.
+
+        Raises:
+            KubeError: Something could not be done; try again later.
+        """
+        raw = self._caches.resources.get(key)
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
+            self._scraper.follow(key, None)
+            self._caches.pods.forget_gone(key)
+            return None
+        resource = resource_of(raw, self._default_image)
+        gone = self._caches.pods.gone(key)
+        plan = await self._carried_out(raw, resource)
+        self._scraper.follow(key, plan.scrape)
+        await self._tell(raw, plan)
+        self._caches.pods.forget_gone(key, gone)
+        return plan.look_again_after
+
+    async def _carried_out(self, raw: Object, resource: Resource) -> Plan:
+        """Plan and change children; the plan afterwards says what is to be told."""
+        observed = self._caches.observe(resource, self._scraper)
+        first = await self._informed(resource, observed)
+        try:
+            for action in first.actions:
+                await self._executor.execute(raw, action)
+        except FoundError as error:
+            found = {error.kind: error.found}
+            observed = self._caches.observe(resource, self._scraper, found)
+        except RefusedError as error:
+            logger.warning("%s/%s: %s", resource.namespace, resource.name, error)
+            observed = dataclasses.replace(observed, refusal=error.refusal)
+        else:
+            return first
+        return dataclasses.replace(plan(resource, observed, self._now()), actions=())
+
+    async def _informed(self, resource: Resource, observed: Observed) -> Plan:
+        """The plan, made again with the Job's events where they tell more."""
+        first = plan(resource, observed, self._now())
+        job = observed.job
+        if not first.wants_creation_failures or job is None:
+            return first
+        selector = f"involvedObject.uid={job.uid},reason=FailedCreate"
+        events, _ = await self._client.list(EVENTS, resource.namespace, fields=selector)
+        failures = tuple(_creation_failure(event) for event in events)
+        informed = dataclasses.replace(observed, creation_failures=failures)
+        return plan(resource, informed, self._now())
+
+    async def _tell(self, raw: Object, plan: Plan) -> None:
+        await self._recorder.post(raw, plan.notices)
+        patch = status_patch(raw.get("status") or {}, status_json(plan.status))
+        if not patch:
+            return
+        metadata = raw["metadata"]
+        body = {
+            "metadata": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
+            "status": patch,
+        }
+        try:
+            answer = await self._client.merge(
+                DISTILLATIONS, metadata["namespace"], metadata["name"], body, subresource="status"
+            )
+        except errors.NotFoundError:
+            return  # deleted meanwhile; the watch will tell
+        self._caches.put(DISTILLATIONS, answer)
+
+
+def status_patch(held: Object, wanted: Object) -> Object:
+    """The JSON merge patch from one object to another; empty where they are equal."""
+    patch: Object = {key: None for key in held if key not in wanted}
+    for key, value in wanted.items():
+        before = held.get(key)
+        if before == value:
+            continue
+        if isinstance(before, dict) and isinstance(value, dict):
+            patch[key] = status_patch(before, value)
+        else:
+            patch[key] = value
+    return patch
+
+
+def _creation_failure(event: Object) -> CreationFailure:
+    metadata = event["metadata"]
+    time = event.get("lastTimestamp") or event.get("eventTime") or metadata["creationTimestamp"]
+    return CreationFailure(time_of(time), str(event.get("message", "")))

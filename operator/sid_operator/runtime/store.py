@@ -1,0 +1,136 @@
+"""What the API server was last seen to hold, by kind: the cache that planning reads.
+
+Rules this module keeps:
+
+* Only the fields that somebody reads are kept.
+* An older version never replaces a newer one: answers to our own writes go in here too, and may
+  overtake the watch, or be overtaken by it.
+* Pods that are gone are remembered until their last words were read (:meth:`Store.forget_gone`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from sid_operator.api.names import LABEL_DISTILLATION
+
+Object = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """Names a resource, or any object, within its kind."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+Trim = Callable[[Object], Object]
+Owner = Callable[[Object], Key | None]
+
+
+def key_of(obj: Object) -> Key:
+    """Namespace and name of an object."""
+    metadata = obj["metadata"]
+    return Key(metadata["namespace"], metadata["name"])
+
+
+def owner_by_label(obj: Object) -> Key | None:
+    """The resource that a child belongs to, as its label says."""
+    metadata = obj["metadata"]
+    name = (metadata.get("labels") or {}).get(LABEL_DISTILLATION)
+    return Key(metadata["namespace"], name) if name else None
+
+
+class Store:
+    """Objects of one kind, found by their own key and by the resource that they belong to.
+
+    Args:
+        trim: Gives the part of an object that is kept.
+        owner: Gives the resource that an object belongs to; objects without one are not kept.
+        keep_gone: Remember deleted objects until :meth:`forget_gone`.
+    """
+
+    def __init__(self, *, trim: Trim, owner: Owner, keep_gone: bool = False) -> None:
+        self._trim = trim
+        self._owner = owner
+        self._keep_gone = keep_gone
+        self._objects: dict[Key, Object] = {}
+        self._owned: dict[Key, set[Key]] = {}
+        self._gone: dict[Key, list[Object]] = {}
+
+    def get(self, key: Key) -> Object | None:
+        """The object of this name."""
+        return self._objects.get(key)
+
+    def owned_by(self, owner: Key) -> list[Object]:
+        """The objects that belong to a resource, by name."""
+        return [self._objects[key] for key in sorted(self._owned.get(owner, ()))]
+
+    def gone(self, owner: Key) -> list[Object]:
+        """Objects of a resource that were deleted, as they were last seen."""
+        return list(self._gone.get(owner, ()))
+
+    def forget_gone(self, owner: Key, objects: Iterable[Object] | None = None) -> None:
+        """Drop these objects, or all, from what :meth:`gone` tells."""
+        held = self._gone.pop(owner, [])
+        told = {id(obj) for obj in (held if objects is None else objects)}
+        left = [obj for obj in held if id(obj) not in told]
+        if left:
+            self._gone[owner] = left
+
+    def put(self, obj: Object) -> Key | None:
+        """Keep this version; gives the resource concerned, or None where nothing changed."""
+        owner = self._owner(obj)
+        if owner is None:
+            return None
+        key = key_of(obj)
+        held = self._objects.get(key)
+        if held is not None and _version(held) >= _version(obj):
+            return None
+        self._objects[key] = self._trim(obj)
+        self._owned.setdefault(owner, set()).add(key)
+        return owner
+
+    def remove(self, obj: Object) -> Key | None:
+        """Take note that the object was deleted; gives the resource concerned.
+
+        A deletion older than the version held concerns an earlier object of the same name.
+        """
+        owner = self._owner(obj)
+        key = key_of(obj)
+        held = self._objects.get(key)
+        if owner is None or (held is not None and _version(held) > _version(obj)):
+            return None
+        self._drop(key, owner)
+        if self._keep_gone:
+            self._gone.setdefault(owner, []).append(self._trim(obj))
+        return owner
+
+    def replace(self, objects: Iterable[Object]) -> set[Key]:
+        """Take a full listing for the truth; gives all resources concerned, old and new."""
+        before = set(self._owned)
+        self._objects.clear()
+        self._owned.clear()
+        for obj in objects:
+            self.put(obj)
+        return before | set(self._owned)
+
+    def owners(self) -> set[Key]:
+        """All resources that own something here."""
+        return set(self._owned)
+
+    def _drop(self, key: Key, owner: Key) -> None:
+        self._objects.pop(key, None)
+        owned = self._owned.get(owner)
+        if owned is not None:
+            owned.discard(key)
+            if not owned:
+                del self._owned[owner]
+
+
+def _version(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])
