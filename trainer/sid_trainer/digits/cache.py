@@ -1,0 +1,53 @@
+"""The trained teacher, kept outside the tree under the hash of everything that it follows from."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import tempfile
+from pathlib import Path
+
+from sid_trainer.digits.teacher import TeacherRecipe, make_teacher
+
+_SOURCES = ("data.py", "prompts.py", "text.py", "vae.py", "seeding.py", "teacher.py")
+_LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "scikit-learn")
+
+
+def cached_teacher(recipe: TeacherRecipe | None = None) -> Path:
+    """Return the directory of the teacher, made on first use (two minutes on one core).
+
+    It lies below ``$XDG_CACHE_HOME/sid-operator/digits-teacher`` (``~/.cache`` by default).
+    """
+    recipe = recipe or TeacherRecipe()
+    folder = _root() / content_hash(recipe)
+    if not (folder / "model_index.json").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
+            make_teacher(Path(new) / "teacher", recipe)
+            _publish(Path(new) / "teacher", folder)
+    return folder
+
+
+def content_hash(recipe: TeacherRecipe) -> str:
+    """Return a hash over the recipe, this package's sources and the libraries' versions."""
+    digest = hashlib.sha256(repr(recipe).encode())
+    for name in _SOURCES:
+        digest.update((Path(__file__).parent / name).read_bytes())
+    for library in _LIBRARIES:
+        digest.update(f"{library}=={importlib.metadata.version(library)}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _publish(made: Path, folder: Path) -> None:
+    """Move a finished teacher to its place, unless another process was first."""
+    try:
+        made.rename(folder)
+    except OSError:
+        if not (folder / "model_index.json").is_file():
+            raise
+
+
+def _root() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sid-operator" / "digits-teacher"
