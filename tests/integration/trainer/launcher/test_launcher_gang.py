@@ -160,7 +160,7 @@ def test_a_pod_that_vanishes_is_replaced(gang: Callable[..., Gang]) -> None:
 
 @pytest.mark.parametrize(
     ("order", "code", "reason"),
-    [("NotFound", 66, "NotFound"), ("NumericalError", 70, "NumericalError"), ("crash", 1, "Error")],
+    [("NotFound", 66, "NotFound"), ("crash", 1, "Error")],
 )
 def test_the_cause_becomes_the_exit_code(
     gang: Callable[..., Gang], order: str, code: int, reason: str

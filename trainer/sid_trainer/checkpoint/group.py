@@ -1,0 +1,102 @@
+"""What checkpoints need of the other ranks: to hear what each of them has to say.
+
+Rules this module keeps:
+
+* A failure of one rank becomes the same failure on all: nobody waits for a rank that has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from sid_trainer.contract import FailureReason, TrainerError
+
+Value = TypeVar("Value")
+
+
+class ProcessGroup(Protocol):
+    """The ranks of a run."""
+
+    @property
+    def rank(self) -> int:
+        """This process's place."""
+
+    @property
+    def world(self) -> int:
+        """Number of ranks."""
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """Every rank's value, by rank; a collective."""
+
+
+class SoloGroup:
+    """A run of one process."""
+
+    rank = 0
+    world = 1
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """The one value."""
+        return [value]
+
+
+class TorchGroup:
+    """The default group of ``torch.distributed``, which must be initialised."""
+
+    def __init__(self) -> None:
+        import torch.distributed as dist  # noqa: PLC0415 - the other groups need no torch
+
+        self._dist = dist
+        self.rank: int = dist.get_rank()
+        self.world: int = dist.get_world_size()
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """Every rank's value, pickled; small ones only."""
+        values: list[Any] = [None] * self.world
+        self._dist.all_gather_object(values, value)
+        return values
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[Value]):
+    """A rank's result, or why it has none. An exception itself would not survive pickling."""
+
+    value: Value | None = None
+    reason: FailureReason | None = None
+    message: str = ""
+
+
+def together(group: ProcessGroup, work: Callable[[], Value]) -> list[Value]:
+    """Run ``work`` on every rank and return all results; a collective.
+
+    Raises:
+        TrainerError: on every rank, when it was raised on one.
+    """
+    outcomes = group.all_gather(_attempted(work))
+    for rank, outcome in enumerate(outcomes):
+        if outcome.reason is not None:
+            raise TrainerError(outcome.reason, f"rank {rank}: {outcome.message}")
+    return [outcome.value for outcome in outcomes]
+
+
+def from_first(group: ProcessGroup, work: Callable[[], Value]) -> Value:
+    """Run ``work`` on rank 0 and return its result on every rank; a collective.
+
+    Raises:
+        TrainerError: on every rank, when rank 0 raised it.
+    """
+    outcome: _Outcome[Value] = _attempted(work) if group.rank == 0 else _Outcome()
+    first = group.all_gather(outcome)[0]
+    if first.reason is not None:
+        raise TrainerError(first.reason, first.message)
+    value: Value = first.value
+    return value
+
+
+def _attempted(work: Callable[[], Value]) -> _Outcome[Value]:
+    try:
+        return _Outcome(work())
+    except TrainerError as error:
+        return _Outcome(reason=error.reason, message=str(error))

@@ -1,0 +1,120 @@
+"""The manifest of a checkpoint: what belongs to it, and how to tell that it is whole.
+
+Rules this module keeps:
+
+* Everything in it is checked when it is read: it comes from a store that others can write to.
+* A later format is refused, not guessed at and not passed over: an older program must not go on
+  from an older checkpoint and delete the newer one.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from sid_trainer.contract import FailureReason, TrainerError
+
+FORMAT_VERSION: Literal[1] = 1
+FOLDER = "checkpoints"
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 16 * 2**20
+"""Room for the parts of 65,536 ranks."""
+
+_FOLDER_PATTERN = re.compile(rf"{FOLDER}/iter-(\d{{8,}})/")
+_ATTEMPT_PATTERN = re.compile(rf"{FOLDER}/iter-\d{{8,}}/attempt-(\d{{4,}})/")
+_PART_PATTERN = r"^attempt-\d{4,}/rank-\d{5,}\.safetensors$"
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class Part(_Stored):
+    """One rank's object; the key is relative to the checkpoint's folder."""
+
+    key: Annotated[str, Field(pattern=_PART_PATTERN)]
+    size: Annotated[int, Field(ge=8)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Manifest(_Stored):
+    """A committed checkpoint; ``parts`` are by rank."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    iteration: Annotated[int, Field(ge=0)]
+    world_size: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(ge=1)]
+    time: datetime
+    settings_digest: str
+    settings: dict[str, Any]
+    parts: tuple[Part, ...]
+
+    def part_key(self, rank: int) -> str:
+        """Full key of a rank's object."""
+        return folder(self.iteration) + self.parts[rank].key
+
+
+class DamagedError(Exception):
+    """A checkpoint is not what its manifest says; the message names the object."""
+
+
+def folder(iteration: int) -> str:
+    """Folder of a checkpoint, with the final slash."""
+    return f"{FOLDER}/iter-{iteration:08d}/"
+
+
+def part_key(attempt: int, rank: int) -> str:
+    """Key of a rank's object, relative to the checkpoint's folder."""
+    return f"attempt-{attempt:04d}/rank-{rank:05d}.safetensors"
+
+
+def manifest_key(iteration: int) -> str:
+    """Key of a checkpoint's manifest."""
+    return folder(iteration) + MANIFEST_NAME
+
+
+def iteration_of(key: str) -> int | None:
+    """Iteration of the checkpoint that a key belongs to."""
+    match = _FOLDER_PATTERN.match(key)
+    return int(match[1]) if match else None
+
+
+def attempt_of(key: str) -> int | None:
+    """Attempt that wrote the part with this key."""
+    match = _ATTEMPT_PATTERN.match(key)
+    return int(match[1]) if match else None
+
+
+def read_manifest(data: bytes, uri: str) -> Manifest:
+    """Parse a manifest.
+
+    Raises:
+        DamagedError: when it is not one.
+        TrainerError: ``InvalidConfiguration`` when a later version of the program wrote it.
+    """
+    try:
+        version = _Version.model_validate_json(data).format_version
+        if version > FORMAT_VERSION:
+            raise TrainerError(
+                FailureReason.INVALID_CONFIGURATION,
+                f"{uri} has format version {version}, and this program knows {FORMAT_VERSION}: "
+                "resume with the image that wrote it",
+            )
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise DamagedError(f"{uri} is no manifest ({error.error_count()} errors)") from error
+    if len(manifest.parts) != manifest.world_size:
+        raise DamagedError(
+            f"{uri} names {len(manifest.parts)} parts for {manifest.world_size} ranks"
+        )
+    if uri.rpartition("/")[0].rpartition("/")[2] != folder(manifest.iteration).split("/")[1]:
+        raise DamagedError(f"{uri} is the manifest of iteration {manifest.iteration}")
+    return manifest
+
+
+class _Version(_Stored):
+    format_version: int

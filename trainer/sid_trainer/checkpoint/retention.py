@@ -1,0 +1,56 @@
+"""Which objects are no longer needed: a pure decision, taken after a commit.
+
+Rules this module keeps:
+
+* The newest checkpoints by iteration stay, as many as the user keeps.
+* Parts that no kept manifest names go: of dropped checkpoints, and what dead attempts left.
+* Nothing of a later attempt than ours is touched: if two run at once, the older must not harm the
+  newer. Neither is anything of ours beyond the commit.
+* Manifests go before their parts, so that a checkpoint half removed is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sid_trainer.checkpoint.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    attempt_of,
+    iteration_of,
+    manifest_key,
+)
+
+
+def obsolete(
+    keys: Iterable[str], manifests: Sequence[Manifest], keep_last: int, committed: Manifest
+) -> list[str]:
+    """Keys to delete, in the order to delete them.
+
+    Args:
+        keys: all keys below ``checkpoints/``.
+        manifests: every readable manifest, ``committed`` included.
+        keep_last: number of checkpoints to keep.
+        committed: the checkpoint that was just committed.
+    """
+    newest = sorted(manifests, key=lambda m: m.iteration, reverse=True)
+    kept = newest[:keep_last]
+    if committed not in kept:
+        kept.append(committed)
+    needed = {m.part_key(rank) for m in kept for rank in range(m.world_size)}
+    needed |= {manifest_key(m.iteration) for m in kept}
+    readable = {manifest_key(m.iteration) for m in manifests}
+    dropped = [key for key in keys if key not in needed and _ours(key, readable, committed)]
+    return sorted(dropped, key=lambda key: (not key.endswith(MANIFEST_NAME), key))
+
+
+def _ours(key: str, readable: set[str], committed: Manifest) -> bool:
+    """Whether this attempt may judge the object."""
+    attempt, iteration = attempt_of(key), iteration_of(key)
+    if iteration is None:
+        return False
+    if attempt is None:
+        return key in readable or not key.endswith("/" + MANIFEST_NAME)
+    if attempt == committed.attempt:
+        return iteration <= committed.iteration
+    return attempt < committed.attempt

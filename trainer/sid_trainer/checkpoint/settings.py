@@ -1,0 +1,50 @@
+"""Which settings a run must have in common with the checkpoint it resumes from.
+
+Rules this module keeps:
+
+* What changes the meaning of the state (teacher, student, loss, data, batch, optimiser, seed) must
+  be equal. What does not (where the files are, length, launch, intervals, memory against time) may
+  change between two attempts.
+* A refusal names each setting and both values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sid_trainer.config import RunConfig
+
+_SECTIONS = {"teacher", "student", "distillation", "data", "training"}
+_FREE = {
+    "training": {
+        "iterations",
+        "images",
+        "micro_batch_size",
+        "gradient_checkpointing",
+    }
+}
+
+
+def resume_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings of a run that bind its checkpoints, as in the file."""
+    return config.model_dump(mode="json", by_alias=True, include=_SECTIONS, exclude=_FREE)
+
+
+def digest(settings: dict[str, Any]) -> str:
+    """Checksum of the settings in hex."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
+    """Each setting that differs, as ``path: now X, in the checkpoint Y``."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return [
+            line
+            for key in sorted(ours.keys() | theirs.keys())
+            for line in differences(
+                ours.get(key), theirs.get(key), f"{path}.{key}" if path else key
+            )
+        ]
+    return [] if ours == theirs else [f"{path}: now {ours!r}, in the checkpoint {theirs!r}"]

@@ -1,0 +1,181 @@
+"""Writes the student as a diffusers pipeline directory into the run's ``student/``.
+
+Rules this module keeps:
+
+* Components that were not trained are the teacher's own files, byte for byte.
+* What was written is read back and compared before a byte is uploaded: every tensor there, in the
+  shape that its config says, none empty, all finite. ZeRO-3 saves empty tensors without a word
+  when a gather is missing.
+* ``model_index.json`` goes up last and is taken away first: a half-written student is none.
+* Weights are safetensors; nothing that runs code is written or copied.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from sid_trainer.config import RunConfig
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.export.card import model_card
+from sid_trainer.models import INDEX
+from sid_trainer.storage import Storage
+
+FOLDER = "student"
+SHARD_SIZE = "5GB"
+"""Size of a file of weights at most: what the Hub and most object stores take without care."""
+_NOT_COPIED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx", ".py")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportedNetwork:
+    """What replaces the teacher's network.
+
+    Attributes:
+        folder: component of the pipeline, for instance ``transformer``.
+        module: an instance of its diffusers class, whose values don't matter; it may be on the
+            meta device.
+        state_dict: the student's weights by the class's own names, in host memory.
+        dtype: type that they are written in.
+    """
+
+    folder: str
+    module: nn.Module
+    state_dict: dict[str, Tensor]
+    dtype: torch.dtype
+
+
+def export_student(
+    storage: Storage,
+    config: RunConfig,
+    teacher: Path,
+    network: ExportedNetwork,
+    scheduler: dict[str, object],
+    iteration: int,
+) -> str:
+    """Write, verify and upload the student; on rank 0 only.
+
+    Args:
+        storage: the run's folder.
+        config: the run.
+        teacher: the teacher's pipeline directory.
+        network: the trained component.
+        scheduler: config of the ``FlowMatchEulerDiscreteScheduler`` that samples as training does.
+        iteration: finished iterations.
+
+    Returns:
+        Where the student is.
+
+    Raises:
+        TrainerError: ``NumericalError`` when a weight is not finite; storage errors.
+        ValueError: when the weights are not those of the network's class.
+    """
+    with tempfile.TemporaryDirectory(prefix="sid-student-") as scratch:
+        folder = Path(scratch)
+        write_pipeline(folder, config, teacher, network, scheduler, iteration)
+        verify_weights(folder / network.folder, network)
+        _upload(storage, folder)
+    return storage.uri(FOLDER)
+
+
+def write_pipeline(
+    folder: Path,
+    config: RunConfig,
+    teacher: Path,
+    network: ExportedNetwork,
+    scheduler: dict[str, object],
+    iteration: int,
+) -> None:
+    """Write the pipeline directory; see :func:`export_student`."""
+    index: dict[str, Any] = json.loads((teacher / INDEX).read_text(encoding="utf-8"))
+    for name in sorted(index):
+        source = teacher / name
+        if name not in (network.folder, "scheduler") and source.is_dir():
+            shutil.copytree(source, folder / name, ignore=_ignore_unsafe)
+    _write_network(folder, network)
+    _write_scheduler(folder, scheduler)
+    index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    index.pop("_name_or_path", None)
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    card = model_card(config, str(index["_class_name"]), iteration)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def verify_weights(folder: Path, network: ExportedNetwork) -> None:
+    """Compare the written weights with the network's class and with their source.
+
+    Raises:
+        TrainerError: ``NumericalError`` for a weight that is not finite.
+        ValueError: for one that is missing, unknown, empty or of another shape.
+    """
+    expected = {name: tensor.shape for name, tensor in network.module.state_dict().items()}
+    seen: set[str] = set()
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - not a mapping
+                _verify(name, weights.get_tensor(name), expected)
+                seen.add(name)
+    missing = sorted(expected.keys() - seen)
+    if missing:
+        raise ValueError(f"the exported student lacks {len(missing)} tensors: {missing[:5]}")
+
+
+def _verify(name: str, tensor: Tensor, expected: dict[str, torch.Size]) -> None:
+    if name not in expected:
+        raise ValueError(f"the exported student has an unknown tensor {name}")
+    if tensor.shape != expected[name] or tensor.numel() == 0:
+        raise ValueError(
+            f"{name} of the exported student is {list(tensor.shape)}, not {list(expected[name])}"
+        )
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise TrainerError(
+            FailureReason.NUMERICAL_ERROR,
+            f"{name} of the student has values that are not finite: resume from an earlier "
+            "checkpoint with a lower training.learningRate",
+        )
+
+
+def _write_network(folder: Path, network: ExportedNetwork) -> None:
+    state = {name: tensor.to(network.dtype) for name, tensor in network.state_dict.items()}
+    network.module.load_state_dict(state, strict=True, assign=True)
+    network.module.save_pretrained(  # type: ignore[operator]
+        folder / network.folder, safe_serialization=True, max_shard_size=SHARD_SIZE
+    )
+
+
+def _write_scheduler(folder: Path, scheduler: dict[str, object]) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler  # noqa: PLC0415 - heavy
+
+    FlowMatchEulerDiscreteScheduler(**scheduler).save_pretrained(folder / "scheduler")
+
+
+def _ignore_unsafe(folder: str, names: list[str]) -> list[str]:
+    dropped = [name for name in names if name.endswith(_NOT_COPIED)]
+    for name in dropped:
+        logger.warning("not copied into the student: %s/%s (it may run code)", folder, name)
+    return dropped
+
+
+def _upload(storage: Storage, folder: Path) -> None:
+    """Upload everything, the index last; then remove what an earlier export left."""
+    index = f"{FOLDER}/{INDEX}"
+    storage.delete([index])
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    keys = {f"{FOLDER}/{path.relative_to(folder).as_posix()}": path for path in files}
+    for key, path in keys.items():
+        if key != index:
+            storage.put_file(key, path)
+    stale = [found.key for found in storage.list(FOLDER + "/") if found.key not in keys]
+    storage.delete(stale)
+    storage.put_file(index, keys[index])

@@ -1,0 +1,221 @@
+"""Models and files by reference: a path, an ``s3://`` folder, or a Hugging Face id.
+
+Rules this module keeps:
+
+* One download a node: the ranks of a node share it under a file lock, and a finished one is reused
+  by the next start in the same pod.
+* Weights are safetensors only; pickled ones are neither fetched nor accepted, and code that comes
+  with a model is never run.
+* Nothing is written below home: the cache is in ``SID_CACHE`` or the temporary folder.
+* A reference that leads nowhere is told with itself and the remedy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.launch.environment import cache_root
+from sid_trainer.storage import ObjectInfo, Storage, open_storage
+from sid_trainer.storage.base import not_found
+
+INDEX = "model_index.json"
+_HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
+_PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
+_HUB_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+_VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*"]
+
+logger = logging.getLogger(__name__)
+
+
+def fetch_model(
+    reference: str,
+    revision: str | None = None,
+    endpoint: str | None = None,
+    cache: Path | None = None,
+) -> Path:
+    """Bring a diffusers pipeline to this node.
+
+    Args:
+        reference: a path, ``s3://bucket/key``, or a Hugging Face id.
+        revision: git revision of a Hugging Face model.
+        endpoint: URL of the S3 server.
+        cache: where downloads go; :func:`~sid_trainer.launch.environment.cache_root` by default.
+
+    Returns:
+        A directory with ``model_index.json``.
+
+    Raises:
+        TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
+    """
+    root = (cache or cache_root()) / "models"
+    if reference.startswith("s3://"):
+        folder = _from_s3(reference, endpoint, root)
+    elif Path(reference).exists() or not _HUB_ID.match(reference):
+        folder = _local(reference)
+    else:
+        folder = _from_hub(reference, revision, root)
+    return _pipeline(folder, reference)
+
+
+def fetch_file(uri: str, endpoint: str | None = None, cache: Path | None = None) -> Path:
+    """Bring one file to this node.
+
+    Args:
+        uri: a path or ``s3://bucket/key``.
+        endpoint: URL of the S3 server.
+        cache: where downloads go.
+
+    Raises:
+        TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, naming the file.
+    """
+    if not uri.startswith("s3://"):
+        return _local(uri)
+    parent, _, name = uri.rpartition("/")
+    storage = open_storage(parent, endpoint)
+    found = next((found for found in storage.list(name) if found.key == name), None)
+    if found is None:
+        raise not_found(uri, "upload it there, or correct the address")
+    folder = (cache or cache_root()) / "files"
+    return _downloaded(storage, [found], folder / _digest(uri, endpoint, [found])) / name
+
+
+def _local(reference: str) -> Path:
+    path = Path(reference.removeprefix("file://"))
+    if path.exists():
+        return path
+    hint = "" if path.is_absolute() else ", or give a Hugging Face id such as owner/name"
+    raise not_found(f"{reference}", f"check the path and that its volume is mounted{hint}")
+
+
+def _from_s3(reference: str, endpoint: str | None, root: Path) -> Path:
+    storage = open_storage(reference, endpoint)
+    objects = [found for found in storage.list() if not found.key.endswith(_PICKLED)]
+    if not objects:
+        where = f" at {endpoint}" if endpoint else ""
+        raise not_found(
+            f"{reference}{where}", "upload the pipeline's directory there, or correct the address"
+        )
+    return _downloaded(storage, objects, root / _digest(reference, endpoint, objects))
+
+
+def _downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Path:
+    """The folder with all objects; the first process of the node downloads, the others wait."""
+    with _locked(folder):
+        if folder.is_dir():
+            return folder
+        size = sum(found.size for found in objects)
+        logger.info("downloading %s (%.1f MB)", storage.uri(), size / 1e6)
+        _need_space(folder.parent, size, storage.uri())
+        partial = folder.with_name(folder.name + ".partial")
+        for found in objects:
+            target = partial / found.key
+            if not (target.is_file() and target.stat().st_size == found.size):
+                storage.get_file(found.key, target)
+        partial.rename(folder)
+    return folder
+
+
+def _from_hub(reference: str, revision: str | None, root: Path) -> Path:
+    import httpx  # noqa: PLC0415 - the Hub's client; only who needs it
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    what = reference + (f" at revision {revision}" if revision else "")
+    try:
+        with _locked(root / _digest(reference, revision, [])):
+            return _snapshot(reference, revision, root / "hub")
+    except errors.GatedRepoError as error:
+        raise TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"{what} is gated: accept its terms on the Hugging Face Hub, and give a token of that "
+            "account (HF_TOKEN, teacher.tokenSecretRef)",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise not_found(what, "correct teacher.revision") from error
+    except errors.RepositoryNotFoundError as error:
+        raise not_found(
+            f"Hugging Face model {what}",
+            "correct the id, or give a token that may read it (HF_TOKEN, teacher.tokenSecretRef)",
+        ) from error
+    except (OSError, httpx.HTTPError) as error:  # LocalEntryNotFoundError: no answer, none cached
+        raise TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE,
+            f"cannot fetch {what} from the Hugging Face Hub ({type(error).__name__}): let the pod "
+            "reach huggingface.co, or give an s3:// address or a path",
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline") from error
+
+
+def _snapshot(reference: str, revision: str | None, cache: Path) -> Path:
+    """Download what the index names: repositories hold other formats and variants besides."""
+    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 - see above
+
+    # Without a token none is looked for: home may not be readable.
+    token = os.environ.get("HF_TOKEN") or False
+    index = Path(hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token))
+    components = [name for name in json.loads(index.read_bytes()) if not name.startswith("_")]
+    wanted = [f"{name}/*{suffix}" for name in components for suffix in _HUB_SUFFIXES]
+    return Path(
+        snapshot_download(
+            reference,
+            revision=revision,
+            cache_dir=cache,
+            token=token,
+            allow_patterns=[INDEX, "LICENSE*", *wanted],
+            ignore_patterns=_VARIANTS,
+        )
+    )
+
+
+def _pipeline(folder: Path, reference: str) -> Path:
+    """The folder, checked to hold a pipeline."""
+    index = folder / INDEX
+    if not index.is_file():
+        raise not_found(
+            f"{reference}/{INDEX}",
+            "give the directory of a diffusers pipeline, as save_pretrained writes it",
+        )
+    try:
+        json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"{reference}/{INDEX} does not name a pipeline class: is the download whole?",
+        ) from error
+    return folder
+
+
+def _digest(reference: str, variant: str | None, objects: list[ObjectInfo]) -> str:
+    """A folder name that changes whenever the content does."""
+    parts = [reference, variant, [(found.key, found.size, found.etag) for found in objects]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _need_space(folder: Path, size: int, what: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE,
+            f"{what} has {size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: mount a "
+            "larger volume and name it in SID_CACHE",
+        )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock beside the folder; released by the system when the process dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

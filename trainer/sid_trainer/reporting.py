@@ -1,0 +1,241 @@
+"""What a run tells the world while it goes on: the one observer of the training loop.
+
+Rules this module keeps:
+
+* Rank 0 tells; the others only note committed checkpoints for their launcher.
+* Metrics given as tensors are read only when a report is due, so an iteration does not wait for
+  the accelerator.
+* A number that is not finite is not reported as one: JSON has none, and the loop decides what it
+  means.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal, Protocol, TypeAlias
+
+from sid_trainer.config import RunConfig
+from sid_trainer.console import Display
+from sid_trainer.contract import CheckpointRef, ProgressReport, TerminationRecord
+from sid_trainer.metrics_stream import MetricsStream
+from sid_trainer.progress import ProgressServer, Throughput, seconds_left
+from sid_trainer.run_directory import RunDirectory
+from sid_trainer.storage import Storage
+from sid_trainer.termination import termination_log, write_record
+
+Stage: TypeAlias = Literal["loading", "encoding", "training", "exporting", "done"]
+REPORT_SECONDS = 2.0
+"""Time between two reports of a running iteration count; each reads the metrics off the device."""
+SHOW_SECONDS = 5.0
+"""Time between two lines in the log."""
+
+logger = logging.getLogger(__name__)
+
+
+class Number(Protocol):
+    """A number, or a scalar tensor that becomes one."""
+
+    def __float__(self) -> float:
+        """The value; for a tensor on an accelerator this waits for it."""
+
+
+class Reporter:
+    """The silent reporter of all ranks but the first, and the whole surface of reporting."""
+
+    def __init__(self, directory: RunDirectory | None = None) -> None:
+        self._directory = directory
+
+    def stage(self, stage: Stage) -> None:
+        """The run enters a stage."""
+
+    def resumed(self, ref: CheckpointRef) -> None:
+        """Training goes on from a checkpoint."""
+
+    def iteration(self, iteration: int, metrics: Mapping[str, Number]) -> None:
+        """``iteration`` iterations are finished; the metrics are of the last one."""
+
+    def checkpoint(self, ref: CheckpointRef) -> None:
+        """A checkpoint was committed."""
+        if self._directory is not None:
+            self._directory.write_checkpoint(ref)
+
+    def samples(self, uri: str) -> None:
+        """A grid of samples was stored."""
+
+    def student(self, uri: str) -> None:
+        """The student was exported."""
+
+    def close(self) -> None:
+        """Write what is left and stop serving."""
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class _Sinks:
+    """Where reports go."""
+
+    display: Display
+    stream: MetricsStream
+    server: ProgressServer | None
+    directory: RunDirectory | None
+
+
+class FirstRankReporter(Reporter):
+    """Keeps the run's report up to date and hands it to log, endpoint, storage and launcher.
+
+    Args:
+        config: the run.
+        storage: its folder.
+        attempt: number of this start.
+        directory: the launcher's folder, if there is a launcher.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        storage: Storage,
+        attempt: int,
+        directory: RunDirectory | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(directory)
+        self._batch, self._clock = config.training.batch_size, clock
+        self._report = ProgressReport(
+            attempt=attempt,
+            stage="loading",
+            iterations=config.training.total_iterations,
+            time=_now(),
+        )
+        self._throughput = Throughput(clock=clock)
+        self._report_due = self._show_due = clock()
+        launch = config.launch
+        self._sinks = _Sinks(
+            Display(self._report.iterations),
+            MetricsStream(storage, attempt, clock),
+            ProgressServer(launch.progress_host, launch.progress_port)
+            if launch.progress_port
+            else None,
+            directory,
+        )
+        self._sinks.display.say(f"attempt {attempt} of run {config.name}, in {storage.uri()}")
+        self._publish()
+
+    @property
+    def report(self) -> ProgressReport:
+        """The newest report."""
+        return self._report
+
+    def stage(self, stage: Stage) -> None:
+        """Tell the stage."""
+        if stage == "training":
+            self._throughput.update(self._report.images)
+        self._update(stage=stage)
+        self._sinks.display.say(stage)
+
+    def resumed(self, ref: CheckpointRef) -> None:
+        """Tell where training goes on."""
+        images = ref.iteration * self._batch
+        self._update(iteration=ref.iteration, images=images, checkpoint=ref)
+        self._sinks.display.say(f"resumed after iteration {ref.iteration} from {ref.uri}")
+
+    def iteration(self, iteration: int, metrics: Mapping[str, Number]) -> None:
+        """Tell the iteration when a report is due, and always the last one."""
+        now, last = self._clock(), iteration >= self._report.iterations
+        if now < self._report_due and not last:
+            return
+        self._report_due = now + REPORT_SECONDS
+        images = iteration * self._batch
+        rate = self._throughput.update(images)
+        left = seconds_left((self._report.iterations - iteration) * self._batch, rate)
+        self._update(
+            iteration=iteration,
+            images=images,
+            images_per_second=rate,
+            eta_seconds=left,
+            metrics=_finite(metrics),
+        )
+        self._sinks.stream.add(self._report)
+        if now >= self._show_due or last:
+            self._show_due = now + SHOW_SECONDS
+            self._sinks.display.show(self._report)
+
+    def checkpoint(self, ref: CheckpointRef) -> None:
+        """Tell the checkpoint, also in the termination message."""
+        super().checkpoint(ref)
+        self._update(checkpoint=ref)
+        self._sinks.stream.flush()
+        write_record(TerminationRecord(state="running", progress=self._report), termination_log())
+        self._sinks.display.say(f"checkpoint {ref.uri}")
+
+    def samples(self, uri: str) -> None:
+        """Tell where the newest samples are."""
+        self._update(samples_uri=uri)
+        self._sinks.display.say(f"samples {uri}")
+
+    def student(self, uri: str) -> None:
+        """Tell where the student is."""
+        self._update(student_uri=uri)
+        self._sinks.display.say(f"student {uri}")
+
+    def close(self) -> None:
+        """Write the rest of the metrics, then stop serving."""
+        with ExitStack() as stack:
+            stack.callback(self._sinks.display.close)
+            if self._sinks.server is not None:
+                stack.callback(self._sinks.server.close)
+            self._sinks.stream.flush()
+
+    def _update(self, **changes: object) -> None:
+        self._report = self._report.model_copy(update={**changes, "time": _now()})
+        self._publish()
+
+    def _publish(self) -> None:
+        if self._sinks.server is not None:
+            self._sinks.server.publish(self._report)
+        if self._sinks.directory is not None:
+            self._sinks.directory.write_progress(self._report)
+
+
+def open_reporter(config: RunConfig, storage: Storage, rank: int, attempt: int) -> Reporter:
+    """The reporter of a rank; a context manager.
+
+    Args:
+        config: the run.
+        storage: its folder.
+        rank: this process's rank.
+        attempt: number of this start.
+
+    Raises:
+        TrainerError: when rank 0 cannot serve its progress.
+    """
+    directory = RunDirectory.from_environment()
+    if rank != 0:
+        return Reporter(directory)
+    return FirstRankReporter(config, storage, attempt, directory)
+
+
+def _finite(metrics: Mapping[str, Number]) -> dict[str, float]:
+    values = {name: float(value) for name, value in metrics.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
