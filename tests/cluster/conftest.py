@@ -1,4 +1,4 @@
-"""What the cluster tests share: a namespace of their own for each test.
+"""What the cluster tests share: a namespace of their own for each test, and the resource's API.
 
 Rules: a test touches only the namespace that it was given, and the namespace goes with the test.
 The cluster is the one of ``$KUBECONFIG``, or else the local one (see :mod:`tests.cluster.kubectl`).
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import kubectl
+from tests.cluster import definition, kubectl
 
 
 @pytest.fixture
@@ -21,3 +21,11 @@ def namespace() -> Iterator[str]:
     kubectl.kubectl("create", "namespace", name)
     yield name
     kubectl.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def api_group() -> Iterator[None]:
+    """The resource is served in the group of :mod:`tests.cluster.definition`."""
+    definition.install()
+    yield
+    definition.remove()

@@ -203,7 +203,7 @@ MountPath = Annotated[
         "must be an absolute path of letters, digits, '.', '_' and '-', such as /mnt/models",
     ),
     MatchesNot(
-        r"^/(bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|sys|tmp|usr|var)(/|$)",
+        r"^/(bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|scratch|sys|tmp|usr|var)(/|$)",
         "must be outside the folders of the system (/etc, /tmp, /usr, /opt, /var, ...): mount "
         "below /mnt, /data or /models",
     ),
