@@ -44,16 +44,21 @@ def _sections(path: str, schema: Schema) -> Iterator[str]:
     """The section of the object at ``path``, and those of all objects below it."""
     yield f"## {path}\n\n{schema['description']}\n"
     yield "| Field | Type | Default | Bounds | Description |\n|---|---|---|---|---|"
-    required = schema.get("required", [])
-    for name, field in schema["properties"].items():
-        yield _row(path, name, field, required=name in required)
+    fields = _required_first(schema)
+    for name, field in fields.items():
+        yield _row(path, name, field, required=name in schema.get("required", []))
     yield ""
     if rules := [*_own_rules(schema), *_field_rules(schema)]:
         yield "\n".join(["Rules:\n", *rules, ""])
-    for name, field in schema["properties"].items():
+    for name, field in fields.items():
         inner = field.get("items", field)
         if "properties" in inner:
             yield from _sections(f"{path}.{name}{'[]' if 'items' in field else ''}", inner)
+
+
+def _required_first(schema: Schema) -> Schema:
+    required = schema.get("required", [])
+    return dict(sorted(schema["properties"].items(), key=lambda item: item[0] not in required))
 
 
 def _row(path: str, name: str, field: Schema, *, required: bool) -> str:
