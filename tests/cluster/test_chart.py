@@ -34,7 +34,7 @@ def test_lint_is_clean() -> None:
 
 
 def test_unknown_value_is_refused() -> None:
-    with pytest.raises(kubectl.CommandError, match="replica'? not allowed|replica"):
+    with pytest.raises(kubectl.CommandError, match="replica"):
         render("--set", "replica=2")
 
 
