@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ def first_iterations(namespace: str, name: str) -> list[int]:
     return [firsts[attempt] for attempt in sorted(firsts)]
 
 
-MISTAKES = {
+MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "secret": (
         {"checkpoint": {"secretRef": {"name": "no-such-secret"}}},
         ["no-such-secret", "Secret"],
