@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import apt, cache, cluster, containerd
+from . import apt, cache, cluster, containerd, layers
 from .buildah import Buildah
 from .console import step
 from .errors import ClusterError
-from .layout import Layout
 from .settings import IMAGE_REGISTRY, Paths
 from .shell import run
 
@@ -135,9 +134,7 @@ def _build(paths: Paths, name: str, wanted: Recipe, context: Path) -> None:
         code = f"FROM {wanted.dependencies}\n{wanted.stages[1]}"
         buildah.build(code, base=wanted.base, reference=wanted.image, context=context)
     with step(f"hand {wanted.image} to the cluster"):
-        layout = paths.cache / "layout"
-        buildah.push(wanted.image, layout)
-        Layout(layout, paths).load(wanted.image)
+        layers.load(buildah.stored(wanted.image), paths)
         _drop_all_but_newest(paths, buildah, name)
 
 
@@ -151,7 +148,7 @@ def _build_base(buildah: Buildah, reference: str, paths: Paths) -> None:
                 *(DEBIAN_SUITE, directory),
             ]
         )
-        shutil.rmtree(directory / "var/cache/apt")
+        run(["chroot", directory, "apt-get", "clean"])
         buildah.commit_directory(directory, reference)
     finally:
         shutil.rmtree(directory)
@@ -178,5 +175,4 @@ def _drop_all_but_newest(paths: Paths, buildah: Buildah, name: str) -> None:
 
 def _drop(paths: Paths, buildah: Buildah, reference: str) -> None:
     containerd.remove_image(paths, reference)
-    Layout(paths.cache / "layout", paths).forget(reference)
     buildah.remove(reference)

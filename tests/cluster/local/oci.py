@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _OCI = "application/vnd.oci.image"
+MANIFEST = f"{_OCI}.manifest.v1+json"
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,15 @@ def write_archive(image: ProgramImage, target: Path) -> None:
     config = _config(image, layer)
     manifest = {
         "schemaVersion": 2,
-        "mediaType": f"{_OCI}.manifest.v1+json",
-        "config": _descriptor(f"{_OCI}.config.v1+json", config),
-        "layers": [_descriptor(f"{_OCI}.layer.v1.tar", layer)],
+        "mediaType": MANIFEST,
+        "config": descriptor(f"{_OCI}.config.v1+json", config),
+        "layers": [descriptor(f"{_OCI}.layer.v1.tar", layer)],
     }
-    packed_manifest = _json(manifest)
-    named = _descriptor(f"{_OCI}.manifest.v1+json", packed_manifest)
-    named["annotations"] = {"io.containerd.image.name": image.reference}
-    index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": [named]}
+    packed_manifest = to_bytes(manifest)
+    index = named_index(packed_manifest, image.reference)
     with tarfile.open(target, "w") as archive:
-        _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
-        _add(archive, "index.json", _json(index))
+        _add(archive, "oci-layout", to_bytes({"imageLayoutVersion": "1.0.0"}))
+        _add(archive, "index.json", to_bytes(index))
         for blob in (packed_manifest, config, layer):
             _add(archive, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
 
@@ -64,7 +63,7 @@ def _layer(files: Mapping[str, Path]) -> bytes:
 
 
 def _config(image: ProgramImage, layer: bytes) -> bytes:
-    return _json(
+    return to_bytes(
         {
             "architecture": "amd64",
             "os": "linux",
@@ -74,7 +73,15 @@ def _config(image: ProgramImage, layer: bytes) -> bytes:
     )
 
 
-def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
+def named_index(manifest: bytes, reference: str) -> dict[str, object]:
+    """The index of an archive with one image, with the name that containerd gives it."""
+    named = descriptor(MANIFEST, manifest)
+    named["annotations"] = {"io.containerd.image.name": reference}
+    return {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": [named]}
+
+
+def descriptor(media_type: str, blob: bytes) -> dict[str, object]:
+    """How an image refers to a blob."""
     return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
 
 
@@ -82,7 +89,8 @@ def _digest(blob: bytes) -> str:
     return f"sha256:{hashlib.sha256(blob).hexdigest()}"
 
 
-def _json(content: object) -> bytes:
+def to_bytes(content: object) -> bytes:
+    """JSON that is the same bytes for the same content."""
     return json.dumps(content, sort_keys=True).encode()
 
 
