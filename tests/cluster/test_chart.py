@@ -74,11 +74,11 @@ def test_roles_hold_no_secret_and_no_wildcard() -> None:
         assert "secrets" not in rule["resources"]
 
 
-def test_watched_namespaces_are_bound_one_by_one() -> None:
-    documents = render("--set", "watchNamespaces={red,blue}")
+def test_one_watched_namespace_needs_no_cluster_wide_binding() -> None:
+    documents = render("--set", "watchNamespace=red")
     assert not of_kind(documents, "ClusterRoleBinding")
     bound = {entry["metadata"]["namespace"] for entry in of_kind(documents, "RoleBinding")}
-    assert {"red", "blue"} < bound
+    assert "red" in bound
 
 
 def test_upgrade_and_uninstall_keep_the_users_resources(namespace: str) -> None:
