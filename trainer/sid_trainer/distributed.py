@@ -15,12 +15,15 @@ import socket
 from dataclasses import dataclass
 from datetime import timedelta
 
+import deepspeed
 import torch
+from deepspeed.accelerator import get_accelerator
 
 from sid_trainer.config import LaunchConfig
+from sid_trainer.contract import FailureReason, TrainerError
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=10)
-"""How long a rank waits for the others before it fails. Loading and encoding must fit in it."""
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""How long a rank waits for the others before it fails: downloads and encoding must fit in it."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +40,21 @@ class Place:
         return range(self.rank * share, (self.rank + 1) * share)
 
 
-def choose_accelerator(launch: LaunchConfig) -> None:
-    """Tell DeepSpeed the accelerator; to be called before it is imported.
-
-    Left to itself it guesses, and warns when it finds no GPU.
-    """
-    os.environ["DS_ACCELERATOR"] = launch.device
-
-
 def join(launch: LaunchConfig) -> Place:
     """Join the other processes; a collective.
 
     Raises:
+        TrainerError: ``InvalidConfiguration`` when the accelerator is not there, or the number of
+            processes is not the configured one.
         RuntimeError: when another process is not there in time.
     """
-    choose_accelerator(launch)
-    import deepspeed  # noqa: PLC0415 - reads DS_ACCELERATOR when it is imported
-
+    _check_accelerator(launch.device)
     if launch.device == "cpu":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     _alone_without_torchrun()
-    local_rank = int(os.environ["LOCAL_RANK"])
     device = torch.device("cpu")
     if launch.device == "cuda":
-        device = torch.device("cuda", local_rank)
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     deepspeed.init_distributed(
         dist_backend="nccl" if device.type == "cuda" else "gloo",
@@ -68,13 +62,30 @@ def join(launch: LaunchConfig) -> Place:
         timeout=COLLECTIVE_TIMEOUT,
         verbose=False,
     )
-    rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return Place(rank, world_size, device)
+    place = Place(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+    if place.world_size != launch.world_size:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{place.world_size} processes were started, but launch.nodes x "
+            f"launch.processesPerNode is {launch.world_size}: make them equal",
+        )
+    return place
 
 
 def leave() -> None:
     """Leave the group of processes."""
     torch.distributed.destroy_process_group()
+
+
+def _check_accelerator(device: str) -> None:
+    """DeepSpeed chose its accelerator when it was imported: by ``DS_ACCELERATOR``, or a guess."""
+    found = get_accelerator().device_name()
+    if found != device:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"launch.device is {device}, but DeepSpeed uses {found} here: schedule the run where "
+            "there are GPUs, or train on CPU (environment DS_ACCELERATOR=cpu)",
+        )
 
 
 def _alone_without_torchrun() -> None:

@@ -9,26 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from sid_trainer.conditions import Condition
 from sid_trainer.config import DistillationConfig, StudentConfig
-from sid_trainer.flow import add_noise, clean_estimate, training_noise_level
-from sid_trainer.guidance import Velocity, guidance_scales, guided_velocity
-from sid_trainer.losses import (
-    FAKE_SCORE_LOSS_SCALE,
-    STUDENT_LOSS_SCALE,
-    fake_score_loss,
-    student_loss,
-)
+from sid_trainer.flow import training_noise_level
+from sid_trainer.guidance import Velocity
+from sid_trainer.losses import FAKE_SCORE_LOSS_SCALE, STUDENT_LOSS_SCALE
 from sid_trainer.networks import Networks
 from sid_trainer.noise import NoiseSource, Purpose, uniform_steps
+from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
 from sid_trainer.sampler import roll_out
 from sid_trainer.teachers.base import Network, Teacher
-from sid_trainer.weighting import loss_weight
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,6 @@ class Distiller:
         self.student = student
         self.latent_shape = latent_shape
         self._distillation = distillation
-        self._scales = guidance_scales(distillation.guidance)
         self._empty = empty
         self._seed = seed
 
@@ -118,17 +111,13 @@ class Distiller:
         student = self.networks.student.training
         with torch.no_grad():
             x0 = self._roll_out(student, noise, Purpose.FAKE_ROLL_OUT, micro.condition, steps)
-        epsilon = noise.normal(Purpose.FAKE_NOISE, self.latent_shape)
-        sigma = training_noise_level(noise.normal(Purpose.FAKE_LEVEL))
-        velocity = guided_velocity(
+        loss = fake_objective(
+            x0,
+            self._draws(noise, Purpose.FAKE_NOISE, Purpose.FAKE_LEVEL),
+            Prompts(micro.condition, self._empty),
             self._velocity(self.networks.fake.training),
-            add_noise(x0, epsilon, sigma),
-            sigma,
-            micro.condition,
-            self._empty,
-            self._scales.fake_training,
+            self._distillation,
         )
-        loss = fake_score_loss(velocity, x0, epsilon)
         self.networks.fake.accumulate(FAKE_SCORE_LOSS_SCALE * loss)
         return loss.detach()
 
@@ -137,25 +126,21 @@ class Distiller:
     ) -> Tensor:
         noise = self._noise(iteration, micro)
         student = self.networks.student.training
-        x = self._roll_out(student, noise, Purpose.STUDENT_ROLL_OUT, micro.condition, steps)
-        epsilon = noise.normal(Purpose.STUDENT_NOISE, self.latent_shape)
-        sigma = training_noise_level(noise.normal(Purpose.STUDENT_LEVEL))
-        noisy = add_noise(x, epsilon, sigma)
-        estimate = partial(self._clean_estimate, noisy, sigma, micro.condition)
-        f_fake = estimate(fake, self._scales.fake)
-        f_teacher = estimate(teacher, self._scales.teacher)
-        weight = loss_weight(self._distillation.weighting, sigma, x, f_teacher)
-        loss = student_loss(x, f_teacher, f_fake, weight, self._distillation.alpha)
+        x0 = self._roll_out(student, noise, Purpose.STUDENT_ROLL_OUT, micro.condition, steps)
+        loss = student_objective(
+            x0,
+            self._draws(noise, Purpose.STUDENT_NOISE, Purpose.STUDENT_LEVEL),
+            Prompts(micro.condition, self._empty),
+            self._velocity(fake),
+            self._velocity(teacher),
+            self._distillation,
+        )
         self.networks.student.accumulate(STUDENT_LOSS_SCALE * loss)
         return loss.detach()
 
-    def _clean_estimate(
-        self, x: Tensor, sigma: Tensor, condition: Condition, network: Network, scale: float
-    ) -> Tensor:
-        velocity = self._velocity(network)
-        return clean_estimate(
-            x, guided_velocity(velocity, x, sigma, condition, self._empty, scale), sigma
-        )
+    def _draws(self, noise: NoiseSource, epsilon: Purpose, level: Purpose) -> Draws:
+        sigma = training_noise_level(noise.normal(level))
+        return Draws(noise.normal(epsilon, self.latent_shape), sigma)
 
     def _roll_out(
         self,

@@ -36,15 +36,21 @@ from sid_trainer.state import Json, RankState
 from sid_trainer.teachers.base import Network, Teacher
 
 
+class NotFiniteError(ArithmeticError):
+    """DeepSpeed skipped an update because a gradient was not finite: on every rank alike."""
+
+
 class TrainedNetwork:
     """A network that is updated: an engine with its fp32 weights and Adam.
 
     Args:
+        name: of the network, in states and messages.
         module: the network, partitioned, its weights loaded.
         config: DeepSpeed configuration.
     """
 
-    def __init__(self, module: nn.Module, config: dict[str, Any]) -> None:
+    def __init__(self, name: str, module: nn.Module, config: dict[str, Any]) -> None:
+        self.name = name
         self._engine, *_ = deepspeed.initialize(
             model=module, model_parameters=list(module.parameters()), config=config
         )
@@ -70,37 +76,37 @@ class TrainedNetwork:
             yield self.module
         finally:
             self.module.requires_grad_(True)
-            partition.release(self._engine.optimizer)
-            partition.regather(self._engine.optimizer)
+            partition.release_leftovers(self._engine.optimizer)
 
     def accumulate(self, loss: Tensor) -> None:
-        """Backward pass of a micro-batch; the last one of an iteration updates the weights."""
+        """Backward pass of a micro-batch; the last one of an iteration updates the weights.
+
+        Raises:
+            NotFiniteError: when there was no update because a gradient was not finite.
+        """
         self._engine.backward(loss)
         self._engine.step()
-
-    @property
-    def skipped_steps(self) -> int:
-        """Updates that DeepSpeed skipped because a gradient was not finite, on any rank."""
-        return int(self._engine.skipped_steps)
+        if self._engine.skipped_steps:
+            raise NotFiniteError(f"the gradient of the {self.name} network")
 
     @property
     def gradient_norm(self) -> Tensor:
         """Norm of the last update's gradient over all ranks, a scalar."""
         return torch.as_tensor(self._engine.get_global_grad_norm(), dtype=torch.float32)
 
-    def capture(self, name: str) -> dict[str, Tensor]:
+    def capture(self) -> dict[str, Tensor]:
         """This rank's shards on the CPU, as :class:`RankState` names them."""
         parts = {"weight": self.shards.weights, **self.shards.moments}
         return {
-            f"{name}/{part}/{parameter}": _snapshot(shard)
+            f"{self.name}/{part}/{parameter}": _snapshot(shard)
             for part, shards in parts.items()
             for parameter, shard in shards.items()
         }
 
-    def restore(self, name: str, tensors: dict[str, Tensor], steps: int) -> None:
-        """Go on from :meth:`capture`."""
-        moments = {moment: _part(tensors, f"{name}/{moment}/") for moment in ADAM_MOMENTS}
-        self.shards.restore(_part(tensors, f"{name}/weight/"), moments, steps)
+    def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """Go on from :meth:`capture` after ``steps`` optimizer steps."""
+        moments = {moment: _part(tensors, f"{self.name}/{moment}/") for moment in ADAM_MOMENTS}
+        self.shards.restore(_part(tensors, f"{self.name}/weight/"), moments, steps)
 
 
 class FrozenNetwork:
@@ -116,8 +122,7 @@ class FrozenNetwork:
         try:
             yield self._engine.module
         finally:
-            partition.release(self._engine.optimizer)
-            partition.regather(self._engine.optimizer)
+            partition.release_leftovers(self._engine.optimizer)
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class Networks:
 
     def capture(self) -> RankState:
         """This rank's state, without ``iteration`` and ``seed``, which the loop adds."""
-        tensors = self.student.capture("student") | self.fake.capture("fake")
+        tensors = self.student.capture() | self.fake.capture()
         if self.average is not None:
             tensors |= {f"ema/weight/{k}": _snapshot(v) for k, v in self.average.shards.items()}
         numel: dict[str, Json] = {
@@ -190,8 +195,8 @@ class Networks:
         steps = state.meta["steps"]
         if not isinstance(steps, dict):
             raise TypeError(f"meta.steps of the rank state is {steps!r}, not an object")
-        self.student.restore("student", state.tensors, int(str(steps["student"])))
-        self.fake.restore("fake", state.tensors, int(str(steps["fake"])))
+        self.student.restore(state.tensors, int(str(steps["student"])))
+        self.fake.restore(state.tensors, int(str(steps["fake"])))
         if self.average is not None:
             self.average.restore(_part(state.tensors, "ema/weight/"))
 
@@ -210,8 +215,8 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
         teacher_config(config),
     )
     fake_rate = training.fake_learning_rate or training.learning_rate
-    fake = _trained(config, teacher, teacher.directory, fake_rate)
-    student = _trained(config, teacher, student_from, training.learning_rate)
+    fake = _trained("fake", config, teacher, teacher.directory, fake_rate)
+    student = _trained("student", config, teacher, student_from, training.learning_rate)
     half_life = training.ema.half_life_images
     average = (
         MovingAverage(student.shards.weights, decay(training.batch_size, half_life))
@@ -222,11 +227,11 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
 
 
 def _trained(
-    config: RunConfig, teacher: Teacher, directory: Path, learning_rate: float
+    name: str, config: RunConfig, teacher: Teacher, directory: Path, learning_rate: float
 ) -> TrainedNetwork:
     engine_config = trained_network_config(config, learning_rate)
     network = TrainedNetwork(
-        _loaded_module(config, teacher, directory, engine_config), engine_config
+        name, _loaded_module(config, teacher, directory, engine_config), engine_config
     )
     with WeightFiles(directory / teacher.network_folder) as files:
         rank = torch.distributed.get_rank()

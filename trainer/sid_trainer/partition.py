@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import deepspeed
+from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from torch import nn
 
 
@@ -23,19 +24,27 @@ def parameters(module: nn.Module) -> Iterator[tuple[str, Any]]:
     yield from module.named_parameters()
 
 
-def release(zero: Any) -> None:
-    """Drop every gathered parameter of an engine.
+def release_leftovers(zero: Any) -> None:
+    """Drop gathered parameters that ZeRO-3 would have released, had it noticed their last use.
 
-    ZeRO-3 by itself keeps those of modules whose inputs need no gradient.
+    It keeps those of modules whose inputs need no gradient. DeepSpeed releases all or nothing, so
+    nothing is done where only small parameters, which it means to keep whole, are gathered.
 
     Args:
         zero: ``engine.optimizer``, which an engine without optimizer has too.
     """
+    left = (
+        parameter
+        for _, parameter in parameters(zero.module)
+        if parameter.ds_status is ZeroParamStatus.AVAILABLE and not parameter.ds_persist
+    )
+    if next(left, None) is not None:
+        refresh(zero)
+
+
+def refresh(zero: Any) -> None:
+    """Drop every gathered parameter and gather the small ones anew, in one collective."""
     zero.empty_partition_cache()
-
-
-def regather(zero: Any) -> None:
-    """Gather the small parameters that ZeRO-3 keeps whole, in one go."""
     persistent = zero.persistent_parameters
     if persistent:
-        persistent[0].all_gather(persistent)
+        persistent[0].all_gather_coalesced(persistent).wait()

@@ -75,10 +75,9 @@ class TrainedShards:
 
     def show(self, weights: Mapping[str, Tensor]) -> None:
         """Make the compute copies from other fp32 shards, leaving the optimizer's alone."""
-        partition.release(self._zero)
         for name, parameter in partition.parameters(self._module):
             parameter.ds_tensor.data.copy_(weights[name])
-        partition.regather(self._zero)
+        partition.refresh(self._zero)
 
     def gather(self, shards: Mapping[str, Tensor], rank: int) -> dict[str, Tensor] | None:
         """Whole fp32 tensors in rank 0's host memory, one after another; a collective.
