@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Never, TextIO
 
 from tqdm import tqdm
 
@@ -89,7 +89,7 @@ class Display:
     """Shows progress: a bar where a person looks on, else lines in the log."""
 
     def __init__(self, iterations: int, stream: TextIO = sys.stderr) -> None:
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         if stream.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = tqdm(total=iterations, unit="it", file=stream, dynamic_ncols=True)
 

@@ -126,8 +126,7 @@ def _downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Pa
 
 
 def _from_hub(reference: str, revision: str | None, root: Path) -> Path:
-    import httpx  # noqa: PLC0415 - the Hub's client; only who needs it
-    from huggingface_hub import errors  # noqa: PLC0415
+    from huggingface_hub import errors  # noqa: PLC0415 - only who needs it
 
     what = reference + (f" at revision {revision}" if revision else "")
     try:
@@ -146,7 +145,7 @@ def _from_hub(reference: str, revision: str | None, root: Path) -> Path:
             f"Hugging Face model {what}",
             "correct the id, or give a token that may read it (HF_TOKEN, teacher.tokenSecretRef)",
         ) from error
-    except (OSError, httpx.HTTPError) as error:  # LocalEntryNotFoundError: no answer, none cached
+    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined] # no answer
         raise TrainerError(
             FailureReason.STORAGE_UNAVAILABLE,
             f"cannot fetch {what} from the Hugging Face Hub ({type(error).__name__}): let the pod "

@@ -23,7 +23,12 @@ from typing import Literal, Protocol, TypeAlias
 
 from sid_trainer.config import RunConfig
 from sid_trainer.console import Display
-from sid_trainer.contract import CheckpointRef, ProgressReport, TerminationRecord
+from sid_trainer.contract import (
+    CheckpointRef,
+    ProgressReport,
+    TerminationRecord,
+    TrainerError,
+)
 from sid_trainer.metrics_stream import MetricsStream
 from sid_trainer.progress import ProgressServer, Throughput, seconds_left
 from sid_trainer.run_directory import RunDirectory
@@ -84,7 +89,12 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except TrainerError as failed:
+            if error is None:
+                raise
+            logger.warning("the last metrics were not written: %s", failed)  # not the cause
 
 
 @dataclass(frozen=True)

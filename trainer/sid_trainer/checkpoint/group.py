@@ -75,9 +75,10 @@ def together(group: ProcessGroup, work: Callable[[], Value]) -> list[Value]:
         TrainerError: on every rank, when it was raised on one.
     """
     outcomes = group.all_gather(_attempted(work))
-    for rank, outcome in enumerate(outcomes):
-        if outcome.reason is not None:
-            raise TrainerError(outcome.reason, f"rank {rank}: {outcome.message}")
+    failed = {rank: outcome for rank, outcome in enumerate(outcomes) if outcome.reason is not None}
+    for rank, outcome in failed.items():
+        who = f"rank {rank}: " if len(failed) < group.world else ""
+        raise TrainerError(outcome.reason, who + outcome.message)
     return [outcome.value for outcome in outcomes]
 
 

@@ -55,7 +55,7 @@ class Manifest(_Stored):
 
     def part_key(self, rank: int) -> str:
         """Full key of a rank's object."""
-        return folder(self.iteration) + self.parts[rank].key
+        return f"{folder(self.iteration)}/{self.parts[rank].key}"
 
 
 class DamagedError(Exception):
@@ -63,8 +63,8 @@ class DamagedError(Exception):
 
 
 def folder(iteration: int) -> str:
-    """Folder of a checkpoint, with the final slash."""
-    return f"{FOLDER}/iter-{iteration:08d}/"
+    """Folder of a checkpoint."""
+    return f"{FOLDER}/iter-{iteration:08d}"
 
 
 def part_key(attempt: int, rank: int) -> str:
@@ -74,7 +74,7 @@ def part_key(attempt: int, rank: int) -> str:
 
 def manifest_key(iteration: int) -> str:
     """Key of a checkpoint's manifest."""
-    return folder(iteration) + MANIFEST_NAME
+    return f"{folder(iteration)}/{MANIFEST_NAME}"
 
 
 def iteration_of(key: str) -> int | None:
@@ -111,7 +111,7 @@ def read_manifest(data: bytes, uri: str) -> Manifest:
         raise DamagedError(
             f"{uri} names {len(manifest.parts)} parts for {manifest.world_size} ranks"
         )
-    if uri.rpartition("/")[0].rpartition("/")[2] != folder(manifest.iteration).split("/")[1]:
+    if not uri.endswith(manifest_key(manifest.iteration)):
         raise DamagedError(f"{uri} is the manifest of iteration {manifest.iteration}")
     return manifest
 

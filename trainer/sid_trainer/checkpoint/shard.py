@@ -75,7 +75,7 @@ class _ChunkStream(io.RawIOBase):
     def __init__(self, chunks: Iterator[memoryview], shard: Shard) -> None:
         self._chunks, self._shard = chunks, shard
         self._current = memoryview(b"")
-        self._hash = hashlib.sha256()
+        self._hash, self._left = hashlib.sha256(), shard.size
 
     def readable(self) -> bool:
         return True
@@ -85,7 +85,6 @@ class _ChunkStream(io.RawIOBase):
         while not self._current:
             following = next(self._chunks, None)
             if following is None:
-                self._shard.sha256 = self._hash.hexdigest()
                 return 0
             self._current = following
         view = memoryview(target).cast("B")
@@ -93,6 +92,9 @@ class _ChunkStream(io.RawIOBase):
         view[:count] = self._current[:count]
         self._hash.update(self._current[:count])
         self._current = self._current[count:]
+        self._left -= count
+        if self._left == 0:  # readers that know the size never ask for the end
+            self._shard.sha256 = self._hash.hexdigest()
         return count
 
 

@@ -133,7 +133,7 @@ class CheckpointStore:
     def _upload(self, state: RankState, iteration: int) -> Part:
         key = layout.part_key(self._attempt, self._group.rank)
         shard = Shard(state)
-        self._storage.put_stream(layout.folder(iteration) + key, shard.open, shard.size)
+        self._storage.put_stream(f"{layout.folder(iteration)}/{key}", shard.open, shard.size)
         if shard.sha256 is None:
             raise TrainerError(
                 FailureReason.STORAGE_UNAVAILABLE,
@@ -226,7 +226,7 @@ class CheckpointStore:
         for found in damaged:
             key = layout.manifest_key(found.iteration)
             data = self._storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-            self._storage.put_bytes(layout.folder(found.iteration) + RETIRED_NAME, data)
+            self._storage.put_bytes(f"{layout.folder(found.iteration)}/{RETIRED_NAME}", data)
             self._storage.delete([key])
 
     def _warn(self, iteration: int, damage: str) -> None:
@@ -239,7 +239,7 @@ class CheckpointStore:
             )
 
     def _ref(self, manifest: Manifest) -> CheckpointRef:
-        uri = self._storage.uri(layout.folder(manifest.iteration).removesuffix("/"))
+        uri = self._storage.uri(layout.folder(manifest.iteration))
         return CheckpointRef(uri=uri, iteration=manifest.iteration, time=manifest.time)
 
 

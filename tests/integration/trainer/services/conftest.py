@@ -1,0 +1,122 @@
+"""A real MinIO on the loopback address for the tests of this folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sid_trainer.storage.retry import Patience
+from sid_trainer.storage.s3 import S3Storage
+from tests.cluster.local.golang import MINIO, binaries
+from tests.cluster.local.settings import default_paths
+
+BUCKET = "runs"
+
+
+@dataclass
+class MinioServer:
+    """One server process; its data outlives a stop."""
+
+    program: Path
+    folder: Path
+    port: int
+    environ: dict[str, str] = field(repr=False)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        (self.folder / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
+        log = (self.folder / "minio.log").open("ab")
+        credentials = {
+            "MINIO_ROOT_USER": self.environ["AWS_ACCESS_KEY_ID"],
+            "MINIO_ROOT_PASSWORD": self.environ["AWS_SECRET_ACCESS_KEY"],
+        }
+        self.process = subprocess.Popen(
+            [self.program, "server", "data", f"--address=127.0.0.1:{self.port}", "--quiet"],
+            cwd=self.folder,
+            stdout=log,
+            stderr=log,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.folder),
+                "MINIO_BROWSER": "off",
+                "MINIO_UPDATE": "off",
+                **credentials,
+            },
+        )
+        log.close()
+        self._wait_ready()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def storage(self, prefix: str, **settings: object) -> S3Storage:
+        options = {"environ": self.environ, "patience": Patience(seconds=5.0), **settings}
+        return S3Storage(BUCKET, prefix, self.endpoint, **options)  # type: ignore[arg-type]
+
+    def _wait_ready(self) -> None:
+        ready, deadline = f"{self.endpoint}/minio/health/ready", time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(ready, timeout=1):  # noqa: S310
+                return
+            time.sleep(0.05)
+        raise TimeoutError((self.folder / "minio.log").read_text()[-2000:])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def minio_factory(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], MinioServer]]:
+    """Starts servers with fresh data and random credentials; stops them at the end."""
+    program = binaries(default_paths().cache, MINIO) / "minio"
+    started: list[MinioServer] = []
+
+    def start() -> MinioServer:
+        environ = {
+            "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+        }
+        server = MinioServer(program, tmp_path_factory.mktemp("minio"), free_port(), environ)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def minio(minio_factory: Callable[[], MinioServer]) -> MinioServer:
+    """The server that tests share; each takes a prefix of its own."""
+    return minio_factory()
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """A key prefix that no other test has."""
+    return f"{request.node.originalname}-{secrets.token_hex(4)}"

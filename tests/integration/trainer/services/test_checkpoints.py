@@ -1,0 +1,247 @@
+"""Checkpoints of several ranks in a real MinIO: exact, verified, committed last, pruned."""
+
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from sid_trainer.checkpoint import CheckpointStore, Resumed, SoloGroup
+from sid_trainer.checkpoint.shard import Shard, read_shard
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.state import RankState
+from sid_trainer.storage import FileStorage, Storage
+
+SETTINGS = {"training": {"batchSize": 8, "learningRate": 1e-4}}
+
+
+class ThreadGroup:
+    """Ranks as threads of this process."""
+
+    def __init__(self, rank: int, world: int, slots: list[Any], barrier: threading.Barrier) -> None:
+        self.rank, self.world, self._slots, self._barrier = rank, world, slots, barrier
+
+    def all_gather(self, value: Any) -> list[Any]:
+        self._slots[self.rank] = value
+        self._barrier.wait(60)
+        values = list(self._slots)
+        self._barrier.wait(60)
+        return values
+
+
+def on_ranks(world: int, work: Any) -> list[Any]:
+    """Run ``work(group)`` as every rank at once."""
+    slots: list[Any] = [None] * world
+    barrier = threading.Barrier(world)
+    groups = [ThreadGroup(rank, world, slots, barrier) for rank in range(world)]
+    with ThreadPoolExecutor(world) as pool:
+        return list(pool.map(work, groups))
+
+
+def state(rank: int, world: int, iteration: int) -> RankState:
+    generator = torch.Generator().manual_seed(1000 * iteration + rank)
+    tensors = {
+        "student/weight/proj.weight": torch.randn(37, generator=generator),
+        "student/exp_avg/proj.weight": torch.randn(37, generator=generator).bfloat16(),
+        "fake/weight/empty": torch.empty(0),
+        "fake/step": torch.tensor(iteration),
+        "fake/weight/matrix": torch.randn(3, 5, generator=generator).double().t(),
+    }
+    meta = {"iteration": iteration, "rank": rank, "worldSize": world, "seed": 3, "ü": [1, None]}
+    return RankState(tensors, meta)
+
+
+def store(storage: Storage, group: Any, attempt: int = 1, **changes: Any) -> CheckpointStore:
+    options = {"settings": SETTINGS, "keep_last": 2, **changes}
+    return CheckpointStore(storage, group, attempt=attempt, **options)
+
+
+def save(storage: Storage, world: int, iteration: int, attempt: int = 1, **changes: Any) -> None:
+    on_ranks(
+        world,
+        lambda g: store(storage, g, attempt, **changes).save(
+            state(g.rank, world, iteration), iteration
+        ),
+    )
+
+
+def resume(storage: Storage, world: int, attempt: int = 2, **changes: Any) -> list[Resumed | None]:
+    return on_ranks(world, lambda g: store(storage, g, attempt, **changes).resume())
+
+
+def assert_resumed(found: list[Resumed | None], iteration: int) -> None:
+    for rank, resumed in enumerate(found):
+        assert resumed is not None
+        assert resumed.iteration == resumed.ref.iteration == iteration
+        expected = state(rank, len(found), iteration)
+        assert resumed.state.meta == expected.meta
+        assert resumed.state.tensors.keys() == expected.tensors.keys()
+        for name, tensor in expected.tensors.items():
+            restored = resumed.state.tensors[name]
+            assert restored.dtype == tensor.dtype
+            assert torch.equal(restored, tensor), name
+
+
+@pytest.fixture(params=["file", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Storage:
+    if request.param == "file":
+        return FileStorage(tmp_path / "run")
+    return request.getfixturevalue("minio").storage(prefix)
+
+
+def test_a_shard_is_plain_safetensors_both_ways() -> None:
+    shard = Shard(state(1, 2, 5))
+    with shard.open() as stream:
+        data = stream.read()
+    assert len(data) == shard.size
+    read_by_library = load_safetensors(data)
+    for name, tensor in state(1, 2, 5).tensors.items():
+        assert torch.equal(read_by_library[name], tensor)
+    tensors = {name: tensor.contiguous() for name, tensor in read_by_library.items()}
+    written = save_safetensors(tensors, {"sid.meta": json.dumps({"a": 1})})
+    ours = read_shard(bytearray(written))
+    assert ours.meta == {"a": 1}
+    assert all(torch.equal(ours.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+def test_every_rank_resumes_its_own_state_exactly(storage: Storage) -> None:
+    assert resume(storage, 3) == [None, None, None]
+    save(storage, 3, 10)
+    save(storage, 3, 20)
+    assert_resumed(resume(storage, 3), 20)
+
+
+def test_the_newest_are_kept_and_nothing_else(storage: Storage) -> None:
+    for iteration in (10, 20, 30, 40):
+        save(storage, 2, iteration)
+    keys = {found.key for found in storage.list("checkpoints/")}
+    assert keys == {
+        f"checkpoints/iter-{iteration:08d}/{name}"
+        for iteration in (30, 40)
+        for name in (
+            "manifest.json",
+            "attempt-0001/rank-00000.safetensors",
+            "attempt-0001/rank-00001.safetensors",
+        )
+    }
+
+
+def test_a_checkpoint_without_a_manifest_does_not_exist(storage: Storage) -> None:
+    save(storage, 2, 10)
+    storage.put_bytes("checkpoints/iter-00000020/attempt-0001/rank-00000.safetensors", b"torn")
+    assert_resumed(resume(storage, 2), 10)
+    save(storage, 2, 20, attempt=2)
+    keys = [found.key for found in storage.list("checkpoints/iter-00000020/")]
+    assert "checkpoints/iter-00000020/attempt-0001/rank-00000.safetensors" not in keys
+    assert len(keys) == 3
+
+
+def flip(data: bytes) -> bytes:
+    return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+
+
+def cut(data: bytes) -> bytes:
+    return data[:-1]
+
+
+@pytest.mark.parametrize("damage", [flip, cut, None, "swap"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_damaged_object_is_named_and_the_one_before_used(
+    storage: Storage, damage: Any, rank: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(storage, 2, 10)
+    save(storage, 2, 20)
+    key = f"checkpoints/iter-00000020/attempt-0001/rank-{rank:05d}.safetensors"
+    if damage is None:
+        storage.delete([key])
+    elif damage == "swap":
+        other = key.replace(f"rank-{rank:05d}", f"rank-{1 - rank:05d}")
+        storage.put_bytes(key, storage.get_bytes(other))
+    else:
+        storage.put_bytes(key, damage(storage.get_bytes(key)))
+
+    with caplog.at_level(logging.ERROR):
+        found = resume(storage, 2)
+    assert_resumed(found, 10)
+    assert f"rank-{rank:05d}.safetensors" in caplog.text
+    assert "DAMAGED" in caplog.text
+    # The damaged one does not count as one to keep when training has gone on.
+    save(storage, 2, 15, attempt=2)
+    assert_resumed(resume(storage, 2, attempt=3), 15)
+    assert storage.exists("checkpoints/iter-00000010/manifest.json")
+
+
+def test_a_damaged_manifest_is_named(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    save(storage, 1, 10)
+    save(storage, 1, 20)
+    storage.put_bytes("checkpoints/iter-00000020/manifest.json", b'{"formatVersion": 1}')
+    assert_resumed(resume(storage, 1), 10)
+    assert "iter-00000020/manifest.json is no manifest" in caplog.text
+
+
+def test_nothing_whole_is_an_error_and_stays_one(storage: Storage) -> None:
+    save(storage, 1, 10)
+    storage.delete(["checkpoints/iter-00000010/attempt-0001/rank-00000.safetensors"])
+    for attempt in (2, 3):
+        with pytest.raises(TrainerError, match="none of the 1 checkpoints") as raised:
+            resume(storage, 1, attempt)
+        assert raised.value.reason is FailureReason.INVALID_DATA
+
+
+def test_a_later_format_is_refused(storage: Storage) -> None:
+    save(storage, 1, 10)
+    key = "checkpoints/iter-00000010/manifest.json"
+    manifest = json.loads(storage.get_bytes(key))
+    storage.put_bytes(key, json.dumps({**manifest, "formatVersion": 2}).encode())
+    with pytest.raises(TrainerError, match="format version 2"):
+        resume(storage, 1)
+
+
+def test_other_settings_and_another_world_are_refused(storage: Storage) -> None:
+    save(storage, 2, 10)
+    with pytest.raises(TrainerError, match="of 2 processes, and this run has 3") as raised:
+        resume(storage, 3)
+    assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
+    other = {"training": {"batchSize": 16, "learningRate": 1e-4}}
+    with pytest.raises(TrainerError, match=r"training\.batchSize: now 16, in the checkpoint 8"):
+        resume(storage, 2, settings=other)
+
+
+def test_one_rank_that_cannot_write_fails_all_and_commits_nothing(minio: Any, prefix: str) -> None:
+    good = minio.storage(prefix)
+    bad = minio.storage(
+        prefix, environ={"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y" * 8}
+    )
+    failures = []
+
+    def work(group: Any) -> None:
+        storage = bad if group.rank == 1 else good
+        try:
+            store(storage, group).save(state(group.rank, 2, 10), 10)
+        except TrainerError as error:
+            failures.append((error.reason, str(error)))
+
+    on_ranks(2, work)
+    assert [reason for reason, _ in failures] == [FailureReason.ACCESS_DENIED] * 2
+    assert all(message.startswith("rank 1: ") for _, message in failures)
+    assert not good.exists("checkpoints/iter-00000010/manifest.json")
+
+
+def test_an_older_attempt_does_not_harm_a_newer_one(storage: Storage) -> None:
+    save(storage, 1, 10, attempt=2)
+    newer = "checkpoints/iter-00000030/attempt-0002/rank-00000.safetensors"
+    storage.put_bytes(newer, b"being uploaded by attempt 2")
+    save(storage, 1, 20, attempt=1, keep_last=1)
+    assert storage.exists(newer)
+
+
+def test_a_solo_group_is_a_run_of_one(storage: Storage) -> None:
+    ref = store(storage, SoloGroup()).save(state(0, 1, 7), 7)
+    assert ref.uri == storage.uri("checkpoints/iter-00000007")
+    assert_resumed([store(storage, SoloGroup(), 2).resume()], 7)
