@@ -12,6 +12,7 @@ from .pki import API_SERVER, AUTHORITY, ETCD, KUBELET_CLIENT, SERVICE_ACCOUNT_KE
 from .settings import (
     API_PORT,
     API_URL,
+    CGROUP,
     CLUSTER_DOMAIN,
     HOST_ADDRESS,
     NODE_NAME,
@@ -193,6 +194,7 @@ def kubelet_configuration(paths: Paths) -> dict[str, object]:
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{CGROUP}",
         "clusterDNS": [HOST_ADDRESS],
         "clusterDomain": CLUSTER_DOMAIN,
         "containerRuntimeEndpoint": f"unix://{paths.containerd_socket}",

