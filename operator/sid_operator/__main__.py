@@ -8,35 +8,43 @@ import sys
 
 import kopf
 
-from sid_operator.handlers import Operator
+from sid_operator.assembly import NotInstalledError, assembled
+from sid_operator.handlers import Handlers
+from sid_operator.kube.errors import KubeError
+from sid_operator.kube.login import LoginError
 from sid_operator.settings import Settings, parse
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+logger = logging.getLogger("sid_operator")
 
 
 async def serve(settings: Settings) -> None:
     """Run the operator in this event loop until a signal or a failure ends it."""
     stop = asyncio.Event()
-    operator = Operator(settings, stop)
-    await kopf.operator(
-        registry=operator.registry(),
-        clusterwide=not settings.namespace,
-        namespaces=[settings.namespace] if settings.namespace else [],
-        liveness_endpoint=settings.liveness or None,
-        standalone=True,
-        stop_flag=stop,
-    )
-    failure = operator.failure()
-    if failure is not None:
-        raise failure
+    async with assembled(settings) as controller:
+        handlers = Handlers(controller, request_timeout=settings.request_timeout, stop=stop)
+        await kopf.operator(
+            registry=handlers.registry(),
+            clusterwide=not settings.namespace,
+            namespaces=[settings.namespace] if settings.namespace else [],
+            liveness_endpoint=settings.liveness or None,
+            standalone=True,
+            stop_flag=stop,
+        )
 
 
-def main() -> None:
-    """Read the settings and run."""
+def main() -> int:
+    """Read the settings and run; gives the exit code."""
     settings = parse(sys.argv[1:])
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
-    asyncio.run(serve(settings))
+    try:
+        asyncio.run(serve(settings))
+    except (LoginError, NotInstalledError, KubeError) as error:
+        logger.error("%s", error)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -15,44 +15,36 @@ finalizers on users' objects. What remains of kopf is what frames a process well
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
-import aiohttp
 import kopf
 
-from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS
-from sid_operator.kube.login import Credentials, connection
+from sid_operator.kube.login import connection
 from sid_operator.runtime.controller import Controller, stopped
-from sid_operator.runtime.leader import Leader, LeaseSettings
-from sid_operator.runtime.queue import WorkQueue
-from sid_operator.runtime.scraper import Scraper
-from sid_operator.runtime.store import Key
-from sid_operator.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
-class Operator:
+class Handlers:
     """The controller within kopf's life cycle.
 
     Args:
-        settings: Of the process.
-        stop: Set when the controller ended by itself, so that kopf ends the process.
+        controller: Runs from kopf's start-up to its clean-up.
+        request_timeout: Seconds that an API request of kopf may take.
+        stop: Set when the controller ends by itself, so that kopf ends the process.
     """
 
-    def __init__(self, settings: Settings, stop: asyncio.Event) -> None:
-        self._settings = settings
+    def __init__(
+        self, controller: Controller, *, request_timeout: float, stop: asyncio.Event
+    ) -> None:
+        self._controller = controller
+        self._request_timeout = request_timeout
         self._stop = stop
-        self._sessions: list[aiohttp.ClientSession] = []
         self._task: asyncio.Task[None] | None = None
-        self._controller: Controller | None = None
 
     def registry(self) -> kopf.OperatorRegistry:
-        """The registry of kopf with our handlers in it."""
+        """The registry of kopf with these handlers in it."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self.login)
+        # Errors are permanent: a probe must fail now, and a start not be tried for ever.
         permanent = kopf.ErrorsMode.PERMANENT
         kopf.on.startup(registry=registry, errors=permanent)(self.start)
         kopf.on.cleanup(registry=registry, errors=permanent)(self.end)
@@ -68,72 +60,15 @@ class Operator:
         settings.posting.enabled = False  # we post our own Events, on transitions
         settings.scanning.disabled = True  # the CRD must be there; saves cluster-wide rights
         settings.peering.standalone = True  # leadership is the Lease's
-        settings.networking.request_timeout = self._settings.request_timeout
-        self._controller = await self._assembled()
+        settings.networking.request_timeout = self._request_timeout
         self._task = asyncio.create_task(self._controller.run(), name="controller")
         self._task.add_done_callback(lambda _: self._stop.set())
 
     async def end(self, **_: Any) -> None:
-        """Stop the controller and give the Lease back."""
+        """Stop the controller, which gives its Lease back."""
         if self._task is not None:
             await stopped(self._task)
-        for session in self._sessions:
-            await session.close()
 
     async def probe(self, **_: Any) -> str:
         """Answer the liveness probe; an exception makes it fail."""
-        return self._controller.check() if self._controller is not None else "starting"
-
-    def failure(self) -> BaseException | None:
-        """What ended the controller, where that was not asked for."""
-        task = self._task
-        if task is None or not task.done() or task.cancelled():
-            return None
-        return task.exception()
-
-    async def _assembled(self) -> Controller:
-        info, settings = connection(), self._settings
-        connector = aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=0)
-        session = aiohttp.ClientSession(connector=connector)
-        pods = aiohttp.ClientSession(trust_env=False)
-        self._sessions = [session, pods]
-        client = KubeClient(
-            session,
-            str(info.server),
-            Credentials(info),
-            timeout=settings.request_timeout,
-        )
-        await _require_crd(client)
-        identity = settings.resolved_identity()
-        queue: WorkQueue[Key] = WorkQueue()
-        scraper = Scraper(
-            pods,
-            queue.add,
-            interval=settings.progress_interval,
-            timeout=settings.progress_timeout,
-        )
-        lease_namespace = settings.lease_namespace or info.default_namespace or "default"
-        leader = _leader(client, settings, lease_namespace, identity)
-        return Controller(client, queue, scraper, leader, settings, identity=identity)
-
-
-async def _require_crd(client: KubeClient) -> None:
-    if not await client.serves(DISTILLATIONS):
-        raise kopf.PermanentError(
-            f"the API server does not know {DISTILLATIONS.plural} of {DISTILLATIONS.api_version}: "
-            "install the CRD first"
-        )
-
-
-def _leader(client: KubeClient, settings: Settings, namespace: str, identity: str) -> Leader | None:
-    if not settings.leader_election:
-        return None
-    lease = LeaseSettings(
-        namespace=namespace,
-        name=settings.lease_name,
-        identity=identity,
-        duration=settings.lease_duration,
-        interval=settings.lease_renew_interval,
-        deadline=settings.lease_renew_deadline,
-    )
-    return Leader(client, lease)
+        return self._controller.check()

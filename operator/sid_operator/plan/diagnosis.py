@@ -34,7 +34,7 @@ CONTAINER_REASONS = frozenset(
 )
 _NO_SECRET = re.compile(r'secret "([^"]+)" not found')
 _NO_KEY = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
-_DETAIL = re.compile(r".*\bdesc = ", re.DOTALL)
+_PREAMBLE = re.compile(r".*(\bdesc = |\bErrImagePull: )", re.DOTALL)
 
 
 def waiting_cause(run: Run, pods: Iterable[Pod]) -> Cause | None:
@@ -68,7 +68,7 @@ def _container_cause(run: Run, pod: Pod) -> Cause | None:
         return None
     reason, message = pod.waiting
     if reason in IMAGE_REASONS:
-        details = _sentence(_DETAIL.sub("", message) or reason).removesuffix(".")
+        details = _sentence(_PREAMBLE.sub("", message) or reason).removesuffix(".")
         told = reasons.NO_IMAGE_PULLED.format(image=pod.image or run.image, details=details)
         return Cause(reasons.IMAGE_PULL_FAILED, told, pod.name)
     if reason in CONTAINER_REASONS:

@@ -18,17 +18,8 @@ def notices(before: SiDDistillationStatus, after: SiDDistillationStatus) -> tupl
     """The Events that tell the way from one status to the next."""
     return tuple(
         Notice(notice.type, notice.reason, notice.message[:MAX_MESSAGE])
-        for notice in (*_refused(before, after), *_phase(before, after), *_failure(before, after))
+        for notice in (*_phase(before, after), *_failure(before, after))
     )
-
-
-def _refused(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
-    held = find(before.conditions, ConditionType.ACCEPTED)
-    accepted = find(after.conditions, ConditionType.ACCEPTED)
-    if accepted is None or accepted.status == "True":
-        return
-    if held is None or (held.reason, held.message) != (accepted.reason, accepted.message):
-        yield Notice("Warning", accepted.reason, accepted.message)
 
 
 def _phase(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:

@@ -152,5 +152,6 @@ class Plan:
 
 
 def status_json(status: SiDDistillationStatus) -> dict[str, Any]:
-    """The status as it is written."""
-    return status.model_dump(by_alias=True, exclude_none=True, mode="json")
+    """The status as it is written: without what is not known yet."""
+    content = status.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return {key: value for key, value in content.items() if value != {}}

@@ -1,0 +1,78 @@
+"""Makes a controller from settings: connections, client, queue, leader."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+import kopf
+
+from sid_operator.kube.client import KubeClient
+from sid_operator.kube.kinds import DISTILLATIONS
+from sid_operator.kube.login import Credentials, connection
+from sid_operator.runtime.controller import Controller
+from sid_operator.runtime.leader import Leader, LeaseSettings
+from sid_operator.runtime.queue import WorkQueue
+from sid_operator.runtime.scraper import Scraper
+from sid_operator.runtime.store import Key
+from sid_operator.settings import Settings
+
+
+class NotInstalledError(Exception):
+    """The API server does not know the resource."""
+
+
+@contextlib.asynccontextmanager
+async def assembled(settings: Settings) -> AsyncIterator[Controller]:
+    """A controller, whose connections are closed at the end.
+
+    Raises:
+        LoginError: There are no credentials.
+        NotInstalledError: The CRD is not installed.
+        KubeError: The API server cannot be asked.
+    """
+    info = connection()
+    connector = aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=0)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        aiohttp.ClientSession(trust_env=False) as pods,
+    ):
+        client = KubeClient(
+            session, str(info.server), Credentials(info), timeout=settings.request_timeout
+        )
+        await _require_crd(client)
+        yield _controller(settings, info, client, pods)
+
+
+def _controller(
+    settings: Settings, info: kopf.ConnectionInfo, client: KubeClient, pods: aiohttp.ClientSession
+) -> Controller:
+    identity = settings.resolved_identity()
+    queue: WorkQueue[Key] = WorkQueue()
+    scraper = Scraper(
+        pods, queue.add, interval=settings.progress_interval, timeout=settings.progress_timeout
+    )
+    namespace = settings.lease_namespace or info.default_namespace or "default"
+    leader = _leader(client, settings, namespace, identity) if settings.leader_election else None
+    return Controller(client, queue, scraper, leader, settings, identity=identity)
+
+
+def _leader(client: KubeClient, settings: Settings, namespace: str, identity: str) -> Leader:
+    lease = LeaseSettings(
+        namespace=namespace,
+        name=settings.lease_name,
+        identity=identity,
+        duration=settings.lease_duration,
+        interval=settings.lease_renew_interval,
+        deadline=settings.lease_renew_deadline,
+    )
+    return Leader(client, lease)
+
+
+async def _require_crd(client: KubeClient) -> None:
+    if not await client.serves(DISTILLATIONS):
+        raise NotInstalledError(
+            f"the API server does not know {DISTILLATIONS.plural} of {DISTILLATIONS.api_version}: "
+            "install the CRD first"
+        )

@@ -1,0 +1,137 @@
+"""From any state, repeated planning comes to rest, and then writes and tells nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.plan.decide import plan
+from sid_operator.plan.model import Apply, Child, Delete, Merge, Observed, Plan, status_json
+from sid_operator.plan.observed import Job, Pod
+from sid_operator.resources.metadata import policy_hash
+from tests.unit.operator import world
+from tests.unit.operator.world import NOW
+
+ROUNDS = 6
+"""Writes that may be needed: recreate, create, tell; then rest."""
+
+_child = st.sampled_from(
+    [None, Child("", ours=True), Child("old", ours=True), Child("x", ours=False)]
+)
+_reports = st.none() | st.builds(
+    world.report,
+    attempt=st.integers(1, 2**70),
+    stage=st.sampled_from(["loading", "encoding", "training", "exporting", "done"]),
+    iteration=st.integers(0, 2**70),
+    iterations=st.integers(1, 2**70),
+    images_per_second=st.floats(allow_nan=False, allow_infinity=False),
+    eta_seconds=st.none() | st.integers(0, 2**70),
+    time=st.datetimes(),
+    metrics=st.dictionaries(
+        st.text(max_size=64), st.floats(allow_nan=False, allow_infinity=False), max_size=3
+    ),
+)
+_words = st.one_of(
+    st.text(max_size=200),
+    st.sampled_from(
+        [
+            json.dumps({"state": "failed", "failure": {"reason": "NotFound", "message": "gone"}}),
+            json.dumps({"state": "succeeded"}),
+            '{"state": "failed"',
+            "[" * 5000,
+        ]
+    ),
+)
+
+
+@st.composite
+def _pods(draw: st.DrawFn) -> tuple[Pod, ...]:
+    kinds = draw(st.lists(st.integers(0, 3), max_size=4))
+    pods = []
+    for position, kind in enumerate(kinds):
+        index, suffix = position % 2, "ab"[position // 2]
+        if kind == 0:
+            pod = world.ready(index, since=draw(st.floats(0, 1000)), suffix=suffix)
+        elif kind == 1:
+            reason = draw(st.sampled_from(["ContainerCreating", "ErrImagePull", "StartError"]))
+            pod = world.waiting(index, reason, draw(st.text(max_size=50)))
+        else:
+            code = draw(st.sampled_from([0, 1, 65, 66, 78, 79, 80, 137, 143, 255]))
+            pod = world.ended(index, code, draw(_words), gone=draw(st.booleans()))
+        pods.append(pod)
+    return tuple(pods)
+
+
+@st.composite
+def _jobs(draw: st.DrawFn) -> Job | None:
+    job = world.job()
+    choice = draw(st.integers(0, 8))
+    reason = draw(st.sampled_from(["BackoffLimitExceeded", "DeadlineExceeded", "", "Other"]))
+    changed: dict[int, dict[str, Any]] = {
+        0: {},
+        1: {"ours": False},
+        2: {"deleting": True},
+        3: {"hash": "old"},
+        4: {"policy_hash": "old"},
+        5: {"suspended": True},
+        6: {"complete": NOW},
+        7: {"failed": NOW, "fail_reason": reason},
+    }
+    return None if choice == 8 else dataclasses.replace(job, **changed[choice])
+
+
+_observations = st.builds(
+    Observed, config_map=_child, service=_child, job=_jobs(), pods=_pods(), report=_reports
+)
+_specs = st.sampled_from(
+    [
+        {},
+        {"runPolicy": {"suspend": True}},
+        {"scheduling": {"queueName": "q"}},
+        {"scheduling": {"queueName": "q"}, "runPolicy": {"suspend": True}},
+        {"workers": {"nodes": 2, "gpusPerNode": 0}},
+        {"training": {"batchSize": 3}},
+    ]
+)
+
+
+def _after(seen: Observed, made: Plan, spec: dict[str, Any]) -> Observed:
+    """What would be seen once the actions were carried out; deletions take one round."""
+    changes: dict[str, Any] = {"pods": tuple(pod for pod in seen.pods if not pod.leaving)}
+    if seen.job is not None and seen.job.deleting:
+        changes["job"] = None
+    names = {"ConfigMap": "config_map", "Service": "service", "Job": "job"}
+    for action in made.actions:
+        part = names[action.kind.name]
+        if isinstance(action, Delete):
+            assert seen.job is not None
+            changes[part] = dataclasses.replace(seen.job, deleting=True)
+        elif isinstance(action, Merge):
+            assert seen.job is not None
+            fresh = policy_hash(world.run(**spec))
+            changes[part] = dataclasses.replace(seen.job, policy_hash=fresh)
+        elif isinstance(action, Apply):
+            hash_of = action.manifest["metadata"]["annotations"]["sid-dit.dev/hash"]
+            child = Child(hash_of, ours=True)
+            changes[part] = world.job(world.run(**spec)) if part == "job" else child
+    return dataclasses.replace(seen, **changes)
+
+
+@settings(max_examples=400, deadline=None)
+@given(seen=_observations, spec=_specs)
+def test_planning_comes_to_rest(seen: Observed, spec: dict[str, Any]) -> None:
+    status: dict[str, Any] = {}
+    for _ in range(ROUNDS):
+        made = plan(world.resource(status, **spec), seen, NOW)
+        status = status_json(made.status)
+        SiDDistillationStatus.model_validate(status)
+        seen = _after(seen, made, spec)
+    rest = plan(world.resource(status, **spec), seen, NOW)
+    assert rest.actions == ()
+    assert rest.notices == ()
+    assert status_json(rest.status) == status

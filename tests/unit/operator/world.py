@@ -1,0 +1,193 @@
+"""Resources, Jobs and pods as the API server would show them, for tests of planning."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sid_operator.api.names import ANNOTATION_HASH, LABEL_DISTILLATION
+from sid_operator.plan.decide import plan
+from sid_operator.plan.model import Child, Observed, Plan, Resource, status_json
+from sid_operator.plan.observed import Job, Pod, job_of, pod_of
+from sid_operator.plan.resource import resource_of
+from sid_operator.resources.config_map import config_map
+from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH, policy_hash, run_hash
+from sid_operator.resources.run import Run
+from sid_operator.resources.service import service
+from sid_trainer.contract import ProgressReport
+
+NAMESPACE, NAME, UID = "team", "digits", "uid-of-digits"
+IMAGE = "registry.example.org/sid-trainer:1.0"
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+Object = dict[str, Any]
+
+
+def at(seconds: float) -> str:
+    """A time so many seconds before now."""
+    return (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def raw(status: Object | None = None, **spec: Any) -> Object:
+    """A SiDDistillation of two CPU pods; keyword arguments replace sections of the spec."""
+    sections: Object = {
+        "teacher": {"model": "s3://sid/teachers/digits"},
+        "data": {"prompts": {"uri": "s3://sid/prompts/digits.txt"}},
+        "training": {"iterations": 500, "batchSize": 64},
+        "checkpoint": {"bucket": "sid", "prefix": "runs", "secretRef": {"name": "credentials"}},
+        "workers": {"nodes": 2, "gpusPerNode": 0, "image": IMAGE},
+    }
+    return {
+        "apiVersion": "sid-dit.dev/v1alpha1",
+        "kind": "SiDDistillation",
+        "metadata": {
+            "namespace": NAMESPACE,
+            "name": NAME,
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "100",
+        },
+        "spec": sections | spec,
+        "status": status or {},
+    }
+
+
+def resource(status: Object | None = None, **spec: Any) -> Resource:
+    """The same, read."""
+    return resource_of(raw(status, **spec), default_image="")
+
+
+def run(**spec: Any) -> Run:
+    """What its children are built from."""
+    found = resource(**spec).run
+    assert found is not None
+    return found
+
+
+def job(of: Run | None = None, *, conditions: tuple[Object, ...] = (), **spec: Any) -> Job:
+    """Its Job, a minute old; keyword arguments stand in the Job's spec."""
+    of = of or run()
+    return job_of(
+        {
+            "metadata": {
+                "namespace": NAMESPACE,
+                "name": NAME,
+                "uid": "uid-of-job",
+                "creationTimestamp": at(60),
+                "annotations": {
+                    ANNOTATION_HASH: run_hash(of),
+                    ANNOTATION_POLICY_HASH: policy_hash(of),
+                },
+                "ownerReferences": [{"uid": UID, "controller": True}],
+            },
+            "spec": spec,
+            "status": {"startTime": at(60), "conditions": list(conditions)},
+        },
+        UID,
+    )
+
+
+def condition(kind: str, reason: str = "", message: str = "", status: str = "True") -> Object:
+    """A condition of a Job or pod, of now."""
+    told = {"type": kind, "status": status, "lastTransitionTime": at(0)}
+    return told | {"reason": reason, "message": message}
+
+
+def raw_pod(index: int, *, age: float = 50, suffix: str = "a", **status: Any) -> Object:
+    """A pod of the Job; keyword arguments stand in its status."""
+    return {
+        "metadata": {
+            "namespace": NAMESPACE,
+            "name": f"{NAME}-{index}-{suffix}",
+            "uid": f"uid-{index}-{suffix}",
+            "creationTimestamp": at(age),
+            "labels": {
+                LABEL_DISTILLATION: NAME,
+                "batch.kubernetes.io/job-completion-index": str(index),
+            },
+        },
+        "spec": {"nodeName": "node-1"},
+        "status": {"phase": "Pending"} | status,
+    }
+
+
+def ready(index: int, *, since: float = 30, suffix: str = "a", age: float = 50) -> Pod:
+    """A pod that is ready."""
+    return pod_of(
+        raw_pod(
+            index,
+            age=age,
+            suffix=suffix,
+            phase="Running",
+            podIP=f"10.0.0.{index + 1}",
+            conditions=[
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": "True", "lastTransitionTime": at(since)},
+            ],
+            containerStatuses=[{"name": "trainer", "state": {"running": {}}}],
+        )
+    )
+
+
+def waiting(index: int, reason: str, message: str = "", image: str = IMAGE) -> Pod:
+    """A pod whose container does not start."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    status = {"name": "trainer", "image": image, "state": state}
+    return pod_of(raw_pod(index, containerStatuses=[status]))
+
+
+def ended(
+    index: int,
+    code: int,
+    message: str = "",
+    *,
+    reason: str = "Error",
+    ago: float = 5,
+    gone: bool = False,
+    **status: Any,
+) -> Pod:
+    """A pod whose container ended."""
+    state = {"exitCode": code, "reason": reason, "message": message, "finishedAt": at(ago)}
+    phase = "Succeeded" if code == 0 else "Failed"
+    container = {"name": "trainer", "state": {"terminated": state}}
+    obj = raw_pod(index, phase=phase, containerStatuses=[container], **status)
+    return pod_of(obj, gone=gone)
+
+
+def report(**fields: Any) -> ProgressReport:
+    """What rank 0 tells in the middle of the run."""
+    base = {
+        "attempt": 1,
+        "stage": "training",
+        "iteration": 250,
+        "iterations": 500,
+        "images": 16_000,
+        "images_per_second": 12.5,
+        "eta_seconds": 100,
+        "time": NOW - timedelta(seconds=2),
+        "metrics": {"generatorLoss": 0.5},
+    }
+    return ProgressReport.model_validate(base | fields)
+
+
+def observed(of: Run | None = None, **parts: Any) -> Observed:
+    """Children as they should be, with what is given in their place."""
+    of = of or run()
+    hash_of = {
+        name: build(of)["metadata"]["annotations"][ANNOTATION_HASH]
+        for name, build in (("config_map", config_map), ("service", service))
+    }
+    base: Object = {name: Child(value, ours=True) for name, value in hash_of.items()}
+    return Observed(**(base | {"job": job(of)} | parts))
+
+
+def followed(before: Plan, *observations: Observed, **spec: Any) -> Plan:
+    """The plan after a plan's status was written and the world went on, once or more."""
+    for seen in observations:
+        before = plan(resource(status_json(before.status), **spec), seen, NOW)
+    return before
+
+
+def told(of: Plan) -> dict[str, tuple[str, str]]:
+    """The conditions of a plan, as type: (status, reason)."""
+    return {c.type: (c.status, c.reason) for c in of.status.conditions}
