@@ -9,13 +9,17 @@ from typing import Self
 import torch
 from torch import Tensor
 
+GUIDANCE = "guidance"
+"""Name of the guidance scales ``[B]``, for networks that take them as an input."""
+
 
 @dataclass(frozen=True)
 class Condition:
     """Encoded prompts of a batch: named tensors, each ``[B, ...]``.
 
     Names and further axes are the adapter's (SD3: ``prompt_embeds [B, L, D]`` and
-    ``pooled [B, P]``); all else moves, cuts and joins them along the batch axis only.
+    ``pooled [B, P]``); all else moves, cuts and joins them along the batch axis only. One name has
+    a meaning to all: :data:`GUIDANCE`, which adapters of networks with that input set to 1.
     """
 
     tensors: Mapping[str, Tensor]
@@ -41,6 +45,16 @@ class Condition:
         return type(self)(
             {name: tensor.expand(batch, *tensor.shape[1:]) for name, tensor in self.tensors.items()}
         )
+
+    @property
+    def has_guidance(self) -> bool:
+        """Whether the network takes a guidance scale as an input."""
+        return GUIDANCE in self.tensors
+
+    def with_guidance(self, scale: float) -> Self:
+        """The same prompts with another scale as the network's input."""
+        scales = torch.full_like(self.tensors[GUIDANCE], scale)
+        return type(self)({**self.tensors, GUIDANCE: scales})
 
     @classmethod
     def cat(cls, parts: Sequence[Condition]) -> Self:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-Family = Literal["sd3"]
+Family = Literal["sd3", "sana", "sana-sprint", "flux"]
 NoiseMode = Literal["fresh", "fixed", "ddim"]
 Weighting = Literal[
     "one-minus-sigma",
@@ -63,7 +63,9 @@ class TeacherConfig(Section):
     family: Family | None = Field(
         default=None,
         description="Architecture of the teacher. Found from the pipeline's model_index.json when "
-        "not given. sd3 covers SD3-Medium, SD3.5-Medium and SD3.5-Large.",
+        "not given. sd3 covers SD3-Medium, SD3.5-Medium and SD3.5-Large; sana SANA, SANA-1.5 and "
+        "all else that is a SanaPipeline; sana-sprint a SanaSprintPipeline, or a SanaPipeline that "
+        "takes time in [0, 1]; flux FLUX.1-dev.",
     )
     revision: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
         default=None,
@@ -106,7 +108,9 @@ class GuidanceConfig(Section):
         default=4.5,
         ge=0.0,
         le=30.0,
-        description="Guidance scale of the strategy; 1 means no guidance. Not used by ZeroCFG.",
+        description="Guidance scale of the strategy; 1 means no guidance. Not used by ZeroCFG. "
+        "Networks that take the scale as an input (FLUX.1-dev, SANA-Sprint) are given it there, in "
+        "one forward; the student is given 1.",
     )
 
 

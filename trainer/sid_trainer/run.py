@@ -27,7 +27,7 @@ from sid_trainer.data.encoding import EncodedPrompts
 from sid_trainer.data.prompts import PromptOrder, parse_prompts
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.distributed import Place, join, leave
-from sid_trainer.export import ExportedNetwork, export_student
+from sid_trainer.export import export_student
 from sid_trainer.iteration import Distiller
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.models import fetch_file, fetch_model
@@ -174,15 +174,14 @@ def _batches(run: Run, distiller: Distiller, prompts: list[str]) -> Batches:
 
 def _export(run: Run, teacher: Teacher, networks: Networks, iteration: int) -> None:
     state_dict = networks.student_state_dict()
+    resolution = run.config.data.resolution or teacher.default_resolution
 
     def export() -> str:
-        with torch.device("meta"):
-            module = teacher.build_network()
         return export_student(
             run.storage,
             run.config,
             teacher.directory,
-            ExportedNetwork(teacher.network_folder, module, state_dict or {}, teacher.dtype),
+            teacher.exported(state_dict or {}, resolution),
             scheduler_config(run.config.student),
             iteration,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -10,20 +11,26 @@ import yaml
 from sid_trainer.config import RunConfig
 
 _FRESH_NOTE = """
-The sampler draws new noise between two steps. Stock pipelines do not hand their `generator` to the
+The sampler draws new noise between two steps. This pipeline does not hand its `generator` to the
 scheduler, so that noise comes from torch's **global** generator: `torch.manual_seed` as above makes
 a picture repeatable, `generator=` alone does not.
 """
+_HAND_ON_GENERATOR = ("SanaPipeline",)
+"""Pipelines that do hand their generator to the scheduler."""
 
 
-def model_card(config: RunConfig, pipeline_class: str, iteration: int) -> str:
+def model_card(
+    config: RunConfig, pipeline_class: str, iteration: int, call: Mapping[str, object]
+) -> str:
     """README.md of the student.
 
     Args:
         config: the run.
         pipeline_class: diffusers class that loads it.
         iteration: finished iterations.
+        call: further arguments of the pipeline's call.
     """
+    drawn_globally = config.student.noise == "fresh" and pipeline_class not in _HAND_ON_GENERATOR
     return "\n".join(
         [
             _front_matter(config),
@@ -33,8 +40,8 @@ def model_card(config: RunConfig, pipeline_class: str, iteration: int) -> str:
             "",
             "## Use",
             "",
-            _snippet(config, pipeline_class),
-            _FRESH_NOTE if config.student.noise == "fresh" else "",
+            _snippet(config, pipeline_class, call),
+            _FRESH_NOTE if drawn_globally else "",
             "## Training",
             "",
             _settings_table(config, iteration),
@@ -68,10 +75,9 @@ def _summary(config: RunConfig, iteration: int) -> str:
     )
 
 
-def _snippet(config: RunConfig, pipeline_class: str) -> str:
+def _snippet(config: RunConfig, pipeline_class: str, call: Mapping[str, object]) -> str:
     dtype = "bfloat16" if config.training.precision == "bf16" else "float32"
-    size = config.data.resolution
-    shape = f", height={size}, width={size}" if size else ""
+    further = "".join(f", {name}={value!r}" for name, value in call.items())
     return (
         "```python\n"
         "import torch\n"
@@ -79,10 +85,10 @@ def _snippet(config: RunConfig, pipeline_class: str) -> str:
         f'pipe = {pipeline_class}.from_pretrained("PATH", torch_dtype=torch.{dtype})\n'
         "torch.manual_seed(0)\n"
         f'image = pipe("a prompt", num_inference_steps={config.student.steps}, '
-        f"guidance_scale=1.0{shape}).images[0]\n"
+        f"guidance_scale=1.0{further}).images[0]\n"
         "```\n\n"
-        "`num_inference_steps` and `guidance_scale` must be as shown: the student was trained for "
-        "exactly these steps, without guidance."
+        "The arguments must be as shown: the student was trained for exactly these steps, without "
+        "guidance."
     )
 
 

@@ -16,17 +16,17 @@ import json
 import logging
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.export.card import model_card
+from sid_trainer.exported_network import ExportedNetwork
 from sid_trainer.models import INDEX
 from sid_trainer.storage import Storage
 
@@ -36,24 +36,6 @@ SHARD_SIZE = "5GB"
 _NOT_COPIED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx", ".py")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ExportedNetwork:
-    """What replaces the teacher's network.
-
-    Attributes:
-        folder: component of the pipeline, for instance ``transformer``.
-        module: an instance of its diffusers class, whose values don't matter; it may be on the
-            meta device.
-        state_dict: the student's weights by the class's own names, in host memory.
-        dtype: type that they are written in.
-    """
-
-    folder: str
-    module: nn.Module
-    state_dict: dict[str, Tensor]
-    dtype: torch.dtype
 
 
 def export_student(
@@ -106,9 +88,10 @@ def write_pipeline(
     _write_network(folder, network)
     _write_scheduler(folder, scheduler)
     index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
+    index["_class_name"] = network.pipeline or index["_class_name"]
     index.pop("_name_or_path", None)
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    card = model_card(config, str(index["_class_name"]), iteration)
+    card = model_card(config, str(index["_class_name"]), iteration, network.call)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 

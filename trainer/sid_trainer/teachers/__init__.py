@@ -10,11 +10,20 @@ import torch
 from sid_trainer.config import Family, TeacherConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.teachers.base import Teacher
+from sid_trainer.teachers.flux import FluxTeacher
+from sid_trainer.teachers.sana import SanaTeacher
+from sid_trainer.teachers.sana_sprint import SanaSprintTeacher
 from sid_trainer.teachers.sd3 import SD3Teacher
 
 __all__ = ["ADAPTERS", "Teacher", "find_family", "open_teacher"]
 
-ADAPTERS: dict[Family, type[Teacher]] = {"sd3": SD3Teacher}
+ADAPTERS: dict[Family, type[Teacher]] = {
+    "sd3": SD3Teacher,
+    "sana": SanaTeacher,
+    "sana-sprint": SanaSprintTeacher,
+    "flux": FluxTeacher,
+}
+"""The adapter of each family; a pipeline that several can open is by default the first's."""
 
 
 def find_family(directory: Path) -> Family:
@@ -24,13 +33,7 @@ def find_family(directory: Path) -> Family:
         TrainerError: ``NotFound`` without a model_index.json, ``InvalidConfiguration`` when no
             family has that pipeline.
     """
-    index = directory / "model_index.json"
-    if not index.is_file():
-        raise TrainerError(
-            FailureReason.NOT_FOUND,
-            "teacher.model is not a diffusers pipeline: it has no model_index.json",
-        )
-    name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    name = _pipeline_name(directory)
     for family, adapter in ADAPTERS.items():
         if name in adapter.pipelines:
             return family
@@ -47,14 +50,25 @@ def open_teacher(
     """The adapter of a downloaded teacher.
 
     Raises:
-        TrainerError: when ``teacher.family`` is not the family of the directory, or as
-            :func:`find_family`.
+        TrainerError: when ``teacher.family`` cannot open the directory, or as :func:`find_family`.
     """
     family = find_family(directory)
-    if config.family not in (None, family):
+    chosen = ADAPTERS[config.family or family]
+    if _pipeline_name(directory) not in chosen.pipelines:
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
             f"teacher.family is {config.family} but teacher.model is of family {family}: "
             "leave teacher.family out",
         )
-    return ADAPTERS[family](directory, device, dtype)
+    return chosen(directory, device, dtype)
+
+
+def _pipeline_name(directory: Path) -> str | None:
+    index = directory / "model_index.json"
+    if not index.is_file():
+        raise TrainerError(
+            FailureReason.NOT_FOUND,
+            "teacher.model is not a diffusers pipeline: it has no model_index.json",
+        )
+    name: str | None = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    return name

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from sid_trainer.conditions import Condition
 from sid_trainer.config import Family
+from sid_trainer.exported_network import ExportedNetwork
 
 Network = Callable[..., Any]
 """A copy of the teacher's network: a module or the DeepSpeed engine around it."""
@@ -87,11 +88,46 @@ class Teacher(abc.ABC):
     def decode(self, latents: Tensor) -> Tensor:
         """Images ``[B, 3, H, W]`` in [0, 1], fp32 in host memory, of latents ``[B, C, H, W]``."""
 
+    def exported(self, weights: dict[str, Tensor], resolution: int) -> ExportedNetwork:
+        """The student in the form that a stock pipeline runs.
+
+        Args:
+            weights: by the names of :meth:`build_network`'s class, in host memory.
+            resolution: height and width of its images in pixels.
+        """
+        with torch.device("meta"):
+            module = self.build_network()
+        return ExportedNetwork(
+            self.network_folder, module, weights, self.dtype, call=self.call_arguments(resolution)
+        )
+
+    def call_arguments(self, resolution: int) -> dict[str, object]:
+        """What the stock pipeline's call needs to make images of a resolution, if anything."""
+        if resolution == self.default_resolution:
+            return {}
+        return {"height": resolution, "width": resolution}
+
     def component_config(self, component: str) -> dict[str, Any]:
         """The config.json of a component of the pipeline."""
         text = (self.directory / component / "config.json").read_text(encoding="utf-8")
         config: dict[str, Any] = json.loads(text)
         return config
+
+
+def decode_images(vae: Any, latents: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Images ``[B, 3, H, W]`` in [0, 1], fp32 in host memory, decoded one by one.
+
+    Args:
+        vae: the autoencoder.
+        latents: ``[B, C, H, W]`` as the autoencoder takes them, unscaled and unshifted.
+        device: where it computes.
+        dtype: in which it computes.
+    """
+    with on_accelerator([vae], device):
+        images = [
+            vae.decode(row[None].to(device, dtype), return_dict=False)[0].float() for row in latents
+        ]
+    return (torch.cat(images).cpu() / 2 + 0.5).clamp(0, 1)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sid_trainer.conditions import Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.teachers.base import Network, Teacher, on_accelerator
+from sid_trainer.teachers.base import Network, Teacher, decode_images, on_accelerator
 
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
@@ -90,12 +90,7 @@ class SD3Teacher(Teacher):
         """Images ``[B, 3, H, W]`` in [0, 1] in host memory, decoded one by one."""
         config = self._vae.config
         scaled = latents / config.scaling_factor + (config.shift_factor or 0.0)
-        with on_accelerator([self._vae], self.device):
-            images = [
-                self._vae.decode(row.to(self.device, self.dtype), return_dict=False)[0].float()
-                for row in scaled.split(1)
-            ]
-        return (torch.cat(images).cpu() / 2 + 0.5).clamp(0, 1)
+        return decode_images(self._vae, scaled, self.device, self.dtype)
 
     @cached_property
     def _vae_factor(self) -> int:

@@ -1,0 +1,142 @@
+"""FLUX.1-dev: stock ``FluxPipeline`` directories.
+
+The network sees latents packed 2x2 into tokens, each with its place (``img_ids``), and multiplies
+its time and guidance inputs by 1000 itself. The condition is T5's encoding plus CLIP's pooled one,
+made by the pipeline's own ``encode_prompt``; text tokens have no place (``txt_ids`` are zeros).
+FLUX.1-dev's guidance scale is an input; without it (``guidance_embeds`` off) guidance is
+classifier-free. Latents are shifted and scaled: ``z = (vae - shift) * scale``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from sid_trainer.conditions import GUIDANCE, Condition
+from sid_trainer.config import Family
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.teachers.base import Network, Teacher, decode_images, on_accelerator
+
+MAX_T5_TOKENS = 512
+"""Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
+_TIME_SCALE = 1000.0
+_PATCH = 2
+_CALL_SAMPLE_SIZE = 128
+"""Height and width, in latents, of the stock pipeline's plain call."""
+
+
+class FluxTeacher(Teacher):
+    """Adapter of the FLUX.1 family."""
+
+    family: ClassVar[Family] = "flux"
+    pipelines: ClassVar[frozenset[str]] = frozenset({"FluxPipeline"})
+
+    def build_network(self) -> nn.Module:
+        """A new FLUX transformer."""
+        network: nn.Module = FluxTransformer2DModel.from_config(self._config)
+        return network
+
+    @property
+    def default_resolution(self) -> int:
+        """The plain call's resolution: the transformer's config tells none."""
+        return _CALL_SAMPLE_SIZE * self._vae_factor
+
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the latents of a square image, not packed."""
+        multiple = self._vae_factor * _PATCH
+        if resolution % multiple:
+            raise TrainerError(
+                FailureReason.INVALID_CONFIGURATION,
+                f"data.resolution {resolution} does not suit this teacher: use a multiple of "
+                f"{multiple}",
+            )
+        side = resolution // self._vae_factor
+        return int(self._config["in_channels"]) // _PATCH**2, side, side
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Encode prompts: ``prompt_embeds [B, L, D]`` and ``pooled [B, P]``."""
+        pipeline = self._text_pipeline
+        with on_accelerator([pipeline.text_encoder, pipeline.text_encoder_2], self.device):
+            embeds, pooled, _ = pipeline.encode_prompt(
+                prompt=list(prompts),
+                device=self.device,
+                max_sequence_length=min(MAX_T5_TOKENS, pipeline.tokenizer_2.model_max_length),
+            )
+        tensors = {"prompt_embeds": embeds.cpu(), "pooled": pooled.cpu()}
+        if self._config["guidance_embeds"]:
+            tensors[GUIDANCE] = torch.ones(len(prompts))
+        return Condition(tensors)
+
+    def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
+        prompts = condition.tensors["prompt_embeds"]
+        height, width = x.shape[-2:]
+        # Rounded as the pipeline does, so that the student meets in training what it will be given.
+        time = (sigma * _TIME_SCALE).to(x.dtype) / _TIME_SCALE
+        velocity: Tensor = network(
+            hidden_states=pack(x),
+            timestep=time,
+            guidance=condition.tensors.get(GUIDANCE),
+            pooled_projections=condition.tensors["pooled"],
+            encoder_hidden_states=prompts,
+            txt_ids=prompts.new_zeros(prompts.shape[1], 3),
+            img_ids=image_places(height // _PATCH, width // _PATCH, x),
+            return_dict=False,
+        )[0]
+        return unpack(velocity, height, width)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` in [0, 1] in host memory, decoded one by one."""
+        config = self._vae.config
+        scaled = latents / config.scaling_factor + (config.shift_factor or 0.0)
+        return decode_images(self._vae, scaled, self.device, self.dtype)
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return self.component_config(self.network_folder)
+
+    @cached_property
+    def _vae_factor(self) -> int:
+        """Pixels a latent, as the pipeline reckons them."""
+        blocks: list[int] = self.component_config("vae")["block_out_channels"]
+        return 1 << (len(blocks) - 1)
+
+    @cached_property
+    def _text_pipeline(self) -> Any:
+        """The pipeline without network and VAE."""
+        return FluxPipeline.from_pretrained(
+            self.directory, transformer=None, vae=None, dtype=self.dtype, local_files_only=True
+        )
+
+    @cached_property
+    def _vae(self) -> Any:
+        return AutoencoderKL.from_pretrained(
+            self.directory, subfolder="vae", dtype=self.dtype, local_files_only=True
+        ).eval()
+
+
+def pack(latents: Tensor) -> Tensor:
+    """Tokens ``[B, H/2 W/2, 4 C]`` of latents ``[B, C, H, W]``, row by row."""
+    return pixel_unshuffle(latents, _PATCH).flatten(2).transpose(1, 2)
+
+
+def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Latents ``[B, C, H, W]`` of tokens ``[B, H/2 W/2, 4 C]``."""
+    batch, _, channels = tokens.shape
+    patches = tokens.transpose(1, 2).reshape(batch, channels, height // _PATCH, width // _PATCH)
+    return pixel_shuffle(patches, _PATCH)
+
+
+def image_places(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Places ``[rows columns, 3]`` of image tokens: 0, row, column."""
+    row = torch.arange(rows, dtype=like.dtype, device=like.device).repeat_interleave(columns)
+    column = torch.arange(columns, dtype=like.dtype, device=like.device).repeat(rows)
+    return torch.stack([torch.zeros_like(row), row, column], dim=1)

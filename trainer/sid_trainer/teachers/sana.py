@@ -1,0 +1,154 @@
+"""SANA and SANA-1.5 at any resolution: stock ``SanaPipeline`` directories.
+
+The network's time input is ``1000 sigma`` times its config's ``timestep_scale``; the diffusion
+model that SANA-Sprint was distilled from is a SanaPipeline, too, whose scale makes that ``sigma``.
+The condition is Gemma-2's encoding with its attention mask. Prompts come after the pipeline's
+"complex human instruction", the empty prompt alone. DC-AE latents are scaled: ``z = vae * scale``.
+The teacher's own scheduler (DPM-Solver with flow sigmas) is not used: a velocity is a velocity.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
+from torch import Tensor, nn
+
+from sid_trainer.conditions import GUIDANCE, Condition
+from sid_trainer.config import Family
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.teachers.base import Network, Teacher, decode_images, on_accelerator
+
+MAX_TOKENS = 300
+"""Length of an encoding in the stock pipeline, unless the tokenizer's own limit is less."""
+_TIME_SCALE = 1000.0
+_MULTIPLE = 32
+"""What the stock pipeline wants resolutions to be a multiple of."""
+_CALL_RESOLUTION = 1024
+"""Resolution of the stock pipeline's plain call, whatever the network was made for."""
+_BINNED_SAMPLE_SIZES = (16, 32, 64, 128)
+"""Sample sizes for which the pipeline brings every resolution to one that the network knows."""
+
+
+class SanaTeacher(Teacher):
+    """Adapter of the SANA family."""
+
+    family: ClassVar[Family] = "sana"
+    pipelines: ClassVar[frozenset[str]] = frozenset({"SanaPipeline"})
+    _pipeline_class: ClassVar[Any] = SanaPipeline
+    _encode_options: ClassVar[Mapping[str, Any]] = {"do_classifier_free_guidance": False}
+
+    def build_network(self) -> nn.Module:
+        """A new SANA transformer."""
+        network: nn.Module = SanaTransformer2DModel.from_config(self._config)
+        return network
+
+    @property
+    def default_resolution(self) -> int:
+        """The transformer's sample size in pixels."""
+        return int(self._config["sample_size"]) * self._vae_factor
+
+    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the latents of a square image."""
+        multiple = max(_MULTIPLE, self._vae_factor * int(self._config["patch_size"]))
+        if resolution % multiple:
+            raise TrainerError(
+                FailureReason.INVALID_CONFIGURATION,
+                f"data.resolution {resolution} does not suit this teacher: use a multiple of "
+                f"{multiple}",
+            )
+        side = resolution // self._vae_factor
+        return int(self._config["in_channels"]), side, side
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Encode prompts: ``prompt_embeds [B, L, D]`` and ``mask [B, L]``, 1 where a token is."""
+        order = sorted(range(len(prompts)), key=lambda i: prompts[i] == "")
+        groups: list[list[str]] = [[p for p in prompts if p], [p for p in prompts if not p]]
+        with on_accelerator([self._text_pipeline.text_encoder], self.device):
+            parts = [self._encode_alike(group) for group in groups if group]
+        return Condition.cat(parts)[torch.tensor(order).argsort()]
+
+    def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
+        velocity: Tensor = network(
+            hidden_states=x,
+            timestep=self.time_input(sigma),
+            guidance=self._guidance_input(condition),
+            encoder_hidden_states=condition.tensors["prompt_embeds"],
+            encoder_attention_mask=condition.tensors["mask"],
+            return_dict=False,
+        )[0]
+        return velocity
+
+    def time_input(self, sigma: Tensor) -> Tensor:
+        """What the network is given as time for noise levels ``[B]``."""
+        return sigma * _TIME_SCALE * float(self._config.get("timestep_scale", 1.0))
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` in [0, 1] in host memory, decoded one by one."""
+        scaled = latents / self._vae.config.scaling_factor
+        return decode_images(self._vae, scaled, self.device, self.dtype)
+
+    def call_arguments(self, resolution: int) -> dict[str, object]:
+        """Size, unless it is the plain call's; without what would bring it to another one."""
+        arguments: dict[str, object] = {}
+        if resolution != _CALL_RESOLUTION:
+            arguments |= {"height": resolution, "width": resolution}
+        size = int(self._config["sample_size"])
+        if size not in _BINNED_SAMPLE_SIZES or resolution != size * _MULTIPLE:
+            arguments["use_resolution_binning"] = False
+        return arguments
+
+    def _encode_alike(self, prompts: Sequence[str]) -> Condition:
+        """Encode prompts that are all empty, or none of them."""
+        embeds, mask = self._text_pipeline.encode_prompt(
+            list(prompts),
+            device=self.device,
+            max_sequence_length=min(MAX_TOKENS, self._text_pipeline.tokenizer.model_max_length),
+            complex_human_instruction=self._instruction if prompts[0] else None,
+            **self._encode_options,
+        )[:2]
+        tensors = {"prompt_embeds": embeds.cpu(), "mask": mask.cpu()}
+        if self._config.get("guidance_embeds"):
+            tensors[GUIDANCE] = torch.ones(len(prompts))
+        return Condition(tensors)
+
+    def _guidance_input(self, condition: Condition) -> Tensor | None:
+        if not condition.has_guidance:
+            return None
+        return condition.tensors[GUIDANCE] * float(self._config["guidance_embeds_scale"])
+
+    @property
+    def _instruction(self) -> Any:
+        """The instruction of the pipeline's plain call."""
+        call = inspect.signature(self._pipeline_class.__call__)
+        return call.parameters["complex_human_instruction"].default
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return self.component_config(self.network_folder)
+
+    @cached_property
+    def _vae_factor(self) -> int:
+        """Pixels a latent, as the pipeline reckons them."""
+        blocks: list[int] = self.component_config("vae")["encoder_block_out_channels"]
+        return 1 << (len(blocks) - 1)
+
+    @cached_property
+    def _text_pipeline(self) -> Any:
+        """The pipeline without network and VAE."""
+        return self._pipeline_class.from_pretrained(
+            self.directory, transformer=None, vae=None, dtype=self.dtype, local_files_only=True
+        )
+
+    @cached_property
+    def _vae(self) -> Any:
+        return AutoencoderDC.from_pretrained(
+            self.directory, subfolder="vae", dtype=self.dtype, local_files_only=True
+        ).eval()
