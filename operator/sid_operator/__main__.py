@@ -30,6 +30,8 @@ async def serve(settings: Settings) -> None:
             namespaces=[settings.namespace] if settings.namespace else [],
             liveness_endpoint=settings.liveness or None,
             standalone=True,
+            # By default kopf asks for the user's name, which a container's bare uid has not.
+            identity=settings.resolved_identity(),
             stop_flag=stop,
         )
 

@@ -68,4 +68,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except kubectl.CommandError as error:
+        sys.exit(f"install: {error}")
