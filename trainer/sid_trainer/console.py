@@ -58,6 +58,18 @@ def set_up_logging(rank: int = 0, world: int = 1, stream: TextIO = sys.stderr) -
         warnings.filterwarnings("ignore", message=message)
 
 
+def hide_progress_bars() -> None:
+    """Turn off the bars of diffusers and transformers, which a log shows as rubbish.
+
+    To be called when those libraries are imported anyway.
+    """
+    from diffusers.utils import logging as diffusers_logging  # noqa: PLC0415 - heavy
+    from transformers.utils import logging as transformers_logging  # noqa: PLC0415
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+
+
 def duration(seconds: float) -> str:
     """Seconds as people write them: ``45s``, ``12m30s``, ``3h05m``, ``2d04h``."""
     whole = round(seconds)

@@ -84,9 +84,47 @@ def fetch_file(uri: str, endpoint: str | None = None, cache: Path | None = None)
     storage = open_storage(parent, endpoint)
     found = next((found for found in storage.list(name) if found.key == name), None)
     if found is None:
-        raise not_found(uri, "upload it there, or correct the address")
+        raise _no_file(uri)
     folder = (cache or cache_root()) / "files"
     return _downloaded(storage, [found], folder / _digest(uri, endpoint, [found])) / name
+
+
+def check_model(reference: str, endpoint: str | None = None) -> None:
+    """Look whether a pipeline is there, without fetching it. A Hugging Face id is not asked for.
+
+    Raises:
+        TrainerError: as :func:`fetch_model`.
+    """
+    if reference.startswith("s3://"):
+        if not open_storage(reference, endpoint).exists(INDEX):
+            raise _no_pipeline(reference)
+    elif Path(reference).exists() or not _HUB_ID.match(reference):
+        _pipeline(_local(reference), reference)
+
+
+def check_file(uri: str, endpoint: str | None = None) -> None:
+    """Look whether a file is there, without fetching it.
+
+    Raises:
+        TrainerError: as :func:`fetch_file`.
+    """
+    if not uri.startswith("s3://"):
+        _local(uri)
+        return
+    parent, _, name = uri.rpartition("/")
+    if not open_storage(parent, endpoint).exists(name):
+        raise _no_file(uri)
+
+
+def _no_pipeline(reference: str) -> TrainerError:
+    return not_found(
+        f"{reference.rstrip('/')}/{INDEX}",
+        "give the directory of a diffusers pipeline, as save_pretrained writes it",
+    )
+
+
+def _no_file(uri: str) -> TrainerError:
+    return not_found(uri, "upload it there, or correct the address")
 
 
 def _local(reference: str) -> Path:
@@ -180,10 +218,7 @@ def _pipeline(folder: Path, reference: str) -> Path:
     """The folder, checked to hold a pipeline."""
     index = folder / INDEX
     if not index.is_file():
-        raise not_found(
-            f"{reference}/{INDEX}",
-            "give the directory of a diffusers pipeline, as save_pretrained writes it",
-        )
+        raise _no_pipeline(reference)
     try:
         json.loads(index.read_text(encoding="utf-8"))["_class_name"]
     except (ValueError, KeyError, TypeError) as error:

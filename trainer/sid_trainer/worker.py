@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sid_trainer.config import RunConfig
 from sid_trainer.config_file import load_config
-from sid_trainer.console import set_up_logging
+from sid_trainer.console import hide_progress_bars, set_up_logging
 from sid_trainer.contract import EXIT_CODE_OF, ExitCode, FailureReason
 from sid_trainer.failures import failure_of
 from sid_trainer.run_directory import RunDirectory
@@ -54,6 +54,7 @@ def work(config_path: Path, train: Callable[[RunConfig], None] | None = None) ->
 def _trainer() -> Callable[[RunConfig], None]:
     from sid_trainer.run import train  # noqa: PLC0415 - torch and DeepSpeed take seconds to load
 
+    hide_progress_bars()
     return train
 
 

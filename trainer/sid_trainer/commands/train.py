@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sid_trainer.commands import config_path
 from sid_trainer.config_file import load_config
-from sid_trainer.console import set_up_logging
+from sid_trainer.console import hide_progress_bars, set_up_logging
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.launch.environment import available_cpus, training_environment
 
@@ -29,5 +29,6 @@ def main(arguments: Sequence[str]) -> int:
 
     from sid_trainer.run import train  # noqa: PLC0415 - torch reads the environment when it loads
 
+    hide_progress_bars()
     train(config)
     return ExitCode.DONE

@@ -24,7 +24,8 @@ _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
-    "DS_ACCELERATOR_LOG_LEVEL": "warning",
+    # It warns that optional image processors are slower; no image processor is used.
+    "TRANSFORMERS_VERBOSITY": "error",
 }
 _CACHES = {
     "HF_HOME": "huggingface",

@@ -2,7 +2,7 @@
 
 Rules this module keeps:
 
-* The configuration is checked before anything heavy is started.
+* The configuration, and what it refers to, is checked before anything heavy is started.
 * The exit code is the cause's (:data:`~sid_trainer.contract.EXIT_CODE_OF`), and the termination
   message says the same in words, with the last progress.
 * What happens after a failure is decided in :mod:`sid_trainer.launch.verdict`, how often in
@@ -32,6 +32,7 @@ from sid_trainer.contract import (
 from sid_trainer.failures import failure_of
 from sid_trainer.launch import agent, environment, processes, rendezvous
 from sid_trainer.launch.budget import Budget
+from sid_trainer.launch.preflight import check_inputs
 from sid_trainer.launch.settings import LaunchSettings
 from sid_trainer.launch.verdict import AgentOutcome, Verdict, judge
 from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
@@ -84,6 +85,7 @@ def _run(
     """Check the configuration and launch; None when all went well."""
     config = load_config(config_path)
     node = rendezvous.node_rank(environ, config.launch.nodes)
+    check_inputs(config)
     processes.take_charge()
     try:
         return _Launches(config, config_path, node, settings, environ, directory).run()

@@ -45,12 +45,14 @@ class Gang:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
+            (self.folder / "model_index.json").write_text('{"_class_name": "Pipeline"}')
+            (self.folder / "prompts.txt").write_text("a prompt")
             launch = {"nodes": self.nodes, "device": "cpu", "rendezvousPort": port}
             path.write_text(
                 yaml.safe_dump(
                     {
-                        "teacher": {"model": "/teacher"},
-                        "data": {"prompts": {"uri": "/prompts.txt"}},
+                        "teacher": {"model": str(self.folder)},
+                        "data": {"prompts": {"uri": str(self.folder / "prompts.txt")}},
                         "storage": {"uri": (self.folder / "run").as_uri()},
                         "launch": launch,
                     }
@@ -220,3 +222,12 @@ def test_a_wrong_configuration_ends_before_anything_starts(gang: Callable[..., G
     assert time.monotonic() - began < 10
     message = run.record(pod)["failure"]["message"]
     assert "training.batchSiz: unknown field; did you mean batchSize?" in message
+
+
+def test_an_absent_teacher_is_told_before_anything_starts(gang: Callable[..., Gang]) -> None:
+    run = gang(2)
+    run.config()
+    (run.folder / "model_index.json").unlink()
+    pod = run.start(0)
+    assert pod.wait(30) == 66
+    assert "model_index.json does not exist" in run.record(pod)["failure"]["message"]

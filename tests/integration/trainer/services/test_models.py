@@ -1,0 +1,104 @@
+"""Models and files from a path and from a real MinIO."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.models import check_file, check_model, fetch_file, fetch_model
+
+INDEX = json.dumps({"_class_name": "StableDiffusion3Pipeline"}).encode()
+
+
+@pytest.fixture
+def endpoint(minio: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in minio.environ.items():
+        monkeypatch.setenv(name, value)
+    return minio.endpoint
+
+
+@pytest.fixture
+def uploaded(minio: Any, endpoint: str, prefix: str) -> str:
+    storage = minio.storage(prefix)
+    storage.put_bytes("model_index.json", INDEX)
+    storage.put_bytes("transformer/model.safetensors", b"weights")
+    storage.put_bytes("transformer/pytorch_model.bin", b"pickled")
+    storage.put_bytes("prompts.txt", b"a seven\n")
+    return storage.uri()
+
+
+def test_a_path_is_used_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_bytes(INDEX)
+    assert fetch_model(str(tmp_path)) == tmp_path
+    check_model(str(tmp_path))
+
+
+def test_a_folder_in_s3_is_downloaded_once_without_pickles(
+    uploaded: str, endpoint: str, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(lambda _: fetch_model(uploaded, None, endpoint, tmp_path), range(4)))
+    (folder,) = folders
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {"model_index.json", "prompts.txt", "transformer/model.safetensors"}
+    marker = folder / "marker"
+    marker.touch()
+    assert fetch_model(uploaded, None, endpoint, tmp_path) == folder
+    assert marker.exists(), "a second start downloads nothing"
+
+
+def test_new_content_is_fetched_anew(
+    minio: Any, uploaded: str, endpoint: str, prefix: str, tmp_path: Path
+) -> None:
+    before = fetch_model(uploaded, None, endpoint, tmp_path)
+    minio.storage(prefix).put_bytes("transformer/model.safetensors", b"changed")
+    after = fetch_model(uploaded, None, endpoint, tmp_path)
+    assert after != before
+    assert (after / "transformer/model.safetensors").read_bytes() == b"changed"
+
+
+def test_a_torn_download_is_completed(uploaded: str, endpoint: str, tmp_path: Path) -> None:
+    folder = fetch_model(uploaded, None, endpoint, tmp_path)
+    (folder / "model_index.json").unlink()
+    folder.rename(folder.with_name(folder.name + ".partial"))
+    assert (fetch_model(uploaded, None, endpoint, tmp_path) / "model_index.json").exists()
+
+
+def test_one_file_is_fetched(uploaded: str, endpoint: str, tmp_path: Path) -> None:
+    check_file(f"{uploaded}/prompts.txt", endpoint)
+    path = fetch_file(f"{uploaded}/prompts.txt", endpoint, tmp_path)
+    assert path.read_text() == "a seven\n"
+    assert path.name == "prompts.txt"
+    local = tmp_path / "local.txt"
+    local.touch()
+    assert fetch_file(str(local)) == local
+
+
+def test_what_is_not_there_is_named(uploaded: str, endpoint: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for use, name in [
+        (lambda: fetch_model("/no/such/teacher"), "/no/such/teacher does not exist"),
+        (lambda: fetch_model(str(empty)), "empty/model_index.json does not exist"),
+        (lambda: check_model(str(empty)), "empty/model_index.json does not exist"),
+        (lambda: fetch_model(uploaded + "x", None, endpoint, tmp_path), f"{uploaded}x at "),
+        (lambda: fetch_model(uploaded + "/transformer", None, endpoint, tmp_path), "/model_index"),
+        (lambda: check_model(uploaded + "x", endpoint), f"{uploaded}x/model_index.json does not"),
+        (lambda: fetch_file(uploaded + "/none.txt", endpoint, tmp_path), "/none.txt does not"),
+        (lambda: check_file(uploaded + "/prompts", endpoint), "/prompts does not exist"),
+        (lambda: check_file("s3://nowhere/x", endpoint), "nowhere"),
+        (lambda: fetch_file("/none.txt"), "/none.txt does not exist"),
+    ]:
+        with pytest.raises(TrainerError) as raised:
+            use()
+        assert raised.value.reason is FailureReason.NOT_FOUND
+        assert name in str(raised.value)
+
+
+def test_an_index_that_names_no_pipeline_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("[]")
+    with pytest.raises(TrainerError, match="does not name a pipeline class"):
+        fetch_model(str(tmp_path))

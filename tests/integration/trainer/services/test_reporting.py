@@ -1,0 +1,234 @@
+"""What rank 0 tells: endpoint, metrics stream, termination record, sample grids."""
+
+import json
+import logging
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sid_trainer.attempts import claim_attempt, last_attempt
+from sid_trainer.config import RunConfig
+from sid_trainer.contract import (
+    CheckpointRef,
+    FailureReason,
+    ProgressReport,
+    TerminationRecord,
+    TrainerError,
+)
+from sid_trainer.metrics_stream import FLUSH_SECONDS, MetricsStream
+from sid_trainer.progress import ProgressServer, Throughput, seconds_left
+from sid_trainer.reporting import FirstRankReporter, Reporter, open_reporter
+from sid_trainer.run_directory import RunDirectory
+from sid_trainer.samples import grid, save_grid
+from sid_trainer.storage import FileStorage
+from sid_trainer.storage.retry import Patience
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def config(folder: Path, **launch: Any) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "teacher": {"model": "/teacher"},
+            "data": {"prompts": {"uri": "/prompts.txt"}},
+            "storage": {"uri": folder.as_uri()},
+            "training": {"iterations": 100, "batchSize": 8},
+            "launch": {"progressPort": 0, **launch},
+        }
+    )
+
+
+def report(**changes: Any) -> ProgressReport:
+    values = {"attempt": 1, "stage": "training", "iterations": 10, "time": datetime.now(UTC)}
+    return ProgressReport(**{**values, **changes})
+
+
+def get(port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+        return response.read()
+
+
+def test_throughput_is_that_of_the_window() -> None:
+    clock = Clock()
+    meter = Throughput(window=60.0, clock=clock)
+    assert meter.update(0) == 0.0
+    clock.now += 10
+    assert meter.update(50) == 5.0
+    clock.now += 600  # a pause: outside the window after two more reports
+    meter.update(50)
+    clock.now += 61
+    assert meter.update(660) == pytest.approx(10.0)
+
+
+def test_time_left() -> None:
+    assert seconds_left(100, 8.0) == 12
+    assert seconds_left(100, 0.0) is None
+    assert seconds_left(0, 0.0) == 0
+
+
+def test_the_endpoint_serves_the_newest_report_and_nothing_else() -> None:
+    with ProgressServer("127.0.0.1", 0) as server:
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(server.port, "/progress")
+        server.publish(report(iteration=3))
+        server.publish(report(iteration=4, metrics={"generatorLoss": 0.5}))
+        served = ProgressReport.model_validate_json(get(server.port, "/progress"))
+        assert (served.iteration, served.metrics) == (4, {"generatorLoss": 0.5})
+        assert get(server.port, "/healthz") == b"ok\n"
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(server.port, "/etc/passwd")
+
+
+def test_a_taken_port_is_named() -> None:
+    with (
+        ProgressServer("127.0.0.1", 0) as server,
+        pytest.raises(TrainerError, match=f"127.0.0.1:{server.port}"),
+    ):
+        ProgressServer("127.0.0.1", server.port)
+
+
+def test_attempts_are_counted_in_the_storage(minio: Any, prefix: str) -> None:
+    storage = minio.storage(prefix)
+    assert last_attempt(storage) == 0
+    assert [claim_attempt(storage) for _ in range(3)] == [1, 2, 3]
+    storage.put_bytes("metrics/attempt-0012/part-00000.jsonl", b"")
+    assert claim_attempt(storage) == 13
+
+
+def test_metrics_become_numbered_parts(tmp_path: Path) -> None:
+    clock, storage = Clock(), FileStorage(tmp_path)
+    stream = MetricsStream(storage, 2, clock)
+    stream.add(report(iteration=1, metrics={"generatorLoss": 1.5}))
+    assert storage.list("metrics/") == []
+    clock.now += FLUSH_SECONDS
+    stream.add(report(iteration=2))
+    stream.add(report(iteration=3))
+    stream.flush()
+    stream.flush()
+    parts = [o.key for o in storage.list("metrics/")]
+    assert parts == [f"metrics/attempt-0002/part-{n:05d}.jsonl" for n in (0, 1)]
+    lines = b"".join(storage.get_bytes(key) for key in parts).decode().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+    assert json.loads(lines[0])["generatorLoss"] == 1.5
+
+
+def test_metrics_wait_for_a_store_that_comes_back(
+    minio_factory: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = minio_factory()
+    stream = MetricsStream(server.storage("x", patience=Patience(seconds=0.1)), 1)
+    server.stop()
+    stream.add(report(iteration=1))
+    stream.flush()
+    assert "metrics wait for the storage (1 lines)" in caplog.text
+    server.start()
+    stream.add(report(iteration=2))
+    stream.flush()
+    data = server.storage("x").get_bytes("metrics/attempt-0001/part-00000.jsonl")
+    assert data.count(b"\n") == 2
+
+
+def test_the_first_rank_tells_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SID_TERMINATION_LOG", str(tmp_path / "log"))
+    (tmp_path / "pod").mkdir()
+    directory, clock = RunDirectory(tmp_path / "pod"), Clock()
+    storage = FileStorage(tmp_path / "run")
+    ref = CheckpointRef(uri="file:///c", iteration=2, time=datetime.now(UTC))
+    caplog.set_level(logging.INFO)
+    with FirstRankReporter(config(tmp_path / "run"), storage, 3, directory, clock) as reporter:
+        reporter.stage("training")
+        for iteration in range(1, 6):
+            clock.now += 1.0
+            metrics = {"generatorLoss": torch.tensor(0.25), "bad": float("nan")}
+            reporter.iteration(iteration, metrics)
+        reporter.checkpoint(ref)
+        told = reporter.report
+    assert (told.attempt, told.stage, told.iteration, told.images) == (3, "training", 5, 40)
+    assert told.metrics == {"generatorLoss": 0.25}
+    assert told.images_per_second == pytest.approx(8.0)
+    assert told.eta_seconds == 95
+    assert directory.progress() == told
+    assert directory.checkpoint() == ref
+    record = TerminationRecord.model_validate_json((tmp_path / "log").read_bytes())
+    assert (record.state, record.progress) == ("running", told)
+    assert "iteration 1/100 (1.0%) | generatorLoss 0.25 | 8.0 img/s | ETA 1m39s" in caplog.text
+    lines = storage.get_bytes("metrics/attempt-0003/part-00000.jsonl").splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 3, 5], "every two seconds"
+
+
+def test_tensors_are_read_only_when_a_report_is_due(tmp_path: Path) -> None:
+    class Unread:
+        def __float__(self) -> float:
+            raise AssertionError("read while no report was due")
+
+    clock = Clock()
+    reporter = FirstRankReporter(config(tmp_path), FileStorage(tmp_path), 1, None, clock)
+    with reporter:
+        reporter.iteration(1, {"generatorLoss": 1.0})
+        clock.now += 0.5
+        reporter.iteration(2, {"generatorLoss": Unread()})
+        assert reporter.report.iteration == 1
+
+
+def test_other_ranks_are_silent(tmp_path: Path) -> None:
+    with open_reporter(config(tmp_path / "run"), FileStorage(tmp_path / "run"), 1, 1) as reporter:
+        reporter.stage("training")
+        reporter.iteration(1, {})
+    assert type(reporter) is Reporter
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failing_close_does_not_hide_the_cause(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(FileStorage):
+        def put_bytes(self, key: str, data: bytes, content_type: str = "") -> None:
+            raise TrainerError(FailureReason.ACCESS_DENIED, "denied")
+
+    def fail_after_an_iteration() -> None:
+        with FirstRankReporter(config(tmp_path), Full(tmp_path), 1, None) as reporter:
+            reporter.iteration(1, {})
+            raise RuntimeError("the cause")
+
+    with pytest.raises(RuntimeError, match="the cause"):
+        fail_after_an_iteration()
+    assert "denied" in caplog.text
+
+
+def test_small_pictures_are_enlarged_pixel_by_pixel(tmp_path: Path) -> None:
+    images = torch.zeros(3, 3, 8, 8)
+    images[0, :, 2, 5] = 1.0
+    images[1, 0] = 2.0
+    storage = FileStorage(tmp_path)
+    uri = save_grid(storage, 500, images, ["a seven", "a prompt " * 20, ""])
+    assert uri.endswith("samples/iter-00000500.png")
+    picture = np.asarray(Image.open(tmp_path / "samples/iter-00000500.png"))
+    first = picture[4 : 4 + 96, 4 : 4 + 96]
+    assert (first[24:36, 60:72] == 255).all()
+    assert first.sum() == 3 * 255 * 12 * 12
+    assert (picture[50, 4 + 96 + 4 + 48] == [255, 0, 0]).all()
+
+
+def test_large_pictures_are_reduced() -> None:
+    assert grid(torch.rand(1, 3, 1024, 512)).size == (256 + 8, 512 + 8)
+
+
+@pytest.mark.parametrize(("shape", "captions"), [((3, 8, 8), None), ((2, 3, 8, 8), ["one"])])
+def test_wrong_pictures_are_refused(shape: tuple[int, ...], captions: list[str] | None) -> None:
+    with pytest.raises(ValueError, match="images"):
+        grid(torch.zeros(*shape), captions)
