@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from typing import Any, cast
 
 import kopf
 
@@ -31,7 +32,7 @@ async def serve(settings: Settings) -> None:
             liveness_endpoint=settings.liveness or None,
             standalone=True,
             # By default kopf asks for the user's name, which a container's bare uid has not.
-            identity=settings.resolved_identity(),
+            identity=cast("Any", settings.resolved_identity()),  # its own type is not public
             stop_flag=stop,
         )
 
