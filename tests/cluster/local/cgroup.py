@@ -51,7 +51,7 @@ def _kill_round() -> bool:
     found = {pid for group in _groups() for pid in _members(group)}
     alive = [process.ProcessRecord.of(pid) for pid in found if process.start_tick(pid) is not None]
     process.kill(alive)
-    return not found
+    return not alive
 
 
 def _members(group: Path) -> Iterator[int]:

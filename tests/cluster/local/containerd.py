@@ -9,6 +9,7 @@ from .settings import CONTAINERD_NAMESPACE, Paths
 from .shell import run
 
 CNI_PROGRAMS = "/usr/lib/cni"
+_NAMELESS = "sha256:"
 
 
 def configuration(paths: Paths, pause_image: str, *, with_kubernetes: bool) -> str:
@@ -62,7 +63,14 @@ def ctr(paths: Paths, *arguments: str | Path) -> str:
 
 def images(paths: Paths) -> set[str]:
     """The references of the images that pods may use."""
-    return set(ctr(paths, "images", "list", "--quiet").split())
+    return {name for name in _targets(paths) if not name.startswith(_NAMELESS)}
+
+
+def _targets(paths: Paths) -> dict[str, str]:
+    """Every name that containerd has for an image, with the digest of the image's manifest."""
+    _, *lines = ctr(paths, "images", "list").splitlines()
+    columns = [line.split() for line in lines]
+    return {name: digest for name, _, digest, *_ in columns}
 
 
 def load_image(paths: Paths, archive: Path) -> None:
@@ -87,6 +95,23 @@ def answers(paths: Paths) -> bool:
 
 
 def remove_image(paths: Paths, reference: str) -> None:
-    """Forget an image; its layers go when nothing needs them any more."""
+    """Forget an image; its layers go when nothing needs them any more.
+
+    The Kubernetes plugin names each image a second time, by its hash, and that name would keep
+    the layers.
+    """
     if reference in images(paths):
-        ctr(paths, "images", "remove", "--sync", reference)
+        ctr(paths, "images", "remove", reference)
+    targets = _targets(paths)
+    named = {targets[name] for name in images(paths)}
+    nameless = [name for name, digest in targets.items() if digest not in named]
+    if nameless:
+        ctr(paths, "images", "remove", "--sync", *nameless)
+
+
+def remove_others(paths: Paths, reference: str) -> None:
+    """Forget the other images of a reference's repository."""
+    repository = reference.rpartition(":")[0]
+    for other in images(paths) - {reference}:
+        if other.rpartition(":")[0] == repository:
+            remove_image(paths, other)

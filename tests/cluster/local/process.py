@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import waiting
-from .errors import ClusterError
 
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+_ENDED = ("", "Z", "X")
 _KILL_SECONDS = 10.0
 
 
@@ -33,10 +33,8 @@ class ProcessRecord:
 
     @classmethod
     def of(cls, pid: int) -> ProcessRecord:
-        """The record of a process that runs now."""
-        started = start_tick(pid)
-        if started is None:
-            raise ClusterError(f"process {pid} ended as soon as it started")
+        """The record of a process that runs now, or that ended a moment ago."""
+        _, started = _status(pid)
         return cls(pid=pid, boot=_boot(), started=started)
 
     def is_alive(self) -> bool:
@@ -54,12 +52,17 @@ class ProcessRecord:
 
 def start_tick(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None where none runs (or a zombie)."""
+    state, started = _status(pid)
+    return None if state in _ENDED else started
+
+
+def _status(pid: int) -> tuple[str, int]:
     try:
         content = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return "", 0
     state, *rest = content.rpartition(")")[2].split()
-    return None if state == "Z" else int(rest[18])
+    return state, int(rest[18])
 
 
 def _boot() -> str:

@@ -134,6 +134,7 @@ def _load_images(paths: Paths, built: Programs) -> None:
             oci.write_archive(image, archive)
             containerd.load_image(paths, archive)
             archive.unlink()
+            containerd.remove_others(paths, reference)
 
 
 def _start_minio(kubectl: Kubectl) -> None:
