@@ -1,12 +1,8 @@
-"""A tiny SD3 pipeline with random weights, and how to run a script on two ranks."""
+"""A tiny SD3 pipeline with random weights."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +16,8 @@ from diffusers import (
 
 from sid_trainer.digits import text
 
-DEADLINE_SECONDS = 300
+# Scripts that run on several ranks are in this folder, and share modules with the tests.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
@@ -76,48 +73,3 @@ def tiny_transformer() -> SD3Transformer2DModel:
             # Away from the defaults, whose zeros would hide mistakes.
             parameter.add_(0.05 * torch.randn_like(parameter))
     return transformer
-
-
-@pytest.fixture
-def run_ranks(tmp_path: Path) -> Callable[..., None]:
-    """Run a script of this folder on some ranks and fail with its output if one fails."""
-
-    def run(script: str, *arguments: str, world_size: int = 2) -> None:
-        port = _free_port()
-        processes = [
-            _start(script, arguments, rank, world_size, port, tmp_path)
-            for rank in range(world_size)
-        ]
-        codes = [process.wait(DEADLINE_SECONDS) for process in processes]
-        if any(codes):
-            logs = [(tmp_path / f"rank{rank}.log").read_text() for rank in range(world_size)]
-            pytest.fail(f"exit codes {codes}\n" + "\n".join(log[-6000:] for log in logs))
-
-    return run
-
-
-def _start(
-    script: str, arguments: tuple[str, ...], rank: int, world_size: int, port: int, logs: Path
-) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world_size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    with (logs / f"rank{rank}.log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / script), *arguments],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

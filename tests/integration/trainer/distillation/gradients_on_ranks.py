@@ -1,0 +1,63 @@
+"""Run on each rank: iterate, and let rank 0 save what the reference must equal.
+
+Arguments: the teacher's directory, a file with the run's sections by case, the output folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from sid_ranks import Rank, joined, quiet, run_config
+from torch import Tensor
+
+from sid_trainer.distributed import leave
+from sid_trainer.shards import TrainedShards
+
+ITERATIONS = 5
+
+
+def gradients(shards: TrainedShards, rank: int) -> dict[str, Tensor] | None:
+    """Gradients of the last update: with beta1 = 0 Adam's first moment is the gradient."""
+    return shards.gather(shards.moments["exp_avg"], rank)
+
+
+def observe(rank: Rank, number: int) -> dict[str, Any]:
+    networks = rank.networks
+    return {
+        "student_gradient": gradients(networks.student.shards, number),
+        "fake_gradient": gradients(networks.fake.shards, number),
+    }
+
+
+def main() -> None:
+    teacher, cases, output = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    quiet()
+    place = joined()
+    for name, sections in json.loads(cases.read_text()).items():
+        rank = Rank(run_config(teacher, **sections), place)
+        iterations = []
+        for iteration in range(ITERATIONS):
+            result = rank.iterate(iteration)
+            losses = torch.stack([result.fake_score_loss, result.student_loss])
+            torch.distributed.all_reduce(losses)
+            iterations.append(
+                observe(rank, place.rank)
+                | {"losses": losses / place.world_size, "norm": result.student_gradient_norm}
+            )
+        fake = rank.networks.fake.shards
+        final = {
+            "student": rank.networks.student_state_dict(ema=False),
+            "average": rank.networks.student_state_dict(ema=True),
+            "fake": fake.gather(fake.weights, place.rank),
+        }
+        if place.rank == 0:
+            torch.save({"iterations": iterations, "final": final}, output / f"{name}.pt")
+    leave()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""How a script is run on several ranks, and what these scripts have in common."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sid_trainer.config import RunConfig
+from sid_trainer.distributed import Place, join
+from sid_trainer.iteration import Distiller, IterationResult, MicroBatch
+from sid_trainer.networks import build_networks
+from sid_trainer.run import COMPUTE_DTYPE
+from sid_trainer.teachers import open_teacher
+
+DEADLINE_SECONDS = 300
+PROMPTS = [f"a handwritten {word}" for word in ("zero", "one", "two", "three", "four", "five")]
+
+
+def run_config(teacher: str, world_size: int = 2, **sections: dict[str, Any]) -> RunConfig:
+    """A small run on CPU; ``sections`` are laid over it."""
+    training = {
+        "batchSize": 8,
+        "iterations": 6,
+        "precision": "fp32",
+        "learningRate": 1e-3,
+        "fakeLearningRate": 2e-3,
+        "gradientCheckpointing": False,
+        "ema": {"halfLifeImages": 16},
+        "seed": 5,
+    }
+    return RunConfig.model_validate(
+        {
+            "teacher": {"model": teacher},
+            "data": {"prompts": {"uri": "unused"}},
+            "storage": {"uri": "file:///unused"},
+            "launch": {"device": "cpu", "processesPerNode": world_size, "progressPort": 0},
+            **sections,
+            "training": training | sections.get("training", {}),
+        }
+    )
+
+
+class Rank:
+    """One rank of a run without data, storage and reporting: every iteration the same prompts."""
+
+    def __init__(self, config: RunConfig, place: Place) -> None:
+        dtype = COMPUTE_DTYPE[config.training.precision]
+        teacher = open_teacher(config.teacher, Path(config.teacher.model), place.device, dtype)
+        self.networks = build_networks(config, teacher, teacher.directory)
+        self.distiller = Distiller(
+            teacher,
+            self.networks,
+            config.student,
+            config.distillation,
+            teacher.latent_shape(teacher.default_resolution),
+            teacher.encode([""]),
+            config.training.seed,
+        )
+        samples = place.samples(config.training.batch_size)
+        condition = teacher.encode([PROMPTS[i % len(PROMPTS)] for i in samples])
+        size = config.micro_batch_size
+        self._batch = [
+            MicroBatch(samples[start : start + size], condition[start : start + size])
+            for start in range(0, len(samples), size)
+        ]
+
+    def iterate(self, iteration: int) -> IterationResult:
+        return self.distiller.iterate(iteration, self._batch)
+
+
+def joined(world_size: int = 2) -> Place:
+    return join(run_config("unused", world_size).launch)
+
+
+def quiet() -> None:
+    torch.set_num_threads(1)
+
+
+def run_on_ranks(logs: Path, script: str, *arguments: str, world_size: int = 2) -> None:
+    """Run a script of this folder on some ranks and fail with its output if one fails."""
+    port = _free_port()
+    processes = [
+        _start(script, arguments, rank, world_size, port, logs) for rank in range(world_size)
+    ]
+    codes = [process.wait(DEADLINE_SECONDS) for process in processes]
+    if any(codes):
+        texts = [(logs / f"rank{rank}.log").read_text() for rank in range(world_size)]
+        pytest.fail(f"exit codes {codes}\n" + "\n".join(text[-6000:] for text in texts))
+
+
+def _start(
+    script: str, arguments: tuple[str, ...], rank: int, world_size: int, port: int, logs: Path
+) -> subprocess.Popen[bytes]:
+    environment = os.environ | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "DS_ACCELERATOR": "cpu",
+    }
+    with (logs / f"rank{rank}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / script), *arguments],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,131 @@
+"""Score identity distillation written from its equations, in plain PyTorch on one process.
+
+It shares with the trainer the stock network class and the source of random numbers, nothing else.
+
+    x_s = (1 - s) x0 + s eps        v predicts eps - x0        f(x_s) = x_s - s v(x_s)
+    v_cfg = v_0 + kappa (v_c - v_0)
+    L_F = sum ||v_F(x_s) - (eps - x_g)||^2 / B
+    L_G = sum w(s) (f_T - f_F) [(f_T - x_g) - alpha (f_T - f_F)] / B
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from diffusers import SD3Transformer2DModel
+from torch import Tensor
+
+from sid_trainer.noise import NoiseSource, Purpose, uniform_steps
+
+
+@dataclass
+class Reference:
+    """Three networks, two Adams and an average."""
+
+    teacher_directory: Path
+    embeds: Tensor
+    pooled: Tensor
+    empty_embeds: Tensor
+    empty_pooled: Tensor
+    kappas: tuple[float, float, float]
+    weight: Callable[[Tensor, Tensor, Tensor], Tensor]
+    alpha: float = 1.0
+    noise_mode: str = "fresh"
+    steps: int = 4
+    seed: int = 5
+    rates: tuple[float, float] = (1e-3, 2e-3)
+    average_beta: float = 0.5 ** (8 / 16)
+    losses: list[tuple[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.teacher = SD3Transformer2DModel.from_pretrained(
+            self.teacher_directory, subfolder="transformer"
+        )
+        self.teacher.requires_grad_(False)
+        self.fake = copy.deepcopy(self.teacher).requires_grad_(True)
+        self.student = copy.deepcopy(self.teacher).requires_grad_(True)
+        self.average = copy.deepcopy(self.teacher)
+        student_rate, fake_rate = self.rates
+        options = {"betas": (0.0, 0.999), "eps": 1e-8}
+        self.student_adam = torch.optim.Adam(self.student.parameters(), student_rate, **options)
+        self.fake_adam = torch.optim.Adam(self.fake.parameters(), fake_rate, **options)
+
+    def iterate(self, iteration: int) -> None:
+        """One fake update and one student update; gradients stay in ``.grad``."""
+        k = uniform_steps(self.seed, iteration, self.steps)
+        draw = NoiseSource(self.seed, iteration, range(len(self.embeds)), torch.device("cpu"))
+        kappa_train, kappa_fake, kappa_teacher = self.kappas
+        batch = len(self.embeds)
+
+        x_g = self._generate(draw, Purpose.FAKE_ROLL_OUT, k).detach()
+        eps = draw.normal(Purpose.FAKE_NOISE, x_g.shape[1:])
+        s = self._level(draw.normal(Purpose.FAKE_LEVEL))
+        x_s = (1 - s) * x_g + s * eps
+        loss_fake = ((self._cfg(self.fake, x_s, s, kappa_train) - (eps - x_g)) ** 2).sum() / batch
+        self.fake_adam.zero_grad()
+        loss_fake.backward()
+        self.fake_adam.step()
+
+        fake_gradient = {n: p.grad.clone() for n, p in self.fake.named_parameters()}
+        x_g = self._generate(draw, Purpose.STUDENT_ROLL_OUT, k)
+        eps = draw.normal(Purpose.STUDENT_NOISE, x_g.shape[1:])
+        s = self._level(draw.normal(Purpose.STUDENT_LEVEL))
+        x_s = (1 - s) * x_g + s * eps
+        f_f = x_s - s * self._cfg(self.fake, x_s, s, kappa_fake)
+        f_t = x_s - s * self._cfg(self.teacher, x_s, s, kappa_teacher)
+        w = self.weight(s, x_g, f_t).detach()
+        loss = (w * (f_t - f_f) * ((f_t - x_g) - self.alpha * (f_t - f_f))).sum() / batch
+        self.student_adam.zero_grad()
+        (100 * loss).backward()
+        self.student_adam.step()
+
+        for name, parameter in self.fake.named_parameters():
+            parameter.grad = fake_gradient[name]
+        with torch.no_grad():
+            pairs = zip(self.average.parameters(), self.student.parameters(), strict=True)
+            for mean, new in pairs:
+                mean.copy_(self.average_beta * mean + (1 - self.average_beta) * new)
+        self.losses.append((loss_fake.item(), loss.item()))
+
+    def _generate(self, draw: NoiseSource, purpose: Purpose, k: int) -> Tensor:
+        shape = (4, 8, 8)
+        z = x = draw.normal(purpose, shape, 0)
+        for i in range(k):
+            s = 1 - i / self.steps
+            with torch.set_grad_enabled(i == k - 1):
+                v = self._call(self.student, x, torch.full((len(x),), s), with_text=True)
+                d = x - s * v
+            if i == k - 1:
+                return d
+            implied = (x - (1 - s) * d) / s
+            modes = {"fixed": z, "ddim": implied}
+            noise = modes.get(self.noise_mode)
+            if noise is None:
+                noise = draw.normal(purpose, shape, i + 1)
+            s_next = 1 - (i + 1) / self.steps
+            x = (1 - s_next) * d + s_next * noise
+        raise AssertionError("k is at least 1")
+
+    def _cfg(self, network: SD3Transformer2DModel, x: Tensor, s: Tensor, kappa: float) -> Tensor:
+        v_c = self._call(network, x, s.flatten(), with_text=True)
+        v_0 = self._call(network, x, s.flatten(), with_text=False)
+        return v_0 + kappa * (v_c - v_0)
+
+    def _call(
+        self, network: SD3Transformer2DModel, x: Tensor, s: Tensor, *, with_text: bool
+    ) -> Tensor:
+        n = len(x)
+        return network(
+            hidden_states=x,
+            timestep=1000 * s,
+            encoder_hidden_states=self.embeds if with_text else self.empty_embeds.repeat(n, 1, 1),
+            pooled_projections=self.pooled if with_text else self.empty_pooled.repeat(n, 1),
+        ).sample
+
+    def _level(self, normal: Tensor) -> Tensor:
+        logit = torch.log(torch.tensor(2.0)) + 1.6 * normal
+        return (1 / (1 + torch.exp(-logit))).reshape(-1, 1, 1, 1)

@@ -1,0 +1,148 @@
+"""The exported student is a stock pipeline with the student's weights, or it is not there."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from torch import Tensor
+
+from sid_trainer.config import RunConfig
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.export import ExportedNetwork, export_student
+from sid_trainer.export.card import model_card
+from sid_trainer.sampler import scheduler_config
+from sid_trainer.storage import FileStorage
+
+
+def config(**changes: object) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": "tiny",
+            "teacher": {"model": "owner/teacher", "revision": "abc"},
+            "data": {"prompts": {"uri": "/prompts.txt"}},
+            "storage": {"uri": "file:///run"},
+            "training": {"batchSize": 8, "precision": "fp32"},
+            **changes,
+        }
+    )
+
+
+def student_of(teacher: Path) -> dict[str, Tensor]:
+    torch.manual_seed(3)
+    transformer = SD3Transformer2DModel.from_pretrained(teacher, subfolder="transformer")
+    return {name: torch.randn_like(value) for name, value in transformer.state_dict().items()}
+
+
+def network(teacher: Path, state: dict[str, Tensor], dtype: torch.dtype) -> ExportedNetwork:
+    with torch.device("meta"):
+        module = SD3Transformer2DModel.from_config(
+            json.loads((teacher / "transformer" / "config.json").read_text())
+        )
+    return ExportedNetwork("transformer", module, state, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_stock_diffusers_loads_the_student(
+    tiny_sd3: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    state, storage, run = student_of(tiny_sd3), FileStorage(tmp_path), config()
+    uri = export_student(
+        storage, run, tiny_sd3, network(tiny_sd3, state, dtype), scheduler_config(run.student), 10
+    )
+    assert uri == (tmp_path / "student").as_uri()
+    pipeline = StableDiffusion3Pipeline.from_pretrained(tmp_path / "student", torch_dtype=dtype)
+    loaded = pipeline.transformer.state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name].to(dtype)) for name in state)
+    assert isinstance(pipeline.scheduler, FlowMatchEulerDiscreteScheduler)
+    pipeline.scheduler.set_timesteps(4)
+    assert pipeline.scheduler.sigmas[:4].tolist() == pytest.approx([1.0, 0.75, 0.5, 0.25])
+    for component in ("vae", "text_encoder", "text_encoder_3", "tokenizer"):
+        for original in (tiny_sd3 / component).iterdir():
+            copied = tmp_path / "student" / component / original.name
+            assert copied.read_bytes() == original.read_bytes()
+
+
+def test_an_earlier_export_is_replaced_whole(tiny_sd3: Path, tmp_path: Path) -> None:
+    state, storage, run = student_of(tiny_sd3), FileStorage(tmp_path), config()
+    storage.put_bytes("student/transformer/left-over.safetensors", b"old")
+    storage.put_bytes("student/model_index.json", b"old")
+    exported = network(tiny_sd3, state, torch.float32)
+    export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), 10)
+    assert not storage.exists("student/transformer/left-over.safetensors")
+    assert storage.get_bytes("student/model_index.json") != b"old"
+
+
+def test_a_failed_upload_leaves_no_index(tiny_sd3: Path, tmp_path: Path) -> None:
+    class Failing(FileStorage):
+        def put_file(self, key: str, path: Path) -> None:
+            if "vae" in key:
+                raise TrainerError(FailureReason.STORAGE_UNAVAILABLE, "gone")
+            super().put_file(key, path)
+
+    storage, run = Failing(tmp_path), config()
+    storage.put_bytes("student/model_index.json", b"of an earlier export")
+    exported = network(tiny_sd3, student_of(tiny_sd3), torch.float32)
+    with pytest.raises(TrainerError, match="gone"):
+        export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), 10)
+    assert not storage.exists("student/model_index.json")
+
+
+@pytest.mark.parametrize("wrong", ["empty", "missing", "unknown", "nan"])
+def test_wrong_weights_are_refused_before_upload(
+    tiny_sd3: Path, tmp_path: Path, wrong: str
+) -> None:
+    state, storage, run = student_of(tiny_sd3), FileStorage(tmp_path), config()
+    name = "proj_out.weight"
+    match wrong:
+        case "empty":
+            state[name] = torch.empty(0)
+        case "missing":
+            del state[name]
+        case "unknown":
+            state["other"] = torch.zeros(1)
+        case "nan":
+            state[name][0] = float("nan")
+    exported = network(tiny_sd3, state, torch.float32)
+    with pytest.raises((ValueError, RuntimeError, TrainerError)):
+        export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), 10)
+    assert storage.list() == []
+
+
+def test_pickled_weights_and_code_of_the_teacher_are_left_out(
+    tiny_sd3: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(tiny_sd3, teacher)
+    (teacher / "vae" / "pytorch_model.bin").write_bytes(b"")
+    (teacher / "vae" / "code.py").write_text("")
+    storage, run = FileStorage(tmp_path / "run"), config()
+    exported = network(teacher, student_of(teacher), torch.float32)
+    with caplog.at_level(logging.WARNING):
+        export_student(storage, run, teacher, exported, scheduler_config(run.student), 10)
+    assert not storage.exists("student/vae/pytorch_model.bin")
+    assert not storage.exists("student/vae/code.py")
+    assert "code.py" in caplog.text
+
+
+def test_the_card_tells_how_to_use_the_student() -> None:
+    card = model_card(config(), "StableDiffusion3Pipeline", 1000, {"height": 64})
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["base_model"] == "owner/teacher"
+    assert "num_inference_steps=4, guidance_scale=1.0, height=64" in card
+    assert "**global** generator" in card
+    assert "8,000 generated images" in card
+    assert "| Noise levels | 1, 0.75, 0.5, 0.25 |" in card
+    deterministic = config(student={"noise": "ddim", "steps": 3})
+    card = model_card(deterministic, "StableDiffusion3Pipeline", 1000, {})
+    assert "global" not in card
+    assert "| Noise levels | 1, 0.667, 0.333 |" in card
