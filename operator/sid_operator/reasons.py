@@ -41,6 +41,7 @@ PODS_NOT_CREATED: Final = "PodsNotCreated"
 TRAINING: Final = "Training"
 NOT_STARTED: Final = "NotStarted"
 RESTARTING: Final = "Restarting"
+FAILING: Final = "Failing"
 NO_REPORT: Final = "NoReport"
 FINISHED: Final = "Finished"
 
@@ -117,6 +118,7 @@ UNHEARD: Final = (
     "{seconds:.0f} s: training may go on unseen. Check that a NetworkPolicy lets the operator in."
 )
 PODS_REPLACED: Final = "Pods are being replaced; training goes on from the last checkpoint."
+IS_FAILING: Final = "A pod failed in a way that trying again cannot cure; the run is ending."
 NOT_YET: Final = "Training has not started."
 IS_SUSPENDED: Final = "runPolicy.suspend is true: no pods run, and the checkpoints are kept."
 IS_RESUMED: Final = "runPolicy.suspend is false."

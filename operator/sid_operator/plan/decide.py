@@ -139,7 +139,7 @@ def _failure(
     if cause is not None:
         return cause.as_status()
     now_running = find(conditions, ConditionType.RUNNING)
-    if now_running is None or now_running.reason != reasons.RESTARTING:
+    if now_running is None or now_running.reason not in (reasons.RESTARTING, reasons.FAILING):
         return None
     failed = pod_cause(observed.pods)
     return failed.as_status() if failed is not None else status.failure
@@ -156,7 +156,7 @@ def _put_together(
     job = observed.job
     started = status.start_time or (job.created if job is not None and job.ours else None)
     update = {
-        "phase": phase(run, conditions, observed),
+        "phase": phase(status.phase, run, conditions, observed),
         "conditions": conditions,
         "observed_generation": resource.generation,
         "start_time": started,

@@ -41,7 +41,9 @@ def _phase(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Itera
 
 
 def _failure(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
-    if after.failure is None or after.phase in (Phase.FAILED, Phase.SUCCEEDED):
+    running = find(after.conditions, ConditionType.RUNNING)
+    told_at_the_end = running is not None and running.reason == reasons.FAILING
+    if after.failure is None or after.phase in (Phase.FAILED, Phase.SUCCEEDED) or told_at_the_end:
         return
     told_with_phase = after.phase is Phase.RESTARTING and before.phase is not after.phase
     if told_with_phase or _same(before.failure, after.failure):

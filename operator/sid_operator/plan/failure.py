@@ -31,6 +31,11 @@ def pod_cause(pods: Iterable[Pod]) -> Cause | None:
     return min(((_weight(pod), _cause(pod)) for pod in failed), key=lambda pair: pair[0])[1]
 
 
+def is_failing(pods: Iterable[Pod]) -> bool:
+    """Whether a pod ended with a permanent exit code: the Job is about to fail."""
+    return any(_permanent(pod) for pod in newest(pods))
+
+
 def job_failure(
     run: Run, job: Job, pods: Iterable[Pod], last: FailureStatus | None
 ) -> tuple[Cause, Cause]:
@@ -106,9 +111,12 @@ def _code_message(code: int, reason: FailureReason, text: str) -> str:
     return reasons.POD_EXITED.format(code=code, details=details).strip()
 
 
+def _permanent(pod: Pod) -> bool:
+    return pod.terminated is not None and pod.terminated.exit_code in PERMANENT_EXIT_CODES
+
+
 def _weight(pod: Pod) -> tuple[bool, bool, float, int]:
     ended = pod.terminated
-    permanent = ended is not None and ended.exit_code in PERMANENT_EXIT_CODES
     consequence = _cause(pod).reason in CONSEQUENCES
     finished = ended.finished_at if ended is not None else pod.created
-    return (not permanent, consequence, finished.timestamp(), pod.index)
+    return (not _permanent(pod), consequence, finished.timestamp(), pod.index)

@@ -1,4 +1,4 @@
-"""The phase: one word for people, derived from conditions and pods."""
+"""The phase of a run that is not over: one word for people, from conditions and pods."""
 
 from __future__ import annotations
 
@@ -10,9 +10,21 @@ from sid_operator.plan.model import Observed
 from sid_operator.resources.run import Run
 
 
-def phase(run: Run | None, conditions: list[Condition], observed: Observed) -> Phase:
-    """The phase that conditions and pods amount to."""
-    return _ended(conditions) or _going_on(run, conditions, observed)
+def phase(
+    before: Phase | None, run: Run | None, conditions: list[Condition], observed: Observed
+) -> Phase:
+    """The phase that conditions and pods amount to.
+
+    Args:
+        before: What it was; kept while the run is failing, until the Job says that it has.
+        run: The run, or None where the spec cannot be run.
+        conditions: Of now.
+        observed: Tells whether the pods have nodes.
+    """
+    running = find(conditions, ConditionType.RUNNING)
+    if before is not None and running is not None and running.reason == reasons.FAILING:
+        return before
+    return _going_on(run, conditions, observed)
 
 
 def _going_on(run: Run | None, conditions: list[Condition], observed: Observed) -> Phase:
@@ -35,14 +47,3 @@ def _placed(run: Run, observed: Observed) -> bool:
     """Whether every index has a pod with a node."""
     pods = current(observed.pods)
     return len(pods) == run.spec.workers.nodes and all(pod.scheduled for pod in pods)
-
-
-def _ended(conditions: list[Condition]) -> Phase | None:
-    for kind, ended in (
-        (ConditionType.COMPLETE, Phase.SUCCEEDED),
-        (ConditionType.FAILED, Phase.FAILED),
-    ):
-        condition = find(conditions, kind)
-        if condition is not None and condition.status == "True":
-            return ended
-    return None

@@ -16,6 +16,7 @@ from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType, Phase
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.conditions import Verdict, find, is_true
+from sid_operator.plan.failure import is_failing
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Observed
 from sid_operator.plan.readiness import all_ready
@@ -60,6 +61,8 @@ def is_restarting(before: SiDDistillationStatus, observed: Observed) -> bool:
 
 
 def _without_pods(before: SiDDistillationStatus, observed: Observed) -> Verdict:
+    if is_failing(observed.pods):
+        return _verdict("False", reasons.FAILING, reasons.IS_FAILING)
     if is_restarting(before, observed):
         return _verdict("False", reasons.RESTARTING, reasons.PODS_REPLACED)
     return _verdict("False", reasons.NOT_STARTED, reasons.PODS_NOT_READY)

@@ -72,9 +72,10 @@ class Executor:
             await self._client.delete(action.kind, namespace, action.name, uid=action.uid)
 
     async def _look_for(self, kind: Kind, namespace: str, name: str) -> None:
-        found = await self._client.get(kind, namespace, name)
-        if found is not None:
-            raise FoundError(kind, found)
+        # A list of one: the right to list is there already, the right to get is not needed.
+        found, _ = await self._client.list(kind, namespace, fields=f"metadata.name={name}")
+        if found:
+            raise FoundError(kind, found[0])
 
 
 def _name(action: Action) -> str:

@@ -89,20 +89,20 @@ class Reconciler:
 
     async def _carried_out(self, raw: Object, resource: Resource) -> Plan:
         """Plan and change children; the plan afterwards says what is to be told."""
-        observed = self._caches.observe(resource, self._scraper)
-        first = await self._informed(resource, observed)
+        first = await self._informed(resource, self._caches.observe(resource, self._scraper))
+        if not first.actions:
+            return first
+        found, refusal = {}, None
         try:
             for action in first.actions:
                 await self._executor.execute(raw, action)
         except FoundError as error:
             found = {error.kind: error.found}
-            observed = self._caches.observe(resource, self._scraper, found)
         except RefusedError as error:
             logger.warning("%s/%s: %s", resource.namespace, resource.name, error)
-            observed = dataclasses.replace(observed, refusal=error.refusal)
-        else:
-            return first
-        return dataclasses.replace(plan(resource, observed, self._now()), actions=())
+            refusal = error.refusal
+        observed = self._caches.observe(resource, self._scraper, found)
+        return plan(resource, dataclasses.replace(observed, refusal=refusal), self._now())
 
     async def _informed(self, resource: Resource, observed: Observed) -> Plan:
         """The plan, made again with the Job's events where they tell more."""

@@ -272,6 +272,9 @@ def test_a_permanent_failure_is_told_in_the_trainers_words(running: Plan) -> Non
     )
     pods = (world.ended(0, 66, words), world.ended(1, 143, ago=1, gone=True))
     dying = world.followed(running, world.observed(pods=pods))
+    assert dying.status.phase is Phase.RUNNING
+    assert world.told(dying)["Running"] == ("False", "Failing")
+    assert dying.notices == ()
     message = "Container trainer for pod team/digits-0-a failed with exit code 66 matching FailJob"
     over = world.job(conditions=(world.condition("Failed", "PodFailurePolicy", message),))
     dead = world.followed(dying, world.observed(job=over))

@@ -1,0 +1,182 @@
+"""Informers, queue and reconciler together, against a small API server over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sid_operator.runtime.controller import Controller, stopped
+from sid_operator.runtime.queue import WorkQueue
+from sid_operator.runtime.scraper import Scraper
+from sid_operator.runtime.store import Key
+from sid_operator.settings import Settings
+from tests.unit.operator import world
+from tests.unit.operator.fake_api import FakeApi, Fault, served
+
+WRITES = ("PATCH", "POST", "PUT", "DELETE")
+
+
+@dataclass
+class Plant:
+    """A controller beside its API server."""
+
+    api: FakeApi
+    start: Callable[[], Controller]
+    stop: Callable[[], Any]
+
+    def writes(self) -> int:
+        """Requests that change something."""
+        return sum(self.api.requests[key] for key in self.api.requests if key[0] in WRITES)
+
+
+@pytest.fixture
+async def plant() -> AsyncIterator[Plant]:
+    settings = Settings(leader_election=False, workers=4, watch_silence=30)
+    async with served() as (api, client), aiohttp.ClientSession() as pods:
+        tasks: list[asyncio.Task[None]] = []
+
+        def start() -> Controller:
+            queue: WorkQueue[Key] = WorkQueue()
+            scraper = Scraper(pods, queue.add, interval=60, timeout=1)
+            controller = Controller(client, queue, scraper, None, settings, identity="test")
+            tasks.append(asyncio.create_task(controller.run()))
+            return controller
+
+        async def stop() -> None:
+            while tasks:
+                await stopped(tasks.pop())
+
+        yield Plant(api, start, stop)
+        await stop()
+
+
+async def until(look: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not look():  # noqa: ASYNC110 - what is looked at is the state of a server
+            await asyncio.sleep(0.01)
+
+
+def phase(api: FakeApi) -> str:
+    (resource,) = api.of("siddistillations")
+    return str(resource["status"].get("phase", ""))
+
+
+def reasons(api: FakeApi) -> list[str]:
+    return [event["reason"] for event in api.of("events")]
+
+
+async def test_a_resource_gets_children_with_owner_references(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: phase(plant.api) == "Pending" and plant.api.of("jobs"))
+    for kind in ("configmaps", "services", "jobs"):
+        (child,) = plant.api.of(kind)
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == (world.UID, True)
+    assert reasons(plant.api) == ["Created"]
+
+
+async def test_a_restart_writes_nothing(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "startTime" in plant.api.of("siddistillations")[0]["status"])
+    await plant.stop()
+    before, listed = plant.writes(), plant.api.requests[("GET", "events")]
+    plant.start()
+    # A minute-old Job without pods: its events are asked for at the end of a pass.
+    await until(lambda: plant.api.requests[("GET", "events")] > listed)
+    await plant.stop()
+    assert plant.writes() == before
+
+
+async def test_deleted_children_are_restored(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "startTime" in plant.api.of("siddistillations")[0]["status"])
+    plant.api.remove("configmaps", world.NAMESPACE, f"{world.NAME}-config")
+    plant.api.remove("jobs", world.NAMESPACE, world.NAME)
+    await until(lambda: plant.api.of("jobs") and plant.api.of("configmaps"))
+
+
+async def test_what_vanished_unseen_is_noticed_by_a_new_listing(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "startTime" in plant.api.of("siddistillations")[0]["status"])
+    await plant.stop()
+    plant.api.remove("services", world.NAMESPACE, world.NAME, silently=True)
+    plant.api.compact()
+    plant.start()
+    await until(lambda: plant.api.of("services"))
+
+
+async def test_faults_delay_but_do_not_change_the_end(plant: Plant) -> None:
+    plant.api.faults = [
+        Fault(503, plural="jobs", method="PATCH"),
+        Fault(0, plural="configmaps", method="PATCH", after=True),
+        Fault(429, {"Retry-After": "1"}, plural="services"),
+        Fault(409, plural="siddistillations", method="PATCH"),
+        Fault(500, plural="events"),
+    ]
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "startTime" in plant.api.of("siddistillations")[0]["status"])
+    assert len(plant.api.of("jobs")) == 1
+
+
+async def test_a_foreign_object_is_left_alone_and_told(plant: Plant) -> None:
+    foreign = {"metadata": {"namespace": world.NAMESPACE, "name": world.NAME}, "spec": {"a": 1}}
+    plant.api.put("services", foreign)
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "NameConflict" in reasons(plant.api))
+    (service,) = plant.api.of("services")
+    assert service["spec"] == {"a": 1}
+    assert plant.api.of("jobs") == []
+
+
+async def test_a_refused_child_is_told_to_the_user(plant: Plant) -> None:
+    plant.api.faults = [Fault(403, plural="jobs", method="PATCH")]
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "RefusedByApiServer" in reasons(plant.api))
+    (resource,) = plant.api.of("siddistillations")
+    assert resource["status"]["failure"]["message"] == "The API server refused Job digits: fault"
+
+
+async def test_the_words_of_a_deleted_pod_are_kept(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: plant.api.of("jobs"))
+    words = '{"state": "failed", "failure": {"reason": "OutOfMemory", "message": "GPU 0 is full"}}'
+    state = {"exitCode": 1, "reason": "Error", "message": words, "finishedAt": world.at(0)}
+    container = {"name": "trainer", "state": {"terminated": state}}
+    plant.api.put("pods", world.raw_pod(0, phase="Failed", containerStatuses=[container]))
+    plant.api.remove("pods", world.NAMESPACE, f"{world.NAME}-0-a")
+    await until(lambda: phase(plant.api) == "Restarting")
+    (resource,) = plant.api.of("siddistillations")
+    assert resource["status"]["failure"]["message"] == "GPU 0 is full"
+
+
+async def test_a_deleted_resource_is_let_go(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: plant.api.of("jobs"))
+    plant.api.remove("siddistillations", world.NAMESPACE, world.NAME)
+    for kind, name in (("jobs", world.NAME), ("configmaps", f"{world.NAME}-config")):
+        plant.api.remove(kind, world.NAMESPACE, name)
+    other = world.raw()
+    other["metadata"] |= {"name": "other", "uid": "uid-of-other"}
+    plant.api.put("siddistillations", other)
+    await until(lambda: plant.api.of("jobs"))
+    assert [job["metadata"]["name"] for job in plant.api.of("jobs")] == ["other"]
+
+
+async def test_health_is_told(plant: Plant) -> None:
+    controller = plant.start()
+    assert "waiting" in controller.check()
+    await until(lambda: controller.check() == "acting")
