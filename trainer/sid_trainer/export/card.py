@@ -82,7 +82,7 @@ def _snippet(config: RunConfig, pipeline_class: str, call: Mapping[str, object])
         "```python\n"
         "import torch\n"
         f"from diffusers import {pipeline_class}\n\n"
-        f'pipe = {pipeline_class}.from_pretrained("PATH", torch_dtype=torch.{dtype})\n'
+        f'pipe = {pipeline_class}.from_pretrained("PATH", dtype=torch.{dtype})\n'
         "torch.manual_seed(0)\n"
         f'image = pipe("a prompt", num_inference_steps={config.student.steps}, '
         f"guidance_scale=1.0{further}).images[0]\n"

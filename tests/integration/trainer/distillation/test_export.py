@@ -59,7 +59,7 @@ def test_stock_diffusers_loads_the_student(
         storage, run, tiny_sd3, network(tiny_sd3, state, dtype), scheduler_config(run.student), 10
     )
     assert uri == (tmp_path / "student").as_uri()
-    pipeline = StableDiffusion3Pipeline.from_pretrained(tmp_path / "student", torch_dtype=dtype)
+    pipeline = StableDiffusion3Pipeline.from_pretrained(tmp_path / "student", dtype=dtype)
     loaded = pipeline.transformer.state_dict()
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name].to(dtype)) for name in state)
