@@ -37,8 +37,10 @@ class TeacherRecipe:
     vae_iterations: int = 1000
     iterations: int = 2500
     batch_size: int = 64
-    learning_rate: float = 2e-3
-    ema_decay: float = 0.999
+    learning_rate: float = 4e-3
+    """Peak, after a short warm-up; half of it leaves three times the Fréchet distance."""
+    gradient_clipping: float = 1.0
+    ema_decay: float = 0.998
     condition_dropout: float = 0.1
     long_prompt_every: int = 32
     """Every how many iterations prompts have the plain call's 256 T5 tokens, not 8: those cost
@@ -128,7 +130,9 @@ def _train_transformer(
     model = pipeline.transformer
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.iterations)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=recipe.iterations, pct_start=0.05
+    )
     for iteration in (progress := Progress("transformer", recipe.iterations)):
         encodings = short if (iteration + 1) % recipe.long_prompt_every else long
         rows = torch.randint(len(latents), (recipe.batch_size,))
@@ -138,9 +142,10 @@ def _train_transformer(
         )
         optimizer.zero_grad()
         torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clipping)
         optimizer.step()
         schedule.step()
-        _move_towards(average, model, 1 - recipe.ema_decay)
+        _move_towards(average, model, max(1 - recipe.ema_decay, 1 / (iteration + 1)))
         progress.loss = loss.item()
     return average
 

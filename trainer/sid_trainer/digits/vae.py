@@ -1,9 +1,9 @@
 """The teacher's VAE: images ``[B, 3, 8, 8]`` to latents ``[B, 4, 4, 4]`` and back.
 
 As many numbers as the digits have pixels, so hardly anything is lost. A free autoencoder of that
-width makes nearly white latents, which a small transformer cannot learn in minutes (Fréchet
-distance a hundred times larger). So the posterior's mean is drawn towards the image itself, its
-2×2 blocks stacked as channels, and the latents keep the spectrum of images.
+width makes nearly white latents, which take a small transformer longer to learn. So the posterior's
+mean is drawn towards the image itself, its 2×2 blocks stacked as channels, and the latents keep the
+spectrum of images.
 """
 
 from __future__ import annotations
