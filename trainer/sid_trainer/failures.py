@@ -9,6 +9,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pydantic import ValidationError
@@ -38,6 +39,7 @@ _PEER_TEXTS = (
 )
 # Backend errors whose cause is on this rank, whatever the class says.
 _OWN_TEXTS = ("invalid usage", "invalid argument", "unhandled cuda error", "no cuda gpus")
+_SOURCE_PLACE = re.compile(r"^\[[^\]]*\.(?:cc|cpp|h|hpp):\d+\]\s*")
 _MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -80,8 +82,7 @@ def _known(error: BaseException) -> tuple[FailureReason, str] | None:
     if _is_memory(error):
         return FailureReason.OUT_OF_MEMORY, _memory_message(error)
     if _is_peer(error):
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return FailureReason.PEER_LOST, f"the connection to another rank was lost: {first}"
+        return FailureReason.PEER_LOST, f"the connection to another rank was lost: {_gist(error)}"
     return None
 
 
@@ -105,6 +106,12 @@ def _is_peer(error: BaseException) -> bool:
     if type(error).__name__ in _PEER_CLASSES:
         return True
     return isinstance(error, RuntimeError) and _mentions(error, _PEER_TEXTS)
+
+
+def _gist(error: BaseException) -> str:
+    """The first sentence of torch's message, without the place in its source."""
+    text = _SOURCE_PLACE.sub("", str(error))
+    return text.splitlines()[0].split(". ")[0] if text else type(error).__name__
 
 
 def _mentions(error: BaseException, texts: tuple[str, ...]) -> bool:

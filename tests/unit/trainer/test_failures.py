@@ -63,6 +63,17 @@ def test_a_known_cause_below_an_unknown_error_wins() -> None:
     assert failure_of(wrapper, rank=3) == told
 
 
+def test_a_lost_peer_is_told_without_the_place_in_torch() -> None:
+    error = RuntimeError(
+        "[/x/gloo/transport/tcp/pair.cc:545] Read error [10.0.0.2]:47245: Connection reset by "
+        "peer. This is typically caused by a remote worker hanging."
+    )
+    assert failure_of(error).message == (
+        "the connection to another rank was lost: Read error [10.0.0.2]:47245: Connection reset by "
+        "peer"
+    )
+
+
 def test_messages_fit_the_contract() -> None:
     assert len(failure_of(RuntimeError("x" * 5000)).message) == 1024
 
