@@ -27,13 +27,13 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import (
     MAX_SMALL_OBJECT,
     ObjectInfo,
-    not_found,
     safe_key,
     safe_prefix,
     too_large,
 )
 from sid_trainer.storage.file import replacing
 from sid_trainer.storage.retry import Patience, TransientError, patiently
+from sid_trainer.storage.s3_errors import no_answer, not_s3, translated
 
 AWS_ENDPOINT = "https://s3.amazonaws.com"
 PART_BYTES = 32 * 2**20
@@ -41,32 +41,6 @@ PART_BYTES = 32 * 2**20
 MAX_PARTS = 10_000
 CONNECT_SECONDS = 4.0
 READ_SECONDS = 30.0
-
-DENIED_CODES = frozenset(
-    [
-        "AccessDenied",
-        "AccountProblem",
-        "AllAccessDisabled",
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    ]
-)
-TRANSIENT_CODES = frozenset(
-    [
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "ServiceUnavailable",
-        "SlowDown",
-        "SlowDownRead",
-        "SlowDownWrite",
-        "XMinioServerNotInitialized",
-    ]
-)
-GONE_CODES = frozenset(["NoSuchKey", "ResourceNotFound", "NoSuchObject"])
 
 Result = TypeVar("Result")
 
@@ -188,7 +162,7 @@ class S3Storage:
         def remove() -> None:
             for error in self._client.remove_objects(self._bucket, iter(targets)):
                 name = f"s3://{self._bucket}/{error.name}"
-                raise _translated(f"delete {name}", name, self._endpoint, error.code, error.message)
+                raise translated(f"delete {name}", name, self._endpoint, error.code, error.message)
 
         self._ask("delete", "", remove)
 
@@ -232,13 +206,13 @@ class S3Storage:
         try:
             return operation()
         except S3Error as error:
-            raise _translated(
+            raise translated(
                 what, self.uri(key), self._endpoint, error.code, error.message
             ) from error
         except InvalidResponseError as error:
-            raise _not_s3(what, self._endpoint, str(error)) from error
+            raise not_s3(what, self._endpoint, str(error)) from error
         except (ServerError, urllib3.exceptions.HTTPError, ConnectionError) as error:
-            raise _no_answer(what, self._endpoint, error) from error
+            raise no_answer(what, self._endpoint, error) from error
         except MinioException as error:
             raise TrainerError(
                 FailureReason.STORAGE_UNAVAILABLE, f"cannot {what}: {error}"
@@ -280,52 +254,3 @@ def _pool(environ: Mapping[str, str]) -> urllib3.PoolManager:
         ca_certs=environ.get("SSL_CERT_FILE") or certifi.where(),
         retries=retries,
     )
-
-
-def _translated(
-    what: str, uri: str, endpoint: str, code: str | None, message: str | None
-) -> Exception:
-    """The error to raise for an error code of the protocol."""
-    told = f"cannot {what} at {endpoint}: {code} ({message})"
-    if code in TRANSIENT_CODES:
-        return TransientError(f"{code}: {message}")
-    if code == "NoSuchBucket":
-        bucket = "/".join(uri.split("/")[:3])
-        return not_found(f"bucket {bucket} at {endpoint}", "create it, or correct the name")
-    if code in GONE_CODES:
-        return not_found(f"{uri} at {endpoint}", "check the bucket and the key")
-    if code == "RequestTimeTooSkewed":
-        return TrainerError(
-            FailureReason.ACCESS_DENIED, f"{told}; the node's clock is wrong: set it by NTP"
-        )
-    if code in DENIED_CODES:
-        return TrainerError(
-            FailureReason.ACCESS_DENIED,
-            f"{told}; check the credentials and that they may list, read, write and delete there",
-        )
-    return TrainerError(FailureReason.STORAGE_UNAVAILABLE, told)
-
-
-def _not_s3(what: str, endpoint: str, answer: str) -> TrainerError:
-    return TrainerError(
-        FailureReason.STORAGE_UNAVAILABLE,
-        f"cannot {what}: {endpoint} does not answer like an S3 server ({answer[:200]}); is it the "
-        "address of a console or of a proxy?",
-    )
-
-
-def _no_answer(what: str, endpoint: str, error: Exception) -> Exception:
-    """A TLS error is final, everything else of the network may pass."""
-    reason = getattr(error, "reason", None) or error
-    if isinstance(reason, urllib3.exceptions.SSLError):
-        return TrainerError(
-            FailureReason.STORAGE_UNAVAILABLE,
-            f"cannot {what}: no trusted TLS connection to {endpoint} ({reason}); use http:// where "
-            "the server has no TLS, or give its CA in the file named by SSL_CERT_FILE",
-        )
-    return TransientError(_short(reason))
-
-
-def _short(error: object) -> str:
-    """The part of urllib3's messages that a person needs."""
-    return str(error).rpartition(">: ")[2] or type(error).__name__
