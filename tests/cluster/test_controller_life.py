@@ -1,0 +1,366 @@
+"""The controller from the checkout against the real API server, Job controller and kubelet.
+
+The pods themselves need no trainer here: they wait for a Secret or an image, or fail to start. Runs
+of the real trainer are tested elsewhere. An installed operator is paused meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sid_operator.crd.document import custom_resource_definition
+from tests.cluster import kubectl
+from tests.cluster.install import NAMESPACE as SYSTEM
+from tests.cluster.install import RELEASE
+
+pytestmark = pytest.mark.cluster
+
+WITHIN_A_MINUTE = 60.0
+NO_SUCH_IMAGE = "registry.invalid/sid-trainer:1.0"
+
+
+def distillation(name: str, **workers: Any) -> dict[str, Any]:
+    """A small resource; keyword arguments stand in spec.workers."""
+    resources = {"requests": {"cpu": "10m", "memory": "16Mi"}}
+    return {
+        "apiVersion": "sid-dit.dev/v1alpha1",
+        "kind": "SiDDistillation",
+        "metadata": {"name": name},
+        "spec": {
+            "teacher": {"model": "s3://sid/teachers/none"},
+            "data": {"prompts": {"uri": "s3://sid/prompts/none.txt"}},
+            "training": {"iterations": 10, "batchSize": 4},
+            "checkpoint": {"bucket": "sid", "secretRef": {"name": "credentials"}},
+            "workers": {
+                "nodes": 2,
+                "gpusPerNode": 0,
+                "image": NO_SUCH_IMAGE,
+                "imagePullPolicy": "IfNotPresent",
+                "sharedMemory": "16Mi",
+                "resources": resources,
+                **workers,
+            },
+        },
+    }
+
+
+@dataclass
+class Operator:
+    """The operator of the checkout as a process, serving one namespace."""
+
+    namespace: str
+    log: Path
+    extra: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start it and wait until it acts."""
+        before = self.acting()
+        arguments = [
+            *("--namespace", self.namespace, "--lease-namespace", self.namespace),
+            *("--liveness", "", "--lease-duration", "3", "--lease-renew-interval", "0.5"),
+            *("--lease-renew-deadline", "2", *self.extra),
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sid_operator", *arguments],
+                stdout=log,
+                stderr=log,
+                env=kubectl.environment(),
+            )
+        kubectl.wait_until("the operator acts", lambda: self.acting() > before, seconds=60)
+
+    def acting(self) -> int:
+        """How often a process of it has begun to act."""
+        return self.told().count("all caches are filled")
+
+    def told(self) -> str:
+        """Its log."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it; gives the exit code."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=30)
+        self.process = None
+        return code
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> Iterator[None]:
+    """The CRD is there, and no installed operator acts."""
+    kubectl.apply(custom_resource_definition())
+    kubectl.kubectl(
+        "wait", "--for=condition=Established", "crd/siddistillations.sid-dit.dev", "--timeout=30s"
+    )
+    deployment = ("-n", SYSTEM, "deployment", RELEASE)
+    replicas = 0
+    with contextlib.suppress(kubectl.CommandError):
+        replicas = kubectl.get(*deployment)["spec"]["replicas"]
+    if replicas:
+        kubectl.kubectl("scale", *deployment, "--replicas=0")
+    yield
+    if replicas:
+        kubectl.kubectl("scale", *deployment, f"--replicas={replicas}")
+        kubectl.kubectl("rollout", "status", *deployment, "--timeout=120s")
+
+
+@pytest.fixture
+def operator(namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    """A running operator, which must not have met a bug of its own."""
+    running = Operator(namespace, tmp_path / "operator.log")
+    running.start()
+    yield running
+    if running.process is not None:
+        running.end()
+    assert "Traceback" not in running.told()
+
+
+def create(namespace: str, resource: dict[str, Any]) -> None:
+    """Create a resource."""
+    kubectl.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(resource))
+
+
+def status(namespace: str, name: str) -> dict[str, Any]:
+    """The status of a resource."""
+    found: dict[str, Any] = kubectl.get("-n", namespace, "sid", name).get("status", {})
+    return found
+
+
+def failure(namespace: str, name: str) -> str:
+    """The reason in status.failure."""
+    return str(status(namespace, name).get("failure", {}).get("reason", ""))
+
+
+def wait_for_failure(namespace: str, name: str, reason: str) -> str:
+    """Wait until status.failure has this reason; gives what ``kubectl describe`` shows."""
+    kubectl.wait_until(
+        f"failure {reason}",
+        lambda: failure(namespace, name) == reason,
+        seconds=WITHIN_A_MINUTE,
+    )
+    return kubectl.kubectl("-n", namespace, "describe", "sid", name)
+
+
+def wait_for_phase(namespace: str, name: str, phase: str) -> None:
+    """Wait until status.phase is this."""
+    kubectl.wait_until(
+        f"phase {phase}", lambda: status(namespace, name).get("phase") == phase, seconds=60
+    )
+
+
+def children(namespace: str) -> dict[str, dict[str, Any]]:
+    """All children by kind."""
+    items = kubectl.get(
+        *("-n", namespace, "configmaps,services,jobs"),
+        *("-l", "sid-dit.dev/distillation", "--show-managed-fields"),
+    )["items"]
+    return {item["kind"]: item for item in items}
+
+
+def versions(namespace: str) -> dict[str, str]:
+    """Resource versions of all that the operator writes."""
+    kinds = "siddistillations,configmaps,services,jobs,events"
+    return {
+        f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+        for item in kubectl.get("-n", namespace, kinds)["items"]
+        if item["kind"] != "Event" or item["source"].get("component") == "sid-operator"
+    }
+
+
+def settled(namespace: str, name: str) -> None:
+    """Wait until the status tells that the image is missing."""
+    wait_for_failure(namespace, name, "ImagePullFailed")
+
+
+def test_children_belong_to_the_resource_and_are_restored(
+    namespace: str, operator: Operator
+) -> None:
+    create(namespace, distillation("run"))
+    settled(namespace, "run")
+    uid = kubectl.get("-n", namespace, "sid", "run")["metadata"]["uid"]
+    before = children(namespace)
+    assert set(before) == {"ConfigMap", "Service", "Job"}
+    for child in before.values():
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"]) == (uid, True)
+        managers = {entry["manager"]: entry for entry in child["metadata"]["managedFields"]}
+        assert managers["sid-operator"]["operation"] == "Apply"
+
+    kubectl.kubectl("-n", namespace, "delete", "configmap/run-config", "service/run", "job/run")
+
+    def restored() -> bool:
+        now = children(namespace)
+        return set(now) == set(before) and all(
+            now[kind]["metadata"]["uid"] != before[kind]["metadata"]["uid"] for kind in now
+        )
+
+    kubectl.wait_until("the children are restored", restored, seconds=60)
+    resource = kubectl.get("-n", namespace, "sid", "run")
+    assert "finalizers" not in resource["metadata"]
+    assert "Restored" in kubectl.kubectl("-n", namespace, "describe", "sid", "run")
+
+
+def test_nothing_stays_behind_when_the_resource_goes(namespace: str, operator: Operator) -> None:
+    create(namespace, distillation("run"))
+    settled(namespace, "run")
+    operator.end(signal.SIGKILL)
+    started = time.monotonic()
+    kubectl.kubectl("-n", namespace, "delete", "sid", "run", "--timeout=10s")
+    assert time.monotonic() - started < 10
+    kubectl.wait_until("children and pods are gone", lambda: not _left(namespace), seconds=90)
+
+
+def _left(namespace: str) -> list[Any]:
+    kinds = "configmaps,services,jobs,pods"
+    found: list[Any] = kubectl.get("-n", namespace, kinds, "-l", "sid-dit.dev/distillation")[
+        "items"
+    ]
+    return found
+
+
+def test_a_killed_operator_writes_nothing_new_when_it_is_back(
+    namespace: str, operator: Operator
+) -> None:
+    create(namespace, distillation("run"))
+    settled(namespace, "run")
+    kubectl.wait_until("quiet", lambda: _quiet(namespace), seconds=60)
+    operator.end(signal.SIGKILL)
+    before = versions(namespace)
+    operator.start()
+    create(namespace, distillation("second"))  # served after the first, hence a barrier
+    settled(namespace, "second")
+    after = versions(namespace)
+    assert {name: after[name] for name in before} == before
+    assert not [n for n in after if n not in before and "second" not in n]
+
+
+def _quiet(namespace: str) -> bool:
+    before = versions(namespace)
+    time.sleep(3)
+    return versions(namespace) == before
+
+
+def test_a_missing_secret_is_told_and_cured(namespace: str, operator: Operator) -> None:
+    present = os.environ.get("SID_TEST_IMAGE") or _an_image_that_is_there()
+    create(namespace, distillation("run", image=present))
+    text = wait_for_failure(namespace, "run", "SecretNotFound")
+    assert f'Secret "credentials" is not in namespace "{namespace}"' in text
+    assert "checkpoint.secretRef" in text
+    assert "Warning" in text
+    _create_secret(namespace, accessKey="a")
+    text = wait_for_failure(namespace, "run", "SecretKeyNotFound")
+    assert 'has no key "secretKey"' in text
+    kubectl.kubectl("-n", namespace, "delete", "secret", "credentials")
+    _create_secret(namespace, accessKey="a", secretKey="b")
+    kubectl.wait_until(
+        "the containers are made",
+        lambda: failure(namespace, "run") not in ("SecretNotFound", "SecretKeyNotFound"),
+        seconds=150,
+    )
+
+
+def _create_secret(namespace: str, **keys: str) -> None:
+    literals = [f"--from-literal={key}={value}" for key, value in keys.items()]
+    kubectl.kubectl("-n", namespace, "create", "secret", "generic", "credentials", *literals)
+
+
+def _an_image_that_is_there() -> str:
+    """Any image that the node has; its program does not matter."""
+    (node,) = kubectl.get("nodes")["items"]
+    names = [name for image in node["status"]["images"] for name in image["names"]]
+    return str(next(name for name in names if "@" not in name and "pause" in name))
+
+
+def test_a_wrong_image_is_told_and_may_be_corrected_in_place(
+    namespace: str, operator: Operator
+) -> None:
+    create(namespace, distillation("run"))
+    text = wait_for_failure(namespace, "run", "ImagePullFailed")
+    assert f'Image "{NO_SUCH_IMAGE}" cannot be pulled' in text
+    assert "workers.image" in text
+    old = children(namespace)["Job"]["metadata"]["uid"]
+    create(namespace, distillation("run", image=_an_image_that_is_there()))
+    kubectl.wait_until(
+        "the Job is replaced",
+        lambda: children(namespace).get("Job", {}).get("metadata", {}).get("uid", old) != old,
+        seconds=90,
+    )
+    wait_for_failure(namespace, "run", "SecretNotFound")
+
+
+def test_pods_that_the_namespace_refuses_are_told(namespace: str, operator: Operator) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": namespace},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    kubectl.apply(quota)
+    create(namespace, distillation("run"))
+    text = wait_for_failure(namespace, "run", "PodsNotCreated")
+    assert "exceeded quota" in text
+
+
+def test_pods_that_no_node_can_take_are_told(namespace: str, operator: Operator) -> None:
+    huge = {"requests": {"cpu": "900", "memory": "16Mi"}}
+    create(namespace, distillation("run", resources=huge))
+    text = wait_for_failure(namespace, "run", "Unschedulable")
+    assert "Insufficient cpu" in text
+
+
+def test_training_pods_satisfy_the_restricted_level(namespace: str, operator: Operator) -> None:
+    kubectl.kubectl(
+        "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"
+    )
+    create(namespace, distillation("run"))
+    settled(namespace, "run")
+
+
+def test_a_foreign_object_of_the_name_is_not_touched(namespace: str, operator: Operator) -> None:
+    kubectl.kubectl("-n", namespace, "create", "configmap", "run-config", "--from-literal=a=1")
+    create(namespace, distillation("run"))
+    text = wait_for_failure(namespace, "run", "NameConflict")
+    assert "ConfigMap run-config exists" in text
+    foreign = kubectl.get("-n", namespace, "configmap", "run-config")
+    assert foreign["data"] == {"a": "1"}
+    assert "ownerReferences" not in foreign["metadata"]
+    kubectl.kubectl("-n", namespace, "delete", "configmap", "run-config")
+    settled(namespace, "run")
+
+
+def test_suspend_and_resume(namespace: str, operator: Operator) -> None:
+    create(namespace, distillation("run"))
+    settled(namespace, "run")
+    for suspend, phase in ((True, "Suspended"), (False, "Starting")):
+        patch = json.dumps({"spec": {"runPolicy": {"suspend": suspend}}})
+        kubectl.kubectl("-n", namespace, "patch", "sid", "run", "--type=merge", "-p", patch)
+        wait_for_phase(namespace, "run", phase)
+        job = kubectl.get("-n", namespace, "job", "run")
+        assert job["spec"]["suspend"] is suspend
+
+
+def test_a_standby_takes_over_from_a_killed_leader(
+    namespace: str, operator: Operator, tmp_path: Path
+) -> None:
+    standby = Operator(namespace, tmp_path / "standby.log", extra=("--identity", "standby"))
+    operator.end(signal.SIGKILL)
+    started = time.monotonic()
+    standby.start()
+    assert time.monotonic() - started > 1  # the Lease had to run out
+    assert standby.end() == 0
+    lease = kubectl.get("-n", namespace, "lease", "sid-operator")
+    assert lease["spec"]["holderIdentity"] == ""
