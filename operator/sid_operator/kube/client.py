@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -152,7 +152,7 @@ class KubeClient:
         resource_version: str,
         duration: int,
         silence: float,
-    ) -> AsyncIterator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         """Changes since a resource version, as (ADDED, MODIFIED, DELETED or BOOKMARK, object).
 
         Ends when the server closes the stream, at the latest after ``duration`` seconds.

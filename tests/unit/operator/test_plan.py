@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -23,13 +24,14 @@ from sid_operator.plan.model import (
     status_json,
 )
 from sid_operator.plan.observed import pod_of
+from sid_operator.plan.resource import resource_of
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
 READY_PODS = (world.ready(0), world.ready(1))
 
 
-def first(observed: Observed, **spec: object) -> Plan:
+def first(observed: Observed, **spec: Any) -> Plan:
     return plan(world.resource(**spec), observed, NOW)
 
 
@@ -90,8 +92,8 @@ def test_another_operator_version_does_not_touch_a_run_that_goes_on() -> None:
     """The hash follows what the user wrote, so a new default image changes nothing."""
     spec = {"workers": {"nodes": 2, "gpusPerNode": 0}}
     raw = world.raw(**spec)
-    before = world.resource_of(raw, default_image="trainer:1").run
-    after = world.resource_of(raw, default_image="trainer:2")
+    before = resource_of(raw, default_image="trainer:1").run
+    after = resource_of(raw, default_image="trainer:2")
     assert plan(after, world.observed(before), NOW).actions == ()
 
 
@@ -103,7 +105,7 @@ def test_another_operator_version_does_not_touch_a_run_that_goes_on() -> None:
         ("job", dataclasses.replace(world.job(), ours=False)),
     ],
 )
-def test_what_belongs_to_others_is_not_touched(part: str, child: object) -> None:
+def test_what_belongs_to_others_is_not_touched(part: str, child: Any) -> None:
     made = first(world.observed(**{part: child}))
     assert made.actions == ()
     assert world.told(made)["Accepted"] == ("False", "NameConflict")
@@ -302,7 +304,7 @@ def test_a_permanent_failure_is_told_in_the_trainers_words(running: Plan) -> Non
     ],
 )
 def test_limits_that_were_exceeded_are_named(
-    reason: str, spec: dict[str, object], verdict: str, cause: str, words: str
+    reason: str, spec: dict[str, Any], verdict: str, cause: str, words: str
 ) -> None:
     of = world.run(**spec)
     over = world.job(of, conditions=(world.condition("Failed", reason),))

@@ -1,0 +1,36 @@
+"""Settings: flags, environment, defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from sid_operator.settings import Settings, parse
+
+
+def test_flags_come_before_the_environment_and_that_before_defaults() -> None:
+    environment = {"SID_OPERATOR_NAMESPACE": "team", "SID_OPERATOR_WATCH_SILENCE": "7"}
+    settings = parse(["--watch-silence", "8", "--leader-election", "no"], environment)
+    assert settings.namespace == "team"
+    assert settings.watch_silence == 8.0
+    assert settings.leader_election is False
+    assert settings.workers == Settings().workers
+
+
+@pytest.mark.parametrize("name", ["SID_OPERATOR_WORKERS", "SID_OPERATOR_LEADER_ELECTION"])
+def test_a_value_that_is_none_names_its_variable(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse([], {name: "perhaps"})
+    assert name in capsys.readouterr().err
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.metadata["doc"].endswith((".", ";")) for field in dataclasses.fields(Settings))
+
+
+def test_identities_differ_between_processes() -> None:
+    assert Settings().resolved_identity() != Settings().resolved_identity()
+    assert Settings(identity="pod-1").resolved_identity() == "pod-1"

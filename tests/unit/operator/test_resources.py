@@ -1,0 +1,158 @@
+"""The builders: what each child must be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from sid_operator.resources.config_map import config_map
+from sid_operator.resources.job import job, policy_patch
+from sid_operator.resources.metadata import run_hash
+from sid_operator.resources.service import service
+from sid_trainer.config import RunConfig
+from tests.unit.operator import world
+
+ALL_SET: dict[str, Any] = {
+    "teacher": {"model": "a/b", "tokenSecretRef": {"name": "hub"}},
+    "workers": {
+        "nodes": 4,
+        "gpusPerNode": 8,
+        "image": world.IMAGE,
+        "imagePullPolicy": "Always",
+        "imagePullSecrets": [{"name": "pull"}],
+        "resources": {"limits": {"cpu": 8, "memory": "64Gi"}},
+        "nodeSelector": {"gpu": "h100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "volumes": [{"name": "models", "claimName": "weights", "mountPath": "/mnt/models"}],
+        "sharedMemory": "16Gi",
+    },
+    "scheduling": {"queueName": "q", "schedulerName": "other", "priorityClassName": "high"},
+    "runPolicy": {"backoffLimit": 2, "activeDeadlineSeconds": 3600},
+}
+
+
+def pod_spec(**spec: Any) -> dict[str, Any]:
+    found: dict[str, Any] = job(world.run(**spec))["spec"]["template"]["spec"]
+    return found
+
+
+def container(**spec: Any) -> dict[str, Any]:
+    found: dict[str, Any] = pod_spec(**spec)["containers"][0]
+    return found
+
+
+def test_the_config_map_is_what_the_trainer_reads() -> None:
+    text = config_map(world.run())["data"]["config.yaml"]
+    config = RunConfig.model_validate(yaml.safe_load(text))
+    assert config.storage.uri == "s3://sid/runs/team/digits"
+    assert config.launch.rendezvous_host == "digits-0.digits"
+    assert (config.launch.nodes, config.launch.device) == (2, "cpu")
+
+
+def test_every_child_has_owner_labels_and_hash() -> None:
+    for build in (config_map, service, job):
+        metadata = build(world.run())["metadata"]
+        (owner,) = metadata["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == (
+            "SiDDistillation",
+            world.UID,
+            True,
+        )
+        assert metadata["labels"]["sid-dit.dev/distillation"] == "digits"
+        assert metadata["annotations"]["sid-dit.dev/hash"]
+
+
+def test_the_job_is_a_gang() -> None:
+    spec = job(world.run(**ALL_SET))["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert (spec["completions"], spec["parallelism"], spec["backoffLimit"]) == (4, 4, 8)
+    assert spec["podReplacementPolicy"] == "Failed"
+    assert spec["activeDeadlineSeconds"] == 3600
+    fail, disrupted, ended = spec["podFailurePolicy"]["rules"]
+    assert fail["action"] == "FailJob"
+    assert fail["onExitCodes"]["values"] == list(range(64, 79))
+    assert disrupted["onPodConditions"][0]["type"] == "DisruptionTarget"
+    assert (ended["action"], ended["onExitCodes"]["values"]) == ("Ignore", [143])
+
+
+def test_suspend_belongs_to_the_queue_where_there_is_one() -> None:
+    queued = job(world.run(**ALL_SET))
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
+    assert "suspend" not in queued["spec"]
+    assert "suspend" not in policy_patch(world.run(**ALL_SET))["spec"]
+    assert job(world.run())["spec"]["suspend"] is False
+    assert policy_patch(world.run())["spec"]["activeDeadlineSeconds"] is None
+
+
+def test_pods_are_restricted_and_get_no_service_account() -> None:
+    spec = pod_spec(**ALL_SET)
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert spec["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+    for name in ("hostNetwork", "hostPID", "hostIPC", "serviceAccountName"):
+        assert name not in spec
+    assert not any("hostPath" in volume for volume in spec["volumes"])
+
+
+def test_credentials_come_from_secrets_only() -> None:
+    secrets = {
+        entry["name"]: tuple(entry["valueFrom"]["secretKeyRef"].values())
+        for entry in container(**ALL_SET)["env"]
+        if "valueFrom" in entry
+    }
+    assert secrets == {
+        "AWS_ACCESS_KEY_ID": ("credentials", "accessKey"),
+        "AWS_SECRET_ACCESS_KEY": ("credentials", "secretKey"),
+        "HF_TOKEN": ("hub", "token"),
+    }
+    names = {entry["name"] for entry in container()["env"]}
+    assert "HF_TOKEN" not in names
+
+
+def test_what_the_user_asks_of_nodes_is_passed_on() -> None:
+    spec = pod_spec(**ALL_SET)
+    assert spec["nodeSelector"] == {"gpu": "h100"}
+    assert spec["tolerations"] == [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert (spec["schedulerName"], spec["priorityClassName"]) == ("other", "high")
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    (trainer,) = spec["containers"]
+    assert trainer["imagePullPolicy"] == "Always"
+    assert trainer["resources"] == {"limits": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "8"}}
+    assert trainer["args"] == ["launch", "--config", "/etc/sid/config.yaml"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in trainer["volumeMounts"]}
+    assert mounts["/mnt/models"] == "claim-models"
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "16Gi"}
+    assert set(mounts.values()) == set(volumes)
+
+
+def test_pods_without_gpus_ask_for_none() -> None:
+    assert container()["resources"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({"runPolicy": {"suspend": True}}, True),
+        ({"student": {"steps": 4}}, True),  # the default, spelt out
+        ({"student": {"steps": 2}}, False),
+        ({"workers": {"nodes": 2, "gpusPerNode": 0, "image": "other:1"}}, False),
+    ],
+)
+def test_the_hash_follows_what_the_pods_depend_on(changed: dict[str, Any], same: bool) -> None:
+    assert (run_hash(world.run()) == run_hash(world.run(**changed))) is same
+
+
+def test_manifests_are_json() -> None:
+    for build in (config_map, service, job):
+        json.dumps(build(world.run(**ALL_SET)))
