@@ -13,10 +13,10 @@ network ``r y / d`` with ``r = sqrt(sigma^2 + (1 - sigma)^2)``, and recombines i
 So on flow-matching latents the bare network is a velocity network with time ``sigma``: neither the
 angle nor ``d`` is seen here. Its guidance scale is an input.
 
-The student is exported as a ``SanaPipeline``. SanaSprintPipeline cannot run it by its plain call:
-its scheduler's angles are evenly spaced or its own two, and more than two steps need arguments set
-to None. The student's guidance input is always 1, so its embedding is a constant: it is added to
-the bias that it meets, which leaves SANA's own architecture.
+The student is exported as a ``SanaPipeline``, because SanaSprintPipeline cannot run it: its angles
+are evenly spaced (ours are not), and its ``timesteps`` argument fails (diffusers 0.42.1). The
+student's guidance input is always 1, so its embedding is a constant: it is added to the bias that
+it meets, which leaves SANA's own architecture.
 """
 
 from __future__ import annotations

@@ -1,0 +1,171 @@
+"""Students of every family in their stock pipelines: plain call, trainer's samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, SanaSprintPipeline
+from torch import Tensor, nn
+
+from sid_trainer.config import NoiseMode, RunConfig, StudentConfig, TeacherConfig
+from sid_trainer.export.student import verify_weights, write_pipeline
+from sid_trainer.flow import student_noise_levels
+from sid_trainer.sampler import roll_out, scheduler_config
+from sid_trainer.teachers import Teacher, open_teacher
+from sid_trainer.teachers.flux import pack, unpack
+
+PROMPT = "two blue birds"
+SEED = 3
+RESOLUTION = {"sana": 128, "sana-sprint-teacher": 128, "sana-sprint": 128, "flux": 16}
+
+
+class Student:
+    """A teacher whose network's weights were moved, as training would."""
+
+    def __init__(self, name: str, directory: Path, student: StudentConfig) -> None:
+        self.name = name
+        self.config = student
+        self.teacher: Teacher = open_teacher(
+            TeacherConfig(model="teacher"), directory, torch.device("cpu"), torch.float32
+        )
+        self.network = moved(DiffusionPipeline.from_pretrained(directory).transformer)
+        self.shape = self.teacher.latent_shape(RESOLUTION[name])
+
+    def stock(self, folder: Path) -> Any:
+        """The exported pipeline, loaded by stock diffusers."""
+        run = RunConfig.model_validate(
+            {
+                "teacher": {"model": "teacher"},
+                "student": self.config.model_dump(),
+                "data": {"prompts": {"uri": "prompts.txt"}, "resolution": RESOLUTION[self.name]},
+                "storage": {"uri": "file:///run"},
+            }
+        )
+        exported = self.teacher.exported(dict(self.network.state_dict()), RESOLUTION[self.name])
+        scheduler = scheduler_config(self.config)
+        write_pipeline(folder, run, self.teacher.directory, exported, scheduler, 1)
+        verify_weights(folder / "transformer", exported)
+        pipeline = DiffusionPipeline.from_pretrained(folder)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def noise(self) -> list[Tensor]:
+        """Start noise, then what a stock scheduler draws from the global generator."""
+        torch.manual_seed(SEED)
+        return [self.unpacked(torch.randn(self._sampled_shape())) for _ in range(self.config.steps)]
+
+    def samples(self, noise: list[Tensor]) -> Tensor:
+        """The trainer's own samples."""
+        condition = self.teacher.encode([PROMPT])
+        with torch.no_grad():
+            return roll_out(
+                lambda x, sigma: self.teacher.velocity(self.network, x, sigma, condition),
+                lambda step: noise[step],
+                self.config,
+                self.config.steps,
+            )
+
+    def packed(self, latents: Tensor) -> Tensor:
+        return pack(latents) if self.name == "flux" else latents
+
+    def unpacked(self, latents: Tensor) -> Tensor:
+        return unpack(latents, *self.shape[1:]) if self.name == "flux" else latents
+
+    def _sampled_shape(self) -> torch.Size:
+        return self.packed(torch.empty(1, *self.shape)).shape
+
+
+def moved(network: nn.Module) -> nn.Module:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return network
+
+
+@pytest.mark.parametrize("noise", ["fresh", "ddim"])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("name", RESOLUTION)
+def test_the_plain_call_makes_the_trainers_samples(
+    tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str, steps: int, noise: NoiseMode
+) -> None:
+    student = Student(name, tiny_pipeline(name), StudentConfig(steps=steps, noise=noise))
+    pipeline = student.stock(tmp_path)
+    drawn = student.noise()
+    torch.manual_seed(SEED)
+    start = torch.randn(student.packed(drawn[0]).shape)
+    call = student.teacher.call_arguments(RESOLUTION[name])
+    latents = pipeline(
+        PROMPT,
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        latents=start,
+        output_type="latent",
+        **call,
+    ).images
+    assert isinstance(pipeline.scheduler, FlowMatchEulerDiscreteScheduler)
+    grid = pipeline.scheduler.sigmas[:-1].tolist()
+    assert grid == pytest.approx(student_noise_levels(steps), abs=1e-6)
+    expected = student.samples(drawn)
+    torch.testing.assert_close(student.unpacked(latents), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sana", "sana-sprint"])
+def test_sana_hands_its_generator_to_the_scheduler(
+    tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    student = Student(name, tiny_pipeline(name), StudentConfig(steps=4))
+    pipeline = student.stock(tmp_path)
+    latents = pipeline(
+        PROMPT,
+        num_inference_steps=4,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(SEED),
+        output_type="latent",
+        **student.teacher.call_arguments(RESOLUTION[name]),
+    ).images
+    expected = student.samples(student.noise())
+    torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
+    assert "global" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("steps", "between"), [(1, None), (2, math.pi / 4)])
+def test_the_trigflow_pipeline_makes_the_same_samples_where_its_angles_are_ours(
+    tiny_pipeline: Callable[[str], Path], steps: int, between: float | None
+) -> None:
+    directory = tiny_pipeline("sana-sprint")
+    student = Student("sana-sprint", directory, StudentConfig(steps=steps))
+    pipeline = SanaSprintPipeline.from_pretrained(directory, transformer=student.network)
+    pipeline.set_progress_bar_config(disable=True)
+    latents = pipeline(
+        PROMPT,
+        num_inference_steps=steps,
+        max_timesteps=math.pi / 2,
+        intermediate_timesteps=between,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(SEED),
+        height=128,
+        width=128,
+        use_resolution_binning=False,
+        output_type="latent",
+    ).images
+    expected = student.samples(student.noise())
+    torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_sprint_student_is_a_sana_pipeline(
+    tiny_pipeline: Callable[[str], Path], tmp_path: Path
+) -> None:
+    student = Student("sana-sprint", tiny_pipeline("sana-sprint"), StudentConfig())
+    pipeline = student.stock(tmp_path)
+    assert type(pipeline).__name__ == "SanaPipeline"
+    assert pipeline.transformer.config.guidance_embeds is False
+    assert pipeline.transformer.config.timestep_scale == 0.001
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "SanaPipeline.from_pretrained" in card
+    assert "height=128, width=128, use_resolution_binning=False" in card
