@@ -17,6 +17,9 @@ from sid_operator.settings import Settings, parse
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
+QUIET = ("aiohttp.access", "kopf.activities.probe")
+"""Loggers that tell of every probe."""
+
 logger = logging.getLogger("sid_operator")
 
 
@@ -41,6 +44,8 @@ def main() -> int:
     """Read the settings and run; gives the exit code."""
     settings = parse(sys.argv[1:])
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
     try:
         asyncio.run(serve(settings))
     except (LoginError, NotInstalledError, KubeError) as error:

@@ -26,6 +26,8 @@ from sid_trainer.contract import CheckpointRef, ProgressReport
 
 LARGEST = 2**53
 """Largest whole number that every JSON reader keeps exactly."""
+SIGNIFICANT_DIGITS = 5
+"""Of metrics: more are noise, and unreadable in a column."""
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _METRIC_NAME = re.compile(r"[a-zA-Z0-9]+")
 
@@ -78,8 +80,7 @@ def _with(
     update = {
         "restarts": min(report.attempt, LARGEST) - 1,
         "progress": _progress(report, now),
-        "metrics": {k: v for k, v in report.metrics.items() if _METRIC_NAME.fullmatch(k)}
-        or status.metrics,
+        "metrics": _metrics(report) or status.metrics,
         "checkpoint": _checkpoint(report.checkpoint, now) or status.checkpoint,
         "student": _location(report.student_uri) or status.student,
         "samples": _location(report.samples_uri) or status.samples,
@@ -99,6 +100,11 @@ def _progress(report: ProgressReport, now: datetime) -> ProgressStatus:
         eta_seconds=None if report.eta_seconds is None else min(report.eta_seconds, LARGEST),
         last_update_time=_moment(report.time, now),
     )
+
+
+def _metrics(report: ProgressReport) -> dict[str, float]:
+    named = {k: v for k, v in report.metrics.items() if _METRIC_NAME.fullmatch(k)}
+    return {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in named.items()}
 
 
 def _checkpoint(ref: CheckpointRef | None, now: datetime) -> CheckpointStatus | None:

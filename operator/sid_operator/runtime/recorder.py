@@ -37,7 +37,8 @@ class Recorder:
     async def post(self, resource: dict[str, Any], notices: Iterable[Notice]) -> None:
         """Post Events on a resource, in order."""
         for notice in notices:
-            namespace = resource["metadata"]["namespace"]
+            namespace, name = resource["metadata"]["namespace"], resource["metadata"]["name"]
+            logger.info("%s/%s: %s: %s", namespace, name, notice.reason, notice.message)
             try:
                 await self._client.create(EVENTS, namespace, self._event(resource, notice))
             except errors.ConflictError:
@@ -46,7 +47,7 @@ class Recorder:
                 logger.warning(
                     "%s/%s: event %s could not be posted: %s",
                     namespace,
-                    resource["metadata"]["name"],
+                    name,
                     notice.reason,
                     error,
                 )

@@ -108,7 +108,10 @@ class FakeApi:
         fault = self._fault(request.method, plural)
         if fault is not None and not fault.after:
             return self._broken(request, fault)
-        answer = await self._answer(request, plural, namespace, rest)
+        try:
+            answer = await self._answer(request, plural, namespace, rest)
+        except ConnectionResetError:  # the watcher went away
+            return web.Response()
         return answer if fault is None else self._broken(request, fault)
 
     def _fault(self, method: str, plural: str) -> Fault | None:

@@ -143,7 +143,8 @@ async def test_a_refused_child_is_told_to_the_user(plant: Plant) -> None:
     plant.api.faults = [Fault(403, plural="jobs", method="PATCH")]
     plant.start()
     plant.api.put("siddistillations", world.raw())
-    await until(lambda: "RefusedByApiServer" in reasons(plant.api))
+    await until(lambda: "failure" in plant.api.of("siddistillations")[0]["status"])
+    assert "RefusedByApiServer" in reasons(plant.api)
     (resource,) = plant.api.of("siddistillations")
     assert resource["status"]["failure"]["message"] == "The API server refused Job digits: fault"
 
