@@ -47,6 +47,14 @@ def merged(
     return _with(status, newest, now) if _order(newest, now) >= _held(status) else status
 
 
+def is_news(status: SiDDistillationStatus, report: ProgressReport, now: datetime) -> bool:
+    """Whether the report tells something newer than what the status holds."""
+    if status.progress is None or _order(report, now) > _held(status):
+        return True
+    same_second = _order(report, now) == _held(status)
+    return same_second and report.iteration != status.progress.iteration
+
+
 def completed(status: SiDDistillationStatus, run: Run) -> SiDDistillationStatus:
     """The status of a run whose Job is complete, whether or not the last report was seen."""
     before = status.progress or ProgressStatus()

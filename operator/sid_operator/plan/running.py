@@ -19,9 +19,10 @@ from sid_operator.plan.conditions import Verdict, find, is_true
 from sid_operator.plan.failure import is_failing
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Observed
+from sid_operator.plan.progress import is_news
 from sid_operator.plan.readiness import all_ready
 from sid_operator.resources.run import Run
-from sid_trainer.contract import PROGRESS_PORT
+from sid_trainer.contract import PROGRESS_PORT, ProgressReport
 
 REPORT_GRACE = timedelta(minutes=3)
 """Time that rank 0 has, once its pod is ready, to serve its progress: imports take a minute."""
@@ -36,7 +37,7 @@ def running(run: Run, before: SiDDistillationStatus, observed: Observed, now: da
         return _without_pods(before, observed)
     report = observed.report
     if report is not None:
-        return _reported(before, report.stage)
+        return _reported(before, report, now)
     if is_true(before.conditions, ConditionType.RUNNING):
         return _verdict("True", reasons.TRAINING, reasons.STAGE["training"])
     return _unreported(before, observed, now)
@@ -68,13 +69,17 @@ def _without_pods(before: SiDDistillationStatus, observed: Observed) -> Verdict:
     return _verdict("False", reasons.NOT_STARTED, reasons.PODS_NOT_READY)
 
 
-def _reported(before: SiDDistillationStatus, stage: str) -> Verdict:
-    message = reasons.STAGE[stage]
-    if stage in RUNNING_STAGES:
-        return _verdict("True", reasons.TRAINING, message)
+def _reported(before: SiDDistillationStatus, report: ProgressReport, now: datetime) -> Verdict:
+    message = reasons.STAGE[report.stage]
     held = find(before.conditions, ConditionType.RUNNING)
+    restarting = held is not None and held.reason == reasons.RESTARTING
+    if restarting and not is_news(before, report, now):
+        # From before the pod was lost: rank 0 may outlive it.
+        return _verdict("False", reasons.RESTARTING, reasons.AWAITING_REPORT)
+    if report.stage in RUNNING_STAGES:
+        return _verdict("True", reasons.TRAINING, message)
     # A new attempt loads the teacher again: it restarts until it trains.
-    again = held is not None and (held.status == "True" or held.reason == reasons.RESTARTING)
+    again = restarting or (held is not None and held.status == "True")
     return _verdict("False", reasons.RESTARTING if again else reasons.NOT_STARTED, message)
 
 

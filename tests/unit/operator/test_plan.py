@@ -214,6 +214,24 @@ def test_a_lost_pod_restarts_the_run_and_training_clears_the_failure(running: Pl
     assert back.status.progress.iteration == 200
 
 
+def test_what_rank_zero_said_before_its_peer_was_lost_is_not_taken_for_training(
+    running: Plan,
+) -> None:
+    stale = world.report()
+    lost = (world.ready(0), world.ended(1, 143, gone=True))
+    restarting = world.followed(running, world.observed(pods=lost, report=stale))
+    assert restarting.status.phase is Phase.RESTARTING
+    back = (world.ready(0), world.ready(1, suffix="b", age=3))
+    joined = world.followed(restarting, world.observed(pods=back, report=stale))
+    assert joined.status.phase is Phase.RESTARTING
+    assert joined.notices == ()
+    news = world.report(attempt=2, iteration=200, time=NOW)
+    trained = world.followed(joined, world.observed(pods=back, report=news))
+    assert trained.status.phase is Phase.RUNNING
+    again = world.followed(trained, world.observed(pods=back, report=news))
+    assert again.status.phase is Phase.RUNNING
+
+
 def test_ranks_that_end_one_after_the_other_do_not_look_like_a_restart(running: Plan) -> None:
     exporting = world.report(stage="exporting", iteration=500, time=NOW)
     pods = (world.ready(0), world.ended(1, 0))
