@@ -28,6 +28,7 @@ LARGEST = 2**53
 """Largest whole number that every JSON reader keeps exactly."""
 SIGNIFICANT_DIGITS = 5
 """Of metrics: more are noise, and unreadable in a column."""
+HIGHEST_METRIC = 1e300
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _METRIC_NAME = re.compile(r"[a-zA-Z0-9]+")
 
@@ -112,7 +113,12 @@ def _progress(report: ProgressReport, now: datetime) -> ProgressStatus:
 
 def _metrics(report: ProgressReport) -> dict[str, float]:
     named = {k: v for k, v in report.metrics.items() if _METRIC_NAME.fullmatch(k)}
-    return {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in named.items()}
+    return {name: _rounded(value) for name, value in named.items()}
+
+
+def _rounded(value: float) -> float:
+    bounded = max(-HIGHEST_METRIC, min(HIGHEST_METRIC, value))  # rounding up must not overflow
+    return float(f"{bounded:.{SIGNIFICANT_DIGITS}g}")
 
 
 def _checkpoint(ref: CheckpointRef | None, now: datetime) -> CheckpointStatus | None:
