@@ -152,10 +152,12 @@ class KubeClient:
         resource_version: str,
         duration: int,
         silence: float,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[tuple[str, Object], None]:
         """Changes since a resource version, as (ADDED, MODIFIED, DELETED or BOOKMARK, object).
 
-        Ends when the server closes the stream, at the latest after ``duration`` seconds.
+        Ends when the server closes the stream, at the latest after ``duration`` seconds. Calls
+        ``opened`` when the server has taken the request.
 
         Raises:
             GoneError: The version is too old: list again.
@@ -179,6 +181,7 @@ class KubeClient:
                 read_bufsize=MAX_EVENT_BYTES,
             ) as response:
                 await self._raise_for_status(response)
+                opened()
                 async for line in response.content:
                     event = json.loads(line)
                     if event["type"] == "ERROR":

@@ -91,6 +91,7 @@ class Informer:
             resource_version=self._version,
             duration=self._duration,
             silence=self._silence,
+            opened=self._touch,
         ):
             self._heard(event, obj)
 
@@ -98,13 +99,16 @@ class Informer:
         objects, version = await self._client.list(self.kind, self._namespace, labels=self._labels)
         concerned = self.store.replace(objects)
         self._version = version
-        self.last_contact = time.monotonic()
+        self._touch()
         self.synced.set()
         for key in concerned:
             self._notify(key)
 
-    def _heard(self, event: str, obj: Object) -> None:
+    def _touch(self) -> None:
         self.last_contact = time.monotonic()
+
+    def _heard(self, event: str, obj: Object) -> None:
+        self._touch()
         if event == "DELETED":
             concerned = self.store.remove(obj)
         elif event in ("ADDED", "MODIFIED"):
