@@ -59,20 +59,20 @@ class Rank:
             self.networks,
             config.student,
             config.distillation,
-            teacher.latent_shape(teacher.default_resolution),
+            teacher.latent_shape(config.data.resolution or teacher.default_resolution),
             teacher.encode([""]),
             config.training.seed,
         )
         samples = place.samples(config.training.batch_size)
         condition = teacher.encode([PROMPTS[i % len(PROMPTS)] for i in samples])
         size = config.micro_batch_size
-        self._batch = [
+        self.batch = [
             MicroBatch(samples[start : start + size], condition[start : start + size])
             for start in range(0, len(samples), size)
         ]
 
     def iterate(self, iteration: int) -> IterationResult:
-        return self.distiller.iterate(iteration, self._batch)
+        return self.distiller.iterate(iteration, self.batch)
 
 
 def joined(world_size: int = 2) -> Place:

@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import SD3Transformer2DModel
@@ -39,10 +40,12 @@ class Reference:
     seed: int = 5
     rates: tuple[float, float] = (1e-3, 2e-3)
     average_beta: float = 0.5 ** (8 / 16)
+    network_class: Any = SD3Transformer2DModel
+    shape: tuple[int, int, int] = (4, 8, 8)
     losses: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.teacher = SD3Transformer2DModel.from_pretrained(
+        self.teacher = self.network_class.from_pretrained(
             self.teacher_directory, subfolder="transformer"
         )
         self.teacher.requires_grad_(False)
@@ -92,8 +95,7 @@ class Reference:
         self.losses.append((loss_fake.item(), loss.item()))
 
     def _generate(self, draw: NoiseSource, purpose: Purpose, k: int) -> Tensor:
-        shape = (4, 8, 8)
-        z = x = draw.normal(purpose, shape, 0)
+        z = x = draw.normal(purpose, self.shape, 0)
         for i in range(k):
             s = 1 - i / self.steps
             with torch.set_grad_enabled(i == k - 1):
@@ -105,19 +107,17 @@ class Reference:
             modes = {"fixed": z, "ddim": implied}
             noise = modes.get(self.noise_mode)
             if noise is None:
-                noise = draw.normal(purpose, shape, i + 1)
+                noise = draw.normal(purpose, self.shape, i + 1)
             s_next = 1 - (i + 1) / self.steps
             x = (1 - s_next) * d + s_next * noise
         raise AssertionError("k is at least 1")
 
-    def _cfg(self, network: SD3Transformer2DModel, x: Tensor, s: Tensor, kappa: float) -> Tensor:
+    def _cfg(self, network: Any, x: Tensor, s: Tensor, kappa: float) -> Tensor:
         v_c = self._call(network, x, s.flatten(), with_text=True)
         v_0 = self._call(network, x, s.flatten(), with_text=False)
         return v_0 + kappa * (v_c - v_0)
 
-    def _call(
-        self, network: SD3Transformer2DModel, x: Tensor, s: Tensor, *, with_text: bool
-    ) -> Tensor:
+    def _call(self, network: Any, x: Tensor, s: Tensor, *, with_text: bool) -> Tensor:
         n = len(x)
         return network(
             hidden_states=x,

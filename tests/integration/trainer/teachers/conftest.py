@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import CLIPTextModel, Gemma2Config, Gemma2Model, GemmaTokenizer
 
 from sid_trainer.digits import text
+
+# The reference of the method and what runs on ranks are beside the distillation's tests.
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "distillation")]
 
 GEMMA_WIDTH = 16
 SANA_CHANNELS = 4
