@@ -23,7 +23,8 @@ from sid_trainer.config import LaunchConfig
 from sid_trainer.contract import FailureReason, TrainerError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
-"""How long a rank waits for the others before it fails: downloads and encoding must fit in it."""
+"""How long a collective of the training waits for the other ranks: encoding must fit in it.
+Downloads, checkpoints and the export need not, see :mod:`sid_trainer.checkpoint.group`."""
 
 
 @dataclass(frozen=True)

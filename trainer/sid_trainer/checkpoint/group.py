@@ -3,15 +3,22 @@
 Rules this module keeps:
 
 * A failure of one rank becomes the same failure on all: nobody waits for a rank that has left.
+* A rank that works long is waited for: what it uploads or downloads may take hours, where a
+  collective of the training is stuck after minutes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from sid_trainer.contract import FailureReason, TrainerError
+
+PATIENCE = timedelta(hours=12)
+"""How long ranks wait for one another here. A rank that dies is noticed at once all the same,
+as its connections close, and one that lives works for a bounded time: storage has time-outs."""
 
 Value = TypeVar("Value")
 
@@ -43,19 +50,24 @@ class SoloGroup:
 
 
 class TorchGroup:
-    """The default group of ``torch.distributed``, which must be initialised."""
+    """All ranks of ``torch.distributed``, which must be initialised; making it is a collective.
 
-    def __init__(self) -> None:
+    Args:
+        patience: how long ranks wait for one another. It needs a group of its own, on the CPU.
+    """
+
+    def __init__(self, patience: timedelta = PATIENCE) -> None:
         import torch.distributed as dist  # noqa: PLC0415 - the other groups need no torch
 
         self._dist = dist
         self.rank: int = dist.get_rank()
         self.world: int = dist.get_world_size()
+        self._group: Any = dist.new_group(backend="gloo", timeout=patience)
 
     def all_gather(self, value: Any) -> list[Any]:
         """Every rank's value, pickled; small ones only."""
         values: list[Any] = [None] * self.world
-        self._dist.all_gather_object(values, value)
+        self._dist.all_gather_object(values, value, group=self._group)
         return values
 
 
