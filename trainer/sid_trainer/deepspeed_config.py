@@ -6,6 +6,8 @@ Rules this module keeps, each because DeepSpeed's default would silently change 
 
 * ``gradient_clipping`` is 0 explicitly; the default clips at 1.
 * ``weight_decay`` is 0 explicitly; Adam means AdamW there, whose own default is 0.01.
+* The optimizer is torch's: DeepSpeed's own Adams are compiled when they are first used, and a pod
+  has no compiler. For GPUs it is the fused one, which also steps weights offloaded to the CPU.
 * Gradients accumulate and are averaged in fp32, also when the networks compute in bf16.
 """
 
@@ -51,8 +53,8 @@ def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str,
                 "betas": list(ADAM_BETAS),
                 "eps": ADAM_EPSILON,
                 "weight_decay": 0.0,
-                # DeepSpeed's own CPU and fused kernels are compiled on first use; torch's is not.
-                **({"torch_adam": True} if config.launch.device == "cpu" else {}),
+                "torch_adam": True,
+                "fused": config.launch.device == "cuda",
             },
         },
     }

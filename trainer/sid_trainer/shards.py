@@ -117,11 +117,12 @@ class TrainedShards:
         }
 
     def _make_adam_state(self, steps: int) -> None:
-        """Write the state that Adam makes at its first step; DeepSpeed's keep step as a number."""
-        is_torch = isinstance(self._adam, torch.optim.Adam)
+        """Write the state that torch's Adam makes at its first step."""
+        fused = self._adam.param_groups[0]["fused"]
         for flat in self._flat:
             self._adam.state[flat] = {
-                "step": torch.tensor(float(steps)) if is_torch else steps,
+                # The fused kernel counts where the weights are, the others on the CPU.
+                "step": torch.tensor(float(steps), device=flat.device if fused else "cpu"),
                 **{moment: torch.zeros_like(flat) for moment in ADAM_MOMENTS},
             }
 

@@ -39,6 +39,8 @@ def test_defaults_that_would_bite_are_set() -> None:
         "betas": [0.0, 0.999],
         "eps": 1e-8,
         "weight_decay": 0.0,
+        "torch_adam": True,
+        "fused": True,
     }
     assert config["bf16"] == {"enabled": False}
     assert "data_types" not in config
