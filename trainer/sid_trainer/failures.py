@@ -5,12 +5,14 @@ Rules this module keeps:
 * A :class:`TrainerError` anywhere in the chain of causes wins: it was written for the user.
 * It knows torch's errors by class name and text and does not import torch: the launcher uses it.
 * What is not recognised is ``Error``, never a guess; its traceback stays in the log.
+* What goes wrong with a thing that a field names is told with that field (:func:`told_of`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
@@ -57,6 +59,17 @@ def failure_of(error: BaseException, rank: int | None = None) -> Failure:
             return Failure(reason=reason, message=shortened(message), rank=rank)
     message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return Failure(reason=FailureReason.UNKNOWN, message=shortened(message), rank=rank)
+
+
+@contextmanager
+def told_of(field: str) -> Iterator[None]:
+    """Put a field of the configuration in front of what goes wrong within, unless it is there."""
+    try:
+        yield
+    except TrainerError as error:
+        if field in str(error):
+            raise
+        raise TrainerError(error.reason, f"{field}: {error}") from error
 
 
 def shortened(message: str, limit: int = MAX_MESSAGE) -> str:

@@ -30,6 +30,7 @@ from sid_trainer import partition
 from sid_trainer.config import RunConfig
 from sid_trainer.deepspeed_config import teacher_config, trained_network_config
 from sid_trainer.ema import MovingAverage, decay
+from sid_trainer.failures import told_of
 from sid_trainer.loading import WeightFiles, fill_shards, load_shards, persistent_buffers
 from sid_trainer.shards import ADAM_MOMENTS, TrainedShards
 from sid_trainer.state import Json, RankState
@@ -210,13 +211,13 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
         student_from: pipeline whose network the student starts from.
     """
     training = config.training
-    frozen = FrozenNetwork(
-        _loaded_module(config, teacher, teacher.directory, teacher_config(config)),
-        teacher_config(config),
-    )
+    with told_of("teacher.model"):
+        module = _loaded_module(config, teacher, teacher.directory, teacher_config(config))
+    frozen = FrozenNetwork(module, teacher_config(config))
     fake_rate = training.fake_learning_rate or training.learning_rate
     fake = _trained("fake", config, teacher, teacher.directory, fake_rate)
-    student = _trained("student", config, teacher, student_from, training.learning_rate)
+    with told_of("student.initFrom"):
+        student = _trained("student", config, teacher, student_from, training.learning_rate)
     half_life = training.ema.half_life_images
     average = (
         MovingAverage(student.shards.weights, decay(training.batch_size, half_life))

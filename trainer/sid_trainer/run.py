@@ -28,6 +28,7 @@ from sid_trainer.data.prompts import PromptOrder, parse_prompts
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.distributed import Place, join, leave
 from sid_trainer.export import export_student
+from sid_trainer.failures import told_of
 from sid_trainer.iteration import Distiller
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.models import fetch_file, fetch_model
@@ -104,15 +105,21 @@ class Inputs:
 
 
 def fetch_inputs(config: RunConfig) -> Inputs:
-    """Bring teacher, first student and prompts to this node."""
+    """Bring teacher, first student and prompts to this node.
+
+    Raises:
+        TrainerError: naming the field whose value cannot be had.
+    """
     endpoint = config.storage.endpoint
-    teacher = fetch_model(config.teacher.model, config.teacher.revision, endpoint)
     init_from, uri = config.student.init_from, config.data.prompts.uri
-    return Inputs(
-        teacher=teacher,
-        student=fetch_model(init_from, None, endpoint) if init_from else teacher,
-        prompts=parse_prompts(fetch_file(uri, endpoint).read_bytes(), uri),
-    )
+    with told_of("teacher.model"):
+        teacher = student = fetch_model(config.teacher.model, config.teacher.revision, endpoint)
+    if init_from is not None:
+        with told_of("student.initFrom"):
+            student = fetch_model(init_from, None, endpoint)
+    with told_of("data.prompts.uri"):
+        prompts = parse_prompts(fetch_file(uri, endpoint).read_bytes(), uri)
+    return Inputs(teacher, student, prompts)
 
 
 def _on_each(group: ProcessGroup, work: Callable[[], Value]) -> Value:
@@ -131,10 +138,7 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
     store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last)
-    resumed = store.resume()
-    if resumed is not None:
-        networks.restore(resumed.state)
-        run.reporter.resumed(resumed.ref)
+    done = _resume(run, store, networks)
     run.reporter.stage("encoding")
     distiller = Distiller(
         teacher,
@@ -149,9 +153,22 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     batches = _batches(run, distiller, inputs.prompts)
     run.reporter.stage("training")
     schedule = Schedule.of(config)
-    run_loop(distiller, batches, schedule, services, resumed.iteration if resumed else 0)
+    run_loop(distiller, batches, schedule, services, done)
     run.reporter.stage("exporting")
     _export(run, teacher, networks, schedule.total)
+
+
+def _resume(run: Run, store: CheckpointStore, networks: Networks) -> int:
+    """Go on from the newest checkpoint, if any; return the finished iterations.
+
+    What was read, as large as all this rank trains, is free again on return.
+    """
+    resumed = store.resume()
+    if resumed is None:
+        return 0
+    networks.restore(resumed.state)
+    run.reporter.resumed(resumed.ref)
+    return resumed.iteration
 
 
 def _previews(run: Run, teacher: Teacher, prompts: list[str]) -> Previews:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sid_trainer.attempts import last_attempt
 from sid_trainer.config import RunConfig
+from sid_trainer.failures import told_of
 from sid_trainer.models import check_file, check_model
 from sid_trainer.storage import open_storage
 
@@ -16,11 +17,15 @@ def check_inputs(config: RunConfig) -> None:
     """Look whether storage, models and prompts are there.
 
     Raises:
-        TrainerError: ``AccessDenied``, ``NotFound`` or ``StorageUnavailable``, naming what.
+        TrainerError: ``AccessDenied``, ``NotFound`` or ``StorageUnavailable``, naming what, and
+            the field that asks for it.
     """
     endpoint = config.storage.endpoint
     last_attempt(open_storage(config.storage.uri, endpoint))
-    check_model(config.teacher.model, endpoint)
+    with told_of("teacher.model"):
+        check_model(config.teacher.model, endpoint)
     if config.student.init_from is not None:
-        check_model(config.student.init_from, endpoint)
-    check_file(config.data.prompts.uri, endpoint)
+        with told_of("student.initFrom"):
+            check_model(config.student.init_from, endpoint)
+    with told_of("data.prompts.uri"):
+        check_file(config.data.prompts.uri, endpoint)
