@@ -75,6 +75,15 @@ def test_the_message_names_the_signal() -> None:
     assert "rank 1 ended with signal SIGKILL" in verdict.failure.message
 
 
+def test_a_group_that_broke_without_a_word_is_told_by_its_ends() -> None:
+    verdict = judge(workers((0, ABORT), (1, ABORT)), [], 1)
+    assert verdict.failure is not None
+    assert verdict.failure.message == (
+        "the group of all ranks broke: rank 0 ended with signal SIGABRT, "
+        "rank 1 ended with signal SIGABRT"
+    )
+
+
 SETTINGS = LaunchSettings(group_seconds=100, max_relaunches=3)
 
 

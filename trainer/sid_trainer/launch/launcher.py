@@ -83,10 +83,11 @@ def _run(
     config_path: Path, settings: LaunchSettings, environ: Mapping[str, str], directory: RunDirectory
 ) -> Failure | None:
     """Check the configuration and launch; None when all went well."""
+    # First of all: the kernel drops a SIGTERM that PID 1 neither handles nor blocks.
+    processes.take_charge()
     config = load_config(config_path)
     node = rendezvous.node_rank(environ, config.launch.nodes)
     check_inputs(config)
-    processes.take_charge()
     try:
         return _Launches(config, config_path, node, settings, environ, directory).run()
     except processes.Terminated:

@@ -73,7 +73,8 @@ def judge(
     if own is not None:
         return Verdict("fail", own)
     lost = next(iter(told), None) or Failure(
-        reason=FailureReason.PEER_LOST, message=f"the group of all ranks broke: {outcome.detail}"
+        reason=FailureReason.PEER_LOST,
+        message=f"the group of all ranks broke: {outcome.detail or _ends(outcome.exits)}",
     )
     return Verdict("relaunch" if nodes > 1 else "fail", lost)
 
@@ -104,11 +105,19 @@ def _silent_failure(worker: WorkerExit, memory_killed: bool) -> Failure:
             "raise the memory in workers.resources, or lower training.microBatchSize",
             rank=worker.rank,
         )
-    how = f"exit code {worker.code}" if worker.code >= 0 else _signal_name(-worker.code)
     return Failure(
         reason=FailureReason.UNKNOWN,
-        message=f"rank {worker.rank} ended with {how} and left no cause: see the pod's log",
+        message=f"{_ends([worker])} and left no cause: see the pod's log",
         rank=worker.rank,
+    )
+
+
+def _ends(workers: Sequence[WorkerExit]) -> str:
+    """How workers ended: ``rank 0 ended with exit code 1, rank 1 ended with signal SIGABRT``."""
+    return ", ".join(
+        f"rank {worker.rank} ended with "
+        + (f"exit code {worker.code}" if worker.code >= 0 else _signal_name(-worker.code))
+        for worker in workers
     )
 
 
