@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sid_trainer.contract import MAX_RECORD_BYTES, TERMINATION_LOG, TerminationRecord
+from sid_trainer.contract import MAX_RECORD_BYTES, TERMINATION_LOG, Message, TerminationRecord
 from sid_trainer.failures import shortened
 
 TERMINATION_LOG_VARIABLE = "SID_TERMINATION_LOG"
@@ -41,12 +41,16 @@ def write_record(record: TerminationRecord, path: Path | None) -> None:
 
 
 def encoded(record: TerminationRecord) -> bytes:
-    """The record as JSON that fits: metrics go first, then the end of the message."""
+    """The record as JSON that fits.
+
+    Metrics go first, then a progress whose addresses take more than half of the room, then the end
+    of the message.
+    """
     data = _json(record)
     if len(data) > MAX_RECORD_BYTES and record.progress is not None:
-        record = record.model_copy(
-            update={"progress": record.progress.model_copy(update={"metrics": {}})}
-        )
+        progress = record.progress.model_copy(update={"metrics": {}})
+        fits = len(_json(progress)) <= MAX_RECORD_BYTES // 2
+        record = record.model_copy(update={"progress": progress if fits else None})
         data = _json(record)
     while len(data) > MAX_RECORD_BYTES and record.failure is not None:
         message = shortened(record.failure.message, len(record.failure.message) * 3 // 4)
@@ -56,5 +60,5 @@ def encoded(record: TerminationRecord) -> bytes:
     return data
 
 
-def _json(record: TerminationRecord) -> bytes:
-    return record.model_dump_json(by_alias=True, exclude_none=True).encode()
+def _json(message: Message) -> bytes:
+    return message.model_dump_json(by_alias=True, exclude_none=True).encode()

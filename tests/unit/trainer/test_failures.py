@@ -20,7 +20,7 @@ from sid_trainer.contract import (
     TerminationRecord,
     TrainerError,
 )
-from sid_trainer.failures import failure_of
+from sid_trainer.failures import failure_of, told_of
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.termination import encoded, termination_log, write_record
 
@@ -118,6 +118,20 @@ def test_files_that_are_none(tmp_path: Path, content: bytes | None, message: str
         load_config(path)
 
 
+def test_what_a_field_asks_for_is_told_with_the_field_once() -> None:
+    with (
+        pytest.raises(TrainerError, match=r"^teacher\.model: /x does not exist$") as raised,
+        told_of("teacher.model"),
+    ):
+        raise TrainerError(FailureReason.NOT_FOUND, "/x does not exist")
+    assert failure_of(raised.value).reason is FailureReason.NOT_FOUND
+    with (
+        pytest.raises(TrainerError, match=r"^data\.prompts\.uri is empty$"),
+        told_of("data.prompts"),
+    ):
+        raise TrainerError(FailureReason.INVALID_DATA, "data.prompts.uri is empty")
+
+
 def test_a_missing_section_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("teacher: {model: a/b}")
@@ -168,7 +182,7 @@ def test_the_command_line_imports_no_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def long_record(character: str) -> TerminationRecord:
+def long_record(character: str, key_length: int = 300) -> TerminationRecord:
     now = datetime.now(UTC)
     return TerminationRecord(
         state="failed",
@@ -179,9 +193,9 @@ def long_record(character: str) -> TerminationRecord:
             iterations=10,
             time=now,
             metrics={f"metric{i:02d}" + "x" * 40: 0.123456789 for i in range(64)},
-            checkpoint=CheckpointRef(uri="s3://b/" + "k" * 300, iteration=5, time=now),
-            samples_uri="s3://b/" + "s" * 300,
-            student_uri="s3://b/" + "t" * 300,
+            checkpoint=CheckpointRef(uri="s3://b/" + "k" * key_length, iteration=5, time=now),
+            samples_uri="s3://b/" + "s" * key_length,
+            student_uri="s3://b/" + "t" * key_length,
         ),
     )
 
@@ -195,6 +209,15 @@ def test_records_always_fit_and_stay_readable(character: str) -> None:
     assert record.failure.message.startswith(character)
     assert record.progress is not None
     assert record.progress.checkpoint is not None
+
+
+def test_a_record_with_very_long_addresses_keeps_the_failure() -> None:
+    data = encoded(long_record("x", key_length=1000))
+    assert len(data) <= MAX_RECORD_BYTES
+    record = TerminationRecord.model_validate_json(data)
+    assert record.progress is None
+    assert record.failure is not None
+    assert record.failure.message == "x" * 1024
 
 
 def test_a_record_is_written_in_place(tmp_path: Path) -> None:
