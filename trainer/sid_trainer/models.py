@@ -79,8 +79,8 @@ def fetch_file(uri: str, endpoint: str | None = None, cache: Path | None = None)
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, naming the file.
     """
     if not uri.startswith("s3://"):
-        return _local(uri)
-    parent, _, name = uri.rpartition("/")
+        return _local_file(uri)
+    parent, name = _parent_and_name(uri)
     storage = open_storage(parent, endpoint)
     found = next((found for found in storage.list(name) if found.key == name), None)
     if found is None:
@@ -109,9 +109,9 @@ def check_file(uri: str, endpoint: str | None = None) -> None:
         TrainerError: as :func:`fetch_file`.
     """
     if not uri.startswith("s3://"):
-        _local(uri)
+        _local_file(uri)
         return
-    parent, _, name = uri.rpartition("/")
+    parent, name = _parent_and_name(uri)
     if not open_storage(parent, endpoint).exists(name):
         raise _no_file(uri)
 
@@ -135,6 +135,31 @@ def _local(reference: str) -> Path:
     raise not_found(f"{reference}", f"check the path and that its volume is mounted{hint}")
 
 
+def _local_file(uri: str) -> Path:
+    path = _local(uri)
+    if not path.is_file():
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION, f"{uri} is not a file: give the file itself"
+        )
+    if not os.access(path, os.R_OK):
+        raise TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"{uri} may not be read by user {os.getuid()}: correct its mode or owner",
+        )
+    return path
+
+
+def _parent_and_name(uri: str) -> tuple[str, str]:
+    """Folder and last segment of the ``s3://`` address of an object."""
+    parent, _, name = uri.rpartition("/")
+    if not name or parent == "s3:/":
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{uri} names no object: give s3://bucket/key with the key of the file",
+        )
+    return parent, name
+
+
 def _from_s3(reference: str, endpoint: str | None, root: Path) -> Path:
     storage = open_storage(reference, endpoint)
     objects = [found for found in storage.list() if not found.key.endswith(_PICKLED)]
@@ -152,7 +177,8 @@ def _downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Pa
         if folder.is_dir():
             return folder
         size = sum(found.size for found in objects)
-        logger.info("downloading %s (%.1f MB)", storage.uri(), size / 1e6)
+        what = storage.uri(objects[0].key) if len(objects) == 1 else storage.uri()
+        logger.info("downloading %s (%.1f MB)", what, size / 1e6)
         _need_space(folder.parent, size, storage.uri())
         partial = folder.with_name(folder.name + ".partial")
         for found in objects:
@@ -183,14 +209,14 @@ def _from_hub(reference: str, revision: str | None, root: Path) -> Path:
             f"Hugging Face model {what}",
             "correct the id, or give a token that may read it (HF_TOKEN, teacher.tokenSecretRef)",
         ) from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline") from error
     except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined] # no answer
         raise TrainerError(
             FailureReason.STORAGE_UNAVAILABLE,
             f"cannot fetch {what} from the Hugging Face Hub ({type(error).__name__}): let the pod "
             "reach huggingface.co, or give an s3:// address or a path",
         ) from error
-    except errors.EntryNotFoundError as error:
-        raise not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline") from error
 
 
 def _snapshot(reference: str, revision: str | None, cache: Path) -> Path:

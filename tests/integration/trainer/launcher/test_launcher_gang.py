@@ -230,4 +230,6 @@ def test_an_absent_teacher_is_told_before_anything_starts(gang: Callable[..., Ga
     (run.folder / "model_index.json").unlink()
     pod = run.start(0)
     assert pod.wait(30) == 66
-    assert "model_index.json does not exist" in run.record(pod)["failure"]["message"]
+    message = run.record(pod)["failure"]["message"]
+    assert message.startswith("teacher.model: ")
+    assert "model_index.json does not exist" in message

@@ -98,6 +98,18 @@ def test_what_is_not_there_is_named(uploaded: str, endpoint: str, tmp_path: Path
         assert name in str(raised.value)
 
 
+def test_prompts_that_are_no_file_are_refused(tmp_path: Path) -> None:
+    for uri, remedy in [
+        (str(tmp_path), "is not a file: give the file itself"),
+        ("s3://bucket", "give s3://bucket/key"),
+        ("s3://bucket/folder/", "give s3://bucket/key"),
+    ]:
+        for use in (check_file, fetch_file):
+            with pytest.raises(TrainerError, match=remedy) as raised:
+                use(uri)
+            assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
+
+
 def test_an_index_that_names_no_pipeline_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("[]")
     with pytest.raises(TrainerError, match="does not name a pipeline class"):
