@@ -84,12 +84,17 @@ def duration(seconds: float) -> str:
 
 def line(report: ProgressReport) -> str:
     """One report as one line of a log."""
-    eta = "" if report.eta_seconds is None else f" | ETA {duration(report.eta_seconds)}"
     return (
         f"iteration {report.iteration}/{report.iterations} "
         f"({100 * report.iteration / report.iterations:.1f}%) | {numbers(report.metrics)} | "
-        f"{report.images_per_second:.1f} img/s{eta}"
+        f"{pace(report)}"
     )
+
+
+def pace(report: ProgressReport) -> str:
+    """Throughput and, where it is known, the time left."""
+    eta = "" if report.eta_seconds is None else f" | ETA {duration(report.eta_seconds)}"
+    return f"{report.images_per_second:.1f} img/s{eta}"
 
 
 def numbers(metrics: Mapping[str, float]) -> str:
@@ -103,7 +108,9 @@ class Display:
     def __init__(self, iterations: int, stream: TextIO = sys.stderr) -> None:
         self._bar: tqdm[Never] | None = None
         if stream.isatty() and os.environ.get("TERM") != "dumb":
-            self._bar = tqdm(total=iterations, unit="it", file=stream, dynamic_ncols=True)
+            # The time left is the report's: tqdm's own counts loading and what was resumed.
+            bar = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+            self._bar = tqdm(total=iterations, file=stream, dynamic_ncols=True, bar_format=bar)
 
     def show(self, report: ProgressReport) -> None:
         """Show a report."""
@@ -111,9 +118,7 @@ class Display:
             logger.info("%s", line(report))
             return
         self._bar.n = report.iteration
-        self._bar.set_postfix_str(
-            f"{numbers(report.metrics)} {report.images_per_second:.1f} img/s", refresh=True
-        )
+        self._bar.set_postfix_str(f"{numbers(report.metrics)} | {pace(report)}", refresh=True)
 
     def say(self, message: str) -> None:
         """Tell a milestone, above the bar where there is one."""
