@@ -25,9 +25,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 def digits(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
     """The example's resource under another name, with ``spec`` laid over its spec."""
     manifest: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
-    return merged(
-        manifest, {"metadata": {"name": name, "namespace": namespace}, "spec": spec}
-    )
+    return merged(manifest, {"metadata": {"name": name, "namespace": namespace}, "spec": spec})
 
 
 def read(namespace: str, name: str) -> dict[str, Any]:
