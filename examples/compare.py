@@ -1,13 +1,15 @@
 """Draw samples of a digits teacher (50 steps) beside those of its student (4 steps).
 
-Needs torch, diffusers and Pillow only: a student is a stock pipeline directory.
+Needs torch, diffusers, transformers and Pillow only: a student is a stock pipeline directory.
 
     python compare.py --teacher DIR --student DIR --output compare.png
 """
 
 import argparse
 
+import diffusers
 import torch
+import transformers
 from diffusers import StableDiffusion3Pipeline
 from PIL import Image, ImageDraw
 
@@ -55,6 +57,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="PNG to write")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    for library in (diffusers, transformers):  # the picture is what matters here
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     prompts = [f"a handwritten {word}" for word in WORDS]
     columns = {
         "teacher, 50 steps": sample(options.teacher, prompts, 50, options.seed),

@@ -53,8 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _teacher(options: argparse.Namespace) -> int:
+    from sid_trainer.console import hide_progress_bars  # noqa: PLC0415 - slow to load
     from sid_trainer.digits.teacher import TeacherRecipe, make_teacher  # noqa: PLC0415 - torch
 
+    hide_progress_bars()
     make_teacher(options.output, TeacherRecipe(seed=options.seed))
     print(f"teacher: {options.output}")
     return 0
@@ -67,8 +69,10 @@ def _prompts(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from sid_trainer.console import hide_progress_bars  # noqa: PLC0415 - slow to load
     from sid_trainer.digits.evaluate import evaluate  # noqa: PLC0415 - torch
 
+    hide_progress_bars()
     scores: dict[Sampler, Score] = {}
     samples = {}
     print(f"{'':22}{'FD to digits':>14}{'FD to teacher':>15}{'accuracy':>10}")
