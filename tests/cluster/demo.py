@@ -7,6 +7,7 @@ stock diffusers, and judge it. A failed run ends with what ``kubectl describe`` 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,7 @@ def storage_prefix(manifest: dict[str, Any]) -> str:
 
 def main() -> int:
     """Run the demo; returns the exit code."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     manifest = yaml.safe_load(EXAMPLE.read_text())
     name, prefix = manifest["metadata"]["name"], storage_prefix(manifest)
     with step("The teacher: a small SD3 trained on 8x8 pictures of digits"):
