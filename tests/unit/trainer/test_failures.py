@@ -170,6 +170,24 @@ def test_train_refuses_several_processes(
     assert "python -m sid_trainer launch" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "code", "message"),
+    [
+        ("", 66, "teacher.model: /teacher does not exist"),
+        ("deepspeed: {config: {fp16: {}}}", 78, "use training.precision instead"),
+    ],
+)
+def test_train_looks_for_its_inputs_before_it_begins(
+    wrong: str, code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    path = tmp_path / "config.yaml"
+    path.write_text(VALID.replace("file:///run", run.as_uri()) + "launch: {device: cpu}\n" + wrong)
+    assert main(["train", "--config", str(path)]) == code
+    assert message in capsys.readouterr().err
+    assert not run.exists(), "no attempt is counted"
+
+
 def test_the_command_line_imports_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(VALID)

@@ -10,6 +10,7 @@ from sid_trainer.config_file import load_config
 from sid_trainer.console import hide_progress_bars, set_up_logging
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.launch.environment import available_cpus, training_environment
+from sid_trainer.launch.preflight import check_inputs
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
             "and launch.processesPerNode to 1",
         )
     set_up_logging()
+    check_inputs(config)
     os.environ.update(training_environment(os.environ, config.launch.device, 1, available_cpus()))
 
     from sid_trainer.run import train  # noqa: PLC0415 - torch reads the environment when it loads

@@ -1,13 +1,15 @@
 """What can be found out before torch is loaded and a GPU is touched.
 
-A wrong Secret, bucket, endpoint, teacher or prompts file is told in seconds, not after the minute
-that loading the libraries and meeting the other nodes takes. Nothing is written or downloaded.
+A wrong Secret, bucket, endpoint, teacher or prompts file, or a DeepSpeed setting that is refused,
+is told in seconds, not after the minute that loading the libraries and meeting the other nodes
+takes. Nothing is written or downloaded.
 """
 
 from __future__ import annotations
 
 from sid_trainer.attempts import last_attempt
 from sid_trainer.config import RunConfig
+from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.failures import told_of
 from sid_trainer.models import check_file, check_model
 from sid_trainer.storage import open_storage
@@ -17,9 +19,10 @@ def check_inputs(config: RunConfig) -> None:
     """Look whether storage, models and prompts are there.
 
     Raises:
-        TrainerError: ``AccessDenied``, ``NotFound`` or ``StorageUnavailable``, naming what, and
-            the field that asks for it.
+        TrainerError: ``InvalidConfiguration``, ``AccessDenied``, ``NotFound`` or
+            ``StorageUnavailable``, naming what, and the field that asks for it.
     """
+    refuse_own_fields(config.deepspeed.config)
     endpoint = config.storage.endpoint
     last_attempt(open_storage(config.storage.uri, endpoint))
     with told_of("teacher.model"):
