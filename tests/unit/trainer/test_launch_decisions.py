@@ -67,6 +67,10 @@ def test_a_kill_at_the_memory_limit_is_out_of_memory() -> None:
     assert verdict.failure is not None
     assert verdict.failure.reason is FailureReason.OUT_OF_MEMORY
     assert verdict.failure.rank == 3
+    ended = judge(AgentOutcome("error", detail="code -9"), [], 2, memory_killed=True)
+    assert ended.failure is not None
+    assert ended.failure.reason is FailureReason.OUT_OF_MEMORY
+    assert ended.failure.message.startswith("torchrun was killed")
 
 
 def test_the_message_names_the_signal() -> None:

@@ -87,6 +87,8 @@ def _own_failure(
         if failure.reason is not FailureReason.PEER_LOST:
             return failure
     if outcome.kind == "error":
+        if memory_killed:
+            return _memory_failure("torchrun")
         return Failure(reason=FailureReason.UNKNOWN, message=f"torchrun failed: {outcome.detail}")
     untold = [e for e in outcome.exits if e.rank not in {failure.rank for failure in told}]
     silent = [e for e in untold if -e.code not in _PEER_SIGNALS and -e.code != _STOPPED]
@@ -99,16 +101,20 @@ def _own_failure(
 def _silent_failure(worker: WorkerExit, memory_killed: bool) -> Failure:
     """The failure of a worker that could not say why."""
     if memory_killed:
-        return Failure(
-            reason=FailureReason.OUT_OF_MEMORY,
-            message=f"rank {worker.rank} was killed because the pod's memory limit was reached: "
-            "raise the memory in workers.resources, or lower training.microBatchSize",
-            rank=worker.rank,
-        )
+        return _memory_failure(f"rank {worker.rank}", worker.rank)
     return Failure(
         reason=FailureReason.UNKNOWN,
         message=f"{_ends([worker])} and left no cause: see the pod's log",
         rank=worker.rank,
+    )
+
+
+def _memory_failure(who: str, rank: int | None = None) -> Failure:
+    return Failure(
+        reason=FailureReason.OUT_OF_MEMORY,
+        message=f"{who} was killed because the pod's memory limit was reached: raise the memory in "
+        "workers.resources, or lower training.microBatchSize",
+        rank=rank,
     )
 
 
