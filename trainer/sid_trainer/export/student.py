@@ -2,7 +2,8 @@
 
 Rules this module keeps:
 
-* Components that were not trained are the teacher's own files, byte for byte.
+* Components that were not trained are the teacher's own files, byte for byte; they are linked, not
+  copied, until they are uploaded: text encoders have tens of gigabytes.
 * What was written is read back and compared before a byte is uploaded: every tensor there, in the
   shape that its config says, none empty, all finite. ZeRO-3 saves empty tensors without a word
   when a gather is missing.
@@ -84,7 +85,7 @@ def write_pipeline(
     for name in sorted(index):
         source = teacher / name
         if name not in (network.folder, "scheduler") and source.is_dir():
-            shutil.copytree(source, folder / name, ignore=_ignore_unsafe)
+            shutil.copytree(source, folder / name, ignore=_ignore_unsafe, copy_function=_link)
     _write_network(folder, network)
     _write_scheduler(folder, scheduler)
     index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
@@ -127,6 +128,10 @@ def _verify(name: str, tensor: Tensor, expected: dict[str, torch.Size]) -> None:
             f"{name} of the student has values that are not finite: resume from an earlier "
             "checkpoint with a lower training.learningRate",
         )
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).symlink_to(Path(source).resolve())
 
 
 def _write_network(folder: Path, network: ExportedNetwork) -> None:
