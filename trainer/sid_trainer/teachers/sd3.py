@@ -7,6 +7,7 @@ be absent. Latents are shifted and scaled: ``z = (vae - shift) * scale``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from sid_trainer.teachers.base import Network, Teacher, decode_images, on_accele
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
 _TIME_SCALE = 1000.0
+_T5 = ("text_encoder_3", "tokenizer_3")
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
@@ -109,8 +111,11 @@ class SD3Teacher(Teacher):
     def _text_pipeline(self) -> Any:
         """The pipeline without VAE; its transformer has a shape but no weights.
 
-        Without T5 the pipeline asks the transformer's config for the width of its zeros.
+        Without T5 the pipeline asks the transformer's config for the width of its zeros, and the
+        loader wants to be told that T5 is meant to be absent.
         """
+        index = json.loads((self.directory / "model_index.json").read_text(encoding="utf-8"))
+        absent = {name: None for name in _T5 if index.get(name, [None])[0] is None}
         with torch.device("meta"):
             transformer = self.build_network()
         return StableDiffusion3Pipeline.from_pretrained(
@@ -118,6 +123,7 @@ class SD3Teacher(Teacher):
             transformer=transformer,
             vae=None,
             dtype=self.dtype,
+            **absent,
             local_files_only=True,
         )
 

@@ -1,0 +1,88 @@
+"""A whole run on two ranks: trained, continued, exported, and sampled by the stock pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from diffusers import StableDiffusion3Pipeline
+from sid_ranks import PROMPTS, run_on_ranks
+
+
+def write_config(tmp_path: Path, teacher: Path, iterations: int) -> str:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(PROMPTS))
+    config: dict[str, Any] = {
+        "name": "tiny",
+        "teacher": {"model": str(teacher)},
+        "data": {"prompts": {"uri": str(prompts)}},
+        "distillation": {"guidance": {"scale": 1.5}},
+        "training": {
+            "iterations": iterations,
+            "batchSize": 8,
+            "microBatchSize": 2,
+            "learningRate": 1e-3,
+            "ema": {"halfLifeImages": 16},
+        },
+        "evaluation": {"everyIterations": 100, "prompts": PROMPTS[:3]},
+        "checkpoint": {"everyIterations": 2, "keepLast": 1},
+        "storage": {"uri": f"file://{tmp_path}/run"},
+        "launch": {"device": "cpu", "processesPerNode": 2, "progressPort": 0},
+    }
+    file = tmp_path / f"config-{iterations}.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_sd3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of 2 iterations that was then made one of 4."""
+    folder = tmp_path_factory.mktemp("run")
+    for iterations in (2, 4):
+        run_on_ranks(folder, "train_on_ranks.py", write_config(folder, tiny_sd3, iterations))
+    return folder / "run"
+
+
+def test_it_went_on_from_its_checkpoint(run: Path) -> None:
+    reports = [
+        json.loads(line)
+        for part in sorted(run.glob("metrics/attempt-0002/*.jsonl"))
+        for line in part.read_text().splitlines()
+    ]
+    assert reports[0]["iteration"] == 3
+    assert reports[-1]["iteration"] == 4
+    names = {"generatorLoss", "fakeScoreLoss", "generatorGradNorm", "fakeGradNorm"}
+    assert names <= reports[-1].keys()
+    assert [folder.name for folder in run.glob("checkpoints/*")] == ["iter-00000004"]
+
+
+def test_sample_grids_are_there(run: Path) -> None:
+    grids = sorted(path.name for path in run.glob("samples/*.png"))
+    assert grids == ["iter-00000002.png", "iter-00000004.png"]
+
+
+def test_the_stock_pipeline_loads_and_samples_the_student(run: Path, tiny_sd3: Path) -> None:
+    pipeline = StableDiffusion3Pipeline.from_pretrained(run / "student", dtype=torch.bfloat16)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.scheduler.config.stochastic_sampling
+    torch.manual_seed(0)
+    images = pipeline(
+        PROMPTS[:2], num_inference_steps=4, guidance_scale=1.0, output_type="pt"
+    ).images
+    assert images.shape == (2, 3, 16, 16)
+    assert torch.isfinite(images).all()
+    teacher = StableDiffusion3Pipeline.from_pretrained(tiny_sd3, dtype=torch.bfloat16)
+    changed = [
+        not torch.equal(a, b)
+        for a, b in zip(
+            pipeline.transformer.parameters(), teacher.transformer.parameters(), strict=True
+        )
+    ]
+    assert sum(changed) > 0.9 * len(changed)
+    torch.testing.assert_close(
+        pipeline.transformer.pos_embed.pos_embed, teacher.transformer.pos_embed.pos_embed
+    )

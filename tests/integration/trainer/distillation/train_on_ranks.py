@@ -1,0 +1,21 @@
+"""Run on each rank: a whole run. Argument: its configuration file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import yaml
+from sid_ranks import quiet
+
+from sid_trainer.config import RunConfig
+from sid_trainer.run import train
+
+
+def main() -> None:
+    quiet()
+    train(RunConfig.model_validate(yaml.safe_load(Path(sys.argv[1]).read_text())))
+
+
+if __name__ == "__main__":
+    main()
