@@ -22,6 +22,8 @@ from sid_trainer.teachers import open_teacher
 
 RANKS = Path(__file__).parent.parent / "distillation" / "gradients_on_ranks.py"
 SCALE = 1.5
+RATE = 1e-4
+"""Small: the first Adam step has this size even where a gradient is mere rounding."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def sections(resolution: int) -> dict[str, Any]:
     return {
         "data": {"prompts": {"uri": "unused"}, "resolution": resolution},
         "distillation": {"guidance": {"strategy": "LSG", "scale": SCALE}},
-        "training": {"gradientCheckpointing": True},
+        "training": {"gradientCheckpointing": True, "learningRate": RATE, "fakeLearningRate": RATE},
         "deepspeed": {
             "config": {"zero_optimization": {"stage3_param_persistence_threshold": 0}},
         },
@@ -67,6 +69,7 @@ def reference_of(family: Family, directory: Path) -> Reference:
         empty[family.beside],
         kappas=(SCALE, SCALE, SCALE),
         weight=lambda s, x, f: 1 - s,
+        rates=(RATE, RATE),
         network_class=family.network,
         shape=family.shape,
     )
