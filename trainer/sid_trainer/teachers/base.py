@@ -132,13 +132,29 @@ def decode_images(vae: Any, latents: Tensor, device: torch.device, dtype: torch.
 
 @contextmanager
 def on_accelerator(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """Hold modules on the accelerator for the length of a block, then in host memory again."""
+    """Hold modules on the accelerator for the length of a block, then in host memory again.
+
+    They are not changed meanwhile, so nothing is copied back: the tensors at rest are kept, which
+    may be pages of their files that all processes of the node share.
+    """
+    tables: list[dict[str, Any]] = [
+        table
+        for module in modules
+        for owner in module.modules()
+        for table in (owner._parameters, owner._buffers)
+    ]
+    at_rest = [
+        (dict(table), [None if t is None else t.data for t in table.values()]) for table in tables
+    ]
     for module in modules:
         module.to(device)
     try:
         yield
     finally:
-        for module in modules:
-            module.to("cpu")
+        for table, (tensors, values) in zip(tables, at_rest, strict=True):
+            for tensor, value in zip(tensors.values(), values, strict=True):
+                if tensor is not None:
+                    tensor.data = value
+            table.update(tensors)
         if device.type == "cuda":
             torch.cuda.empty_cache()
