@@ -155,7 +155,7 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     schedule = Schedule.of(config)
     run_loop(distiller, batches, schedule, services, done)
     run.reporter.stage("exporting")
-    _export(run, teacher, networks, schedule.total)
+    _export(run, teacher, networks, max(done, schedule.total))  # a run may be cut short later
 
 
 def _resume(run: Run, store: CheckpointStore, networks: Networks) -> int:
