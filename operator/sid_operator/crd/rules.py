@@ -132,6 +132,13 @@ CONTRADICTIONS = (
         "run: remove one",
     ),
     Rule(
+        "spec.student",
+        "self.noise != 'fixed'",
+        "student.noise fixed makes a student that no stock diffusers scheduler can run: use fresh "
+        "or ddim",
+        field="noise",
+    ),
+    Rule(
         "spec.distillation.guidance",
         f"self.strategy != 'ZeroCFG' || self.scale == {float(_SCALE)}",
         "guidance.scale is not used by ZeroCFG: remove it, or choose LSG or AntiCFG",

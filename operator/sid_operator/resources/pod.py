@@ -19,7 +19,7 @@ from sid_trainer.contract import CONFIG_PATH, PROGRESS_PORT, RENDEZVOUS_PORT, TE
 
 SCRATCH = "/scratch"
 GRACE_SECONDS = 60
-"""Time between SIGTERM and SIGKILL: a checkpoint of a small run fits into it."""
+"""Time between SIGTERM and SIGKILL: longer than the launcher gives its workers to end."""
 
 
 def pod_template(run: Run) -> Manifest:
