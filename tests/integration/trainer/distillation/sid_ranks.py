@@ -19,7 +19,7 @@ from sid_trainer.networks import build_networks
 from sid_trainer.run import COMPUTE_DTYPE
 from sid_trainer.teachers import open_teacher
 
-DEADLINE_SECONDS = 300
+DEADLINE_SECONDS = 900  # a guard against hangs; a loaded machine may be slow
 PROMPTS = [f"a handwritten {word}" for word in ("zero", "one", "two", "three", "four", "five")]
 
 
@@ -89,7 +89,11 @@ def run_on_ranks(logs: Path, script: str, *arguments: str, world_size: int = 2) 
     processes = [
         _start(script, arguments, rank, world_size, port, logs) for rank in range(world_size)
     ]
-    codes = [process.wait(DEADLINE_SECONDS) for process in processes]
+    try:
+        codes = [process.wait(DEADLINE_SECONDS) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # does nothing to one that has ended
     if any(codes):
         texts = [(logs / f"rank{rank}.log").read_text() for rank in range(world_size)]
         pytest.fail(f"exit codes {codes}\n" + "\n".join(text[-6000:] for text in texts))

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 HERE = Path(__file__).parent
-DEADLINE = 120.0
+DEADLINE = 300.0
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
