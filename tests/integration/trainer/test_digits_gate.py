@@ -16,7 +16,7 @@ from sid_trainer.config import TrainerSections
 from sid_trainer.digits.cache import cached_teacher
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-TRAINING_SECONDS, JUDGING_SECONDS = 1500, 600
+TRAINING_SECONDS, JUDGING_SECONDS = 2400, 900
 
 
 @pytest.fixture(scope="module")
