@@ -92,7 +92,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _row(sampler: Sampler, score: Score) -> str:
     name = f"{sampler.network}, {sampler.steps} step{'s' * (sampler.steps > 1)}"
-    return f"{name:22}{score.fd:14.2f}{score.fd_teacher:15.2f}{score.accuracy:10.3f}"
+    return f"{name:22}{score.fd:14.2f}{score.fd_teacher:z15.2f}{score.accuracy:10.3f}"
 
 
 def _verdict(criterion: Criterion) -> str:
