@@ -26,10 +26,12 @@ def gradients(shards: TrainedShards, rank: int) -> dict[str, Tensor] | None:
 
 
 def observe(rank: Rank, number: int) -> dict[str, Any]:
-    networks = rank.networks
+    student, fake = rank.networks.student.shards, rank.networks.fake.shards
     return {
-        "student_gradient": gradients(networks.student.shards, number),
-        "fake_gradient": gradients(networks.fake.shards, number),
+        "student_gradient": gradients(student, number),
+        "fake_gradient": gradients(fake, number),
+        "student": student.gather(student.weights, number),
+        "fake": fake.gather(fake.weights, number),
     }
 
 

@@ -57,8 +57,13 @@ class Reference:
         self.student_adam = torch.optim.Adam(self.student.parameters(), student_rate, **options)
         self.fake_adam = torch.optim.Adam(self.fake.parameters(), fake_rate, **options)
 
-    def iterate(self, iteration: int) -> None:
-        """One fake update and one student update; gradients stay in ``.grad``."""
+    def iterate(self, iteration: int, fake_after: dict[str, Tensor] | None = None) -> None:
+        """One fake update and one student update; gradients stay in ``.grad``.
+
+        Args:
+            iteration: its number.
+            fake_after: weights of the fake score for the student update, in place of its own.
+        """
         k = uniform_steps(self.seed, iteration, self.steps)
         draw = NoiseSource(self.seed, iteration, range(len(self.embeds)), torch.device("cpu"))
         kappa_train, kappa_fake, kappa_teacher = self.kappas
@@ -72,6 +77,8 @@ class Reference:
         self.fake_adam.zero_grad()
         loss_fake.backward()
         self.fake_adam.step()
+        if fake_after is not None:
+            self.fake.load_state_dict(fake_after, strict=False)
 
         fake_gradient = {n: p.grad.clone() for n, p in self.fake.named_parameters()}
         x_g = self._generate(draw, Purpose.STUDENT_ROLL_OUT, k)

@@ -1,4 +1,8 @@
-"""Every family on two ranks under ZeRO-3 against plain PyTorch on the joined batch."""
+"""Every family on two ranks under ZeRO-3 against plain PyTorch on the joined batch.
+
+Each gradient is compared at the same weights: those that the ranks had. Adam makes whole steps of
+gradients that are mere rounding, so two right runs drift apart.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,8 @@ from sid_trainer.teachers import open_teacher
 
 RANKS = Path(__file__).parent.parent / "distillation" / "gradients_on_ranks.py"
 SCALE = 1.5
-RATE = 1e-4
-"""Small: the first Adam step has this size even where a gradient is mere rounding."""
+RATE = 2e-3
+"""Large: teacher and fake score start equal, and the loss is made of their difference."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,11 @@ def test_gradients_are_those_of_the_equations(
     result = torch.load(tmp_path / f"{name}.pt")
     reference = reference_of(family, directory)
     for iteration in range(ITERATIONS):
-        reference.iterate(iteration)
         ours = result["iterations"][iteration]
+        reference.iterate(iteration, fake_after=ours["fake"])
         assert relative_error(ours["fake_gradient"], gradients_of(reference.fake)) < 1e-5
         assert relative_error(ours["student_gradient"], gradients_of(reference.student)) < 1e-5
+        reference.student.load_state_dict(ours["student"], strict=False)
         torch.testing.assert_close(
             ours["losses"], torch.tensor(reference.losses[-1]), rtol=1e-4, atol=1e-6
         )
