@@ -103,7 +103,7 @@ def first_iterations(namespace: str, name: str) -> list[int]:
     prefix = f"distillations/{namespace}/{name}/metrics"
     firsts: dict[str, int] = {}
     with objects.connect() as store:
-        for key in store.names(prefix):
+        for key in (name for name in store.names(prefix) if name.endswith(".jsonl")):
             attempt = key.removeprefix(f"{prefix}/").split("/")[0]
             response = store.client.get_object(store.bucket, key)
             lines = [json.loads(line) for line in response.read().splitlines()]
