@@ -19,6 +19,7 @@ from sid_operator.plan.conditions import Verdict, find, is_true
 from sid_operator.plan.failure import is_failing
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Observed
+from sid_operator.plan.observed import Pod
 from sid_operator.plan.progress import is_news
 from sid_operator.plan.readiness import all_ready
 from sid_operator.resources.run import Run
@@ -58,7 +59,15 @@ def is_restarting(before: SiDDistillationStatus, observed: Observed) -> bool:
         return True
     if before.phase is Phase.RESTARTING:
         return True
-    return any(pod.failed for pod in observed.pods)
+    return any(pod.failed for pod in _of_this_start(observed))
+
+
+def _of_this_start(observed: Observed) -> tuple[Pod, ...]:
+    """The pods made since the Job was started or resumed; a suspension ends those before."""
+    started = observed.job.started if observed.job is not None else None
+    if started is None:
+        return ()
+    return tuple(pod for pod in observed.pods if pod.created >= started)
 
 
 def _without_pods(before: SiDDistillationStatus, observed: Observed) -> Verdict:

@@ -385,6 +385,12 @@ def test_suspend_and_resume(running: Plan) -> None:
     assert world.told(resumed)["Suspended"] == ("False", "Resumed")
     assert resumed.status.phase is Phase.STARTING
 
+    # The Job starts anew when it is resumed; pods of before may be seen to end only then.
+    again = dataclasses.replace(world.job(), started=NOW)
+    left_over = (world.ended(0, 143, gone=True), world.ended(1, 143, gone=True))
+    late = world.followed(stopped, world.observed(job=again, pods=left_over))
+    assert late.status.phase is not Phase.RESTARTING
+
 
 def test_with_a_queue_the_job_waits_for_it_and_is_absent_while_suspended() -> None:
     queue = {"scheduling": {"queueName": "gpus"}}
