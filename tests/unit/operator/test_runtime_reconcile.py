@@ -153,6 +153,8 @@ async def test_the_words_of_a_deleted_pod_are_kept(plant: Plant) -> None:
     plant.start()
     plant.api.put("siddistillations", world.raw())
     await until(lambda: plant.api.of("jobs"))
+    (job,) = plant.api.of("jobs")
+    plant.api.put("jobs", job | {"status": {"startTime": world.at(60)}})  # the Job controller's
     words = '{"state": "failed", "failure": {"reason": "OutOfMemory", "message": "GPU 0 is full"}}'
     state = {"exitCode": 1, "reason": "Error", "message": words, "finishedAt": world.at(0)}
     container = {"name": "trainer", "state": {"terminated": state}}
