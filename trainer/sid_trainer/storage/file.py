@@ -38,7 +38,7 @@ class FileStorage:
         self._root = root.absolute()
 
     def uri(self, key: str = "") -> str:
-        """``file:///root/key``."""
+        """``file:///folder/key``."""
         return self._path(key).as_uri() if key else self._root.as_uri()
 
     def put_bytes(
