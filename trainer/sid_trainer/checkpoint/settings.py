@@ -5,6 +5,8 @@ Rules this module keeps:
 * What changes the meaning of the state (teacher, student, loss, data, batch, optimiser, seed) must
   be equal. What does not (where the files are, length, launch, intervals, memory against time) may
   change between two attempts.
+* A checkpoint from before a setting existed has its default: so the default of a new setting must
+  be what the program did without it.
 * A refusal names each setting and both values.
 """
 
@@ -14,7 +16,17 @@ import hashlib
 import json
 from typing import Any
 
-from sid_trainer.config import RunConfig
+from pydantic import ValidationError
+
+from sid_trainer.config import (
+    DataConfig,
+    DistillationConfig,
+    RunConfig,
+    Section,
+    StudentConfig,
+    TeacherConfig,
+    TrainingConfig,
+)
 
 _SECTIONS = {"teacher", "student", "distillation", "data", "training"}
 _FREE = {
@@ -27,9 +39,31 @@ _FREE = {
 }
 
 
+class _Bound(Section):
+    """The sections that bind a checkpoint."""
+
+    teacher: TeacherConfig
+    student: StudentConfig
+    distillation: DistillationConfig
+    data: DataConfig
+    training: TrainingConfig
+
+
 def resume_settings(config: RunConfig) -> dict[str, Any]:
     """The settings of a run that bind its checkpoints, as in the file."""
     return config.model_dump(mode="json", by_alias=True, include=_SECTIONS, exclude=_FREE)
+
+
+def completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings with the defaults of settings that are newer than they are.
+
+    Settings that are none of this program's are returned as they are: they differ from all of its.
+    """
+    try:
+        bound = _Bound.model_validate(settings)
+    except ValidationError:
+        return settings
+    return bound.model_dump(mode="json", by_alias=True, exclude=_FREE)
 
 
 def digest(settings: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.checkpoint.manifest import DamagedError, Manifest, Part, read_manifest
 from sid_trainer.checkpoint.retention import obsolete
-from sid_trainer.checkpoint.settings import differences, digest
+from sid_trainer.checkpoint.settings import completed, differences, digest
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
 from sid_trainer.state import RankState
@@ -213,8 +213,8 @@ class CheckpointStore:
                 f"checkpoint {where} is of {manifest.world_size} processes, and this run has "
                 f"{self._group.world}: resume with the same number, or give another storage folder",
             )
-        if manifest.settings_digest != digest(self._settings):
-            changed = "; ".join(differences(self._settings, manifest.settings)) or "the digest"
+        changed = "; ".join(differences(self._settings, completed(manifest.settings)))
+        if changed:
             raise TrainerError(
                 FailureReason.INVALID_CONFIGURATION,
                 f"checkpoint {where} is of other settings ({changed}): set them back, or give "

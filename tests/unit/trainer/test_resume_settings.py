@@ -1,0 +1,41 @@
+"""Which settings bind a checkpoint, and how one from an older program is compared."""
+
+from typing import Any
+
+from sid_trainer.checkpoint.settings import completed, differences, resume_settings
+from sid_trainer.config import RunConfig
+
+
+def run_config(**sections: dict[str, Any]) -> RunConfig:
+    base: dict[str, Any] = {
+        "teacher": {"model": "/teacher"},
+        "data": {"prompts": {"uri": "/prompts.txt"}},
+        "storage": {"uri": "file:///run"},
+    }
+    return RunConfig.model_validate(base | sections)
+
+
+def test_a_checkpoint_from_before_a_setting_existed_has_its_default() -> None:
+    stored = resume_settings(run_config())
+    del stored["student"]["noise"]
+    del stored["training"]["ema"]
+    assert differences(resume_settings(run_config()), completed(stored)) == []
+    changed = resume_settings(run_config(student={"noise": "ddim"}))
+    assert differences(changed, completed(stored)) == [
+        "student.noise: now 'ddim', in the checkpoint 'fresh'"
+    ]
+
+
+def test_a_setting_that_is_gone_is_told() -> None:
+    stored = resume_settings(run_config())
+    stored["student"]["forgotten"] = 3
+    assert differences(resume_settings(run_config()), completed(stored)) == [
+        "student.forgotten: now None, in the checkpoint 3"
+    ]
+
+
+def test_length_and_memory_may_change_between_attempts() -> None:
+    longer = run_config(
+        training={"iterations": 7, "microBatchSize": 64, "gradientCheckpointing": False}
+    )
+    assert resume_settings(longer) == resume_settings(run_config())
