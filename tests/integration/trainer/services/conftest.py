@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from minio import Minio
 
 from sid_trainer.storage.retry import Patience
 from sid_trainer.storage.s3 import S3Storage
@@ -67,9 +68,21 @@ class MinioServer:
             self.process.wait()
             self.process = None
 
-    def storage(self, prefix: str, **settings: object) -> S3Storage:
+    def storage(self, prefix: str, bucket: str = BUCKET, **settings: object) -> S3Storage:
         options = {"environ": self.environ, "patience": Patience(seconds=5.0), **settings}
-        return S3Storage(BUCKET, prefix, self.endpoint, **options)  # type: ignore[arg-type]
+        return S3Storage(bucket, prefix, self.endpoint, **options)  # type: ignore[arg-type]
+
+    def new_bucket(self) -> str:
+        """Make a bucket that no other test has."""
+        name = f"bucket-{secrets.token_hex(4)}"
+        client = Minio(
+            f"127.0.0.1:{self.port}",
+            access_key=self.environ["AWS_ACCESS_KEY_ID"],
+            secret_key=self.environ["AWS_SECRET_ACCESS_KEY"],
+            secure=False,
+        )
+        client.make_bucket(name)
+        return name
 
     def _wait_ready(self) -> None:
         ready, deadline = f"{self.endpoint}/minio/health/ready", time.monotonic() + 60

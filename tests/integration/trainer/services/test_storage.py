@@ -24,7 +24,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> Stor
     server = request.getfixturevalue("minio")
     if request.param == "s3":
         return server.storage(prefix)
-    return request.getfixturevalue("minio_factory")().storage("")
+    return server.storage("", server.new_bucket())
 
 
 def test_objects_are_written_read_listed_and_deleted(storage: Storage, tmp_path: Path) -> None:
