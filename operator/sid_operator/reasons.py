@@ -26,6 +26,7 @@ ALL_READY: Final = "AllPodsReady"
 NO_JOB: Final = "JobNotCreated"
 RECREATING: Final = "Recreating"
 QUEUED: Final = "WaitingForQueue"
+CLEANING: Final = "CleaningUp"
 PODS_PENDING: Final = "PodsPending"
 PODS_STARTING: Final = "PodsStarting"
 
@@ -64,6 +65,8 @@ EVENT_CREATED: Final = "Created"
 EVENT_RESTORED: Final = "Restored"
 EVENT_RECREATING: Final = "Recreating"
 EVENT_UPDATED: Final = "Updated"
+EVENT_EXPIRED: Final = "Expired"
+EVENT_CLEANING: Final = "CleaningUp"
 
 SPEC_VALID: Final = "The spec is valid."
 NO_IMAGE: Final = (
@@ -80,6 +83,9 @@ READY: Final = "{ready} of {nodes} pods are ready."
 JOB_MISSING: Final = "The Job is about to be created."
 JOB_LEAVING: Final = "The pods of the previous Job are still ending."
 IN_QUEUE: Final = "The queue {queue} has not admitted the Job yet."
+STILL_CLEANING: Final = (
+    "The objects of the deleted resource of this name are still being removed from the bucket."
+)
 POD_END: Final = "The run has ended."
 
 CREDENTIALS_MISSING: Final = (
@@ -148,6 +154,11 @@ RESTORED: Final = "{kind} {name} was missing and is created again."
 SPEC_CHANGED: Final = (
     "The pods are replaced because the spec changed; training goes on from the last checkpoint."
 )
+CLEANING_UP: Final = "The run's folder is being removed from the bucket (deletionPolicy Delete)."
+EXPIRED: Final = (
+    "The resource is deleted, as it ended more than runPolicy.ttlSecondsAfterFinished ({seconds}) "
+    "seconds ago; what it wrote stays in the bucket."
+)
 POLICY_CHANGED: Final = "The changed runPolicy is applied to the Job."
 
 EXIT_CODE_MESSAGES: Final = {
@@ -160,6 +171,7 @@ EXIT_CODE_MESSAGES: Final = {
     "teacher.tokenSecretRef.",
     FailureReason.STORAGE_UNAVAILABLE: "The storage did not answer: check checkpoint.endpoint.",
     FailureReason.PEER_LOST: "Another process of the run was lost.",
+    FailureReason.STALLED: "A process of the run hangs: see the logs of all pods for its stack.",
     FailureReason.TERMINATED: "The pod was asked to end.",
 }
 """What an exit code means, where the pod left no words."""

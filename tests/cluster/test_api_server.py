@@ -114,7 +114,37 @@ INVALID = {
     "weighting": ({"spec/distillation/weighting": "1-s"}, '"one-minus-sigma"'),
     "ZeroCFG with a scale": (
         {"spec/distillation/guidance": {"strategy": "ZeroCFG", "scale": 7}},
-        "guidance.scale is not used by ZeroCFG: remove it",
+        "guidance.scale is not used by ZeroCFG, nor where the other scales are given: remove it",
+    ),
+    "a scale that all others replace": (
+        {
+            "spec/distillation/guidance": {
+                "scale": 7,
+                "fakeTrainingScale": 1,
+                "fakeScale": 1,
+                "teacherScale": 2,
+            }
+        },
+        "guidance.scale is not used by ZeroCFG, nor where the other scales are given: remove it",
+    ),
+    "adversarial without images": (
+        {"spec/distillation/adversarial": {}},
+        "distillation.adversarial needs real images: give data.images",
+    ),
+    "a student that never starts": (
+        {
+            "spec/distillation/adversarial": {},
+            "spec/data/images": {"uri": "s3://sid/images"},
+            "spec/training": {"iterations": 2, "batchSize": 8},
+        },
+        "adversarial.studentStartsAfterImages is not before the end of the run",
+    ),
+    "an adversarial part that never starts": (
+        {
+            "spec/distillation/adversarial": {"startsAfterImages": 500_000},
+            "spec/data/images": {"uri": "s3://sid/images"},
+        },
+        "adversarial.startsAfterImages is not before the end of the run",
     ),
     "relative prompts": ({"spec/data/prompts/uri": "prompts.txt"}, "an absolute path on a volume"),
     "two lengths": (
@@ -203,6 +233,18 @@ INVALID = {
     "queue name": ({"spec/scheduling/queueName": "a queue"}, "must be the value of a label"),
     "priority class": ({"spec/scheduling/priorityClassName": "High!"}, "name of a Kubernetes"),
     "negative retries": ({"spec/runPolicy/backoffLimit": -1}, "greater than or equal to 0"),
+    "an end of its student": (
+        {"spec/deletionPolicy": "Delete", "spec/runPolicy/ttlSecondsAfterFinished": 60},
+        "would remove the student soon after it was made: remove one of them",
+    ),
+    "negative time to live": (
+        {"spec/runPolicy/ttlSecondsAfterFinished": -1},
+        "greater than or equal to 0",
+    ),
+    "unknown deletion policy": (
+        {"spec/deletionPolicy": "Orphan"},
+        'supported values: "Retain", "Delete"',
+    ),
     "no time": ({"spec/runPolicy/activeDeadlineSeconds": 0}, "greater than or equal to 1"),
 }
 
@@ -233,6 +275,22 @@ VALID: dict[str, dict[str, Any]] = {
     "model in a bucket": {"spec/teacher/model": "s3://sid/teachers/digits"},
     "revision": {"spec/teacher/revision": "main", "spec/teacher/family": "sd3"},
     "ZeroCFG": {"spec/distillation/guidance": {"strategy": "ZeroCFG"}},
+    "scales of their own": {
+        "spec/distillation/guidance": {"scale": 7, "fakeTrainingScale": 1, "fakeScale": -1}
+    },
+    "data-aided": {
+        "spec/distillation/adversarial": {},
+        "spec/data/images": {"uri": "s3://sid/images"},
+    },
+    "data-aided, with its own length": {
+        "spec/distillation/adversarial": {
+            "pooling": "channel",
+            "startsAfterImages": 0,
+            "studentStartsAfterImages": 15,
+        },
+        "spec/data/images": {"uri": "s3://sid/images"},
+        "spec/training": {"iterations": 2, "batchSize": 8},
+    },
     "CPU": {"spec/workers": {"nodes": 2, "gpusPerNode": 0}, "spec/training/batchSize": 6},
     "micro-batch": {"spec/training": {"batchSize": 16, "microBatchSize": 1, "iterations": 5}},
     "deepspeed": {"spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 1}}},
@@ -326,6 +384,8 @@ IMMUTABLE: dict[str, dict[str, Any]] = {
 MUTABLE: dict[str, dict[str, Any]] = {
     "suspend": {"spec/runPolicy/suspend": True},
     "backoffLimit": {"spec/runPolicy/backoffLimit": 5},
+    "ttlSecondsAfterFinished": {"spec/runPolicy/ttlSecondsAfterFinished": 5},
+    "deletionPolicy": {"spec/deletionPolicy": "Delete"},
     "token": {"spec/teacher/tokenSecretRef": {"name": "token"}},
     "secret": {"spec/checkpoint/secretRef/name": "rotated"},
     "image": {"spec/workers/image": "registry.example.org/trainer:2"},

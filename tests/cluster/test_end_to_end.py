@@ -96,6 +96,27 @@ def test_resumes_when_a_pod_is_deleted(space: str, index: int) -> None:
     assert status["progress"]["iteration"] == 120
     assert status["checkpoint"]["iteration"] == 120
     assert first_iterations(space, "resumed")[1] > 20
+    deletes_its_objects_with_it(space, "resumed")
+
+
+def deletes_its_objects_with_it(namespace: str, name: str) -> None:
+    """``deletionPolicy: Delete``, given at last, empties the run's folder once it is deleted."""
+    folder = f"distillations/{namespace}/{name}"
+    patch_spec(namespace, name, {"deletionPolicy": "Delete"})
+    selector = f"sid-dit.dev/distillation={name},app.kubernetes.io/component=cleanup"
+    kubectl.wait_until(
+        "the clean-up Job is ready",
+        lambda: kubectl.get("jobs", "-n", namespace, "-l", selector)["items"],
+        seconds=30,
+    )
+    kubectl.kubectl("delete", "sid", name, "-n", namespace, "--wait", "--timeout=30s")
+    with objects.connect() as store:
+        kubectl.wait_until(f"{folder} is empty", lambda: not store.names(folder), seconds=180)
+
+
+def patch_spec(namespace: str, name: str, spec: dict[str, Any]) -> None:
+    patch = json.dumps({"spec": spec})
+    kubectl.kubectl("patch", "sid", name, "-n", namespace, "--type=merge", "-p", patch)
 
 
 def first_iterations(namespace: str, name: str) -> list[int]:
@@ -145,3 +166,9 @@ def test_a_mistake_is_told_in_describe_within_a_minute(space: str, mistake: str)
     if mistake == "teacher":
         failed = runs.wait_for(space, mistake, "Failed", seconds=60)
         assert failed["status"]["failure"]["reason"] == "NotFound"
+        patch_spec(space, mistake, {"runPolicy": {"ttlSecondsAfterFinished": 1}})
+        kubectl.wait_until(
+            "the resource is gone when its time is up",
+            lambda: not kubectl.get("sid", "-n", space)["items"],
+            seconds=30,
+        )

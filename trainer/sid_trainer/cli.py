@@ -38,6 +38,7 @@ COMMANDS = {
     ),
     "worker": Command("sid_trainer.commands.worker", "one training process, started by launch"),
     "config": Command("sid_trainer.commands.config", "check a file, print it with all defaults"),
+    "remove": Command("sid_trainer.commands.remove", "delete a run's folder from its storage"),
     "digits": Command("sid_trainer.digits.cli", "the small teacher of handwritten digits"),
 }
 

@@ -22,6 +22,11 @@ TRAINER_CONTAINER: Final = "trainer"
 
 LABEL_DISTILLATION: Final = f"{GROUP}/distillation"
 """On every child object and pod: the name of the resource that it belongs to."""
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+COMPONENT_WORKER: Final = "worker"
+COMPONENT_CLEANUP: Final = "cleanup"
+ANNOTATION_UID: Final = f"{GROUP}/uid"
+"""On a clean-up Job: uid of the resource whose objects in the bucket it removes."""
 ANNOTATION_HASH: Final = f"{GROUP}/hash"
 """On every child object: hash of the object as it was applied."""
 

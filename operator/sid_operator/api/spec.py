@@ -9,6 +9,8 @@ camelCase names in YAML; unknown ones are refused. Rules across fields stand in
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from sid_operator.api.fields import Bucket, Endpoint, KeyPrefix
@@ -67,4 +69,11 @@ class SiDDistillationSpec(TrainerSections):
     run_policy: RunPolicy = Field(
         default_factory=RunPolicy,
         description="Start, stop and retry. May be changed while the run is going on.",
+    )
+    deletion_policy: Literal["Retain", "Delete"] = Field(
+        default="Retain",
+        description="What becomes of the run's folder in the bucket (checkpoints, samples, metrics "
+        "and the student) when the resource is deleted: Retain keeps it, Delete removes it by a "
+        "Job in the namespace, for which the Secret checkpoint.secretRef must still be there. May "
+        "be changed at any time.",
     )

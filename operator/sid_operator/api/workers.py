@@ -182,3 +182,10 @@ class RunPolicy(Section):
         description="Seconds after which a run that has not finished is stopped and failed, "
         "counted from its start or last resumption. Default: no limit.",
     )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Seconds after its end, good or bad, at which the resource is deleted with its "
+        "pods and their logs. Checkpoints and student stay in the bucket. Default: never.",
+    )

@@ -20,7 +20,7 @@ from typing import Any
 from sid_operator.api.fields import VALIDATIONS
 from sid_operator.api.names import GPU_RESOURCE, MAX_NAME_LENGTH
 from sid_operator.crd.schema import Schema
-from sid_trainer.config import GuidanceConfig
+from sid_trainer.config import DEFAULT_IMAGES, GuidanceConfig
 
 _PROCESSES = "(self.workers.nodes * (self.workers.gpusPerNode > 0 ? self.workers.gpusPerNode : 1))"
 _BATCH, _MICRO = "self.training.batchSize", "self.training.microBatchSize"
@@ -30,6 +30,11 @@ _HUB_ID = r"self.matches(r'^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-
 _REQUEST = "quantity(string(self.requests[name]))"
 _LIMIT = "quantity(string(self.limits[name]))"
 _SCALE = GuidanceConfig.model_fields["scale"].default
+_ADVERSARIAL = "self.distillation.adversarial"
+_LENGTH = (
+    f"(has(self.training.iterations) ? self.training.iterations * {_BATCH} : "
+    f"has(self.training.images) ? self.training.images : {DEFAULT_IMAGES})"
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,18 @@ def _resource_names(path: str) -> Rule:
         "name.startsWith('hugepages-') || name.contains('/'))",
         "unknown resource: use cpu, memory, ephemeral-storage, hugepages-SIZE, or the full name of "
         "an extended one (rdma/hca)",
+    )
+
+
+def _begins(start: str) -> Rule:
+    """A phase of data-aided training begins before the run ends."""
+    name = f"distillation.adversarial.{start}"
+    return Rule(
+        "spec",
+        f"!has({_ADVERSARIAL}) || {_ADVERSARIAL}.{start} < {_LENGTH}",
+        f"{name} is not before the end of the run: lower it, or raise training.iterations or "
+        "training.images",
+        field=name,
     )
 
 
@@ -132,6 +149,13 @@ CONTRADICTIONS = (
         "run: remove one",
     ),
     Rule(
+        "spec",
+        "self.training.precision != 'pure-bf16' || self.deepspeed.offload == 'none'",
+        "deepspeed.offload optimizer does not go with training.precision pure-bf16: use bf16, "
+        "whose fp32 weights are then in host memory, or offload none",
+        field="deepspeed.offload",
+    ),
+    Rule(
         "spec.student",
         "self.noise != 'fixed'",
         "student.noise fixed makes a student that no stock diffusers scheduler can run: use fresh "
@@ -140,10 +164,21 @@ CONTRADICTIONS = (
     ),
     Rule(
         "spec.distillation.guidance",
-        f"self.strategy != 'ZeroCFG' || self.scale == {float(_SCALE)}",
-        "guidance.scale is not used by ZeroCFG: remove it, or choose LSG or AntiCFG",
+        f"self.scale == {float(_SCALE)} || self.strategy != 'ZeroCFG' && "
+        "!(has(self.fakeTrainingScale) && has(self.fakeScale) && "
+        "(self.strategy == 'AntiCFG' || has(self.teacherScale)))",
+        "guidance.scale is not used by ZeroCFG, nor where the other scales are given: remove it, "
+        "or choose LSG or AntiCFG without them",
         field="scale",
     ),
+    Rule(
+        "spec",
+        f"!has({_ADVERSARIAL}) || has(self.data.images)",
+        "distillation.adversarial needs real images: give data.images, or remove it for data-free "
+        "training",
+        field="distillation.adversarial",
+    ),
+    *(_begins(start) for start in ("studentStartsAfterImages", "startsAfterImages")),
     Rule(
         "spec.teacher",
         f"!has(self.revision) || {_HUB_ID.replace('self.', 'self.model.')}",
@@ -155,6 +190,13 @@ CONTRADICTIONS = (
         f"(!has(self.requests) || !('{GPU_RESOURCE}' in self.requests)) && "
         f"(!has(self.limits) || !('{GPU_RESOURCE}' in self.limits))",
         f"{GPU_RESOURCE} is asked for by workers.gpusPerNode: remove it from resources",
+    ),
+    Rule(
+        "spec",
+        "self.deletionPolicy != 'Delete' || !has(self.runPolicy.ttlSecondsAfterFinished)",
+        "with deletionPolicy Delete, runPolicy.ttlSecondsAfterFinished would remove the student "
+        "soon after it was made: remove one of them",
+        field="deletionPolicy",
     ),
     *(_resource_names(f"spec.workers.resources.{part}") for part in ("requests", "limits")),
     Rule(

@@ -5,6 +5,7 @@ Rules this module keeps:
 * A child that is there with the right hash is left alone; a missing one is created again, as long
   as the run is not over.
 * What belongs to somebody else is never touched; what is being deleted is waited for.
+* No Job is made while objects of an earlier resource of the name are being removed.
 * A Job whose spec no longer fits is deleted with its pods, and made anew when it is gone.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from sid_operator import reasons
 from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, JOBS, SERVICES, Kind
+from sid_operator.plan.cleanup import is_cleaning
 from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Notice, Observed, Resource
 from sid_operator.plan.observed import Job
 from sid_operator.resources.config_map import config_map
@@ -47,7 +49,7 @@ def actions(resource: Resource, observed: Observed) -> tuple[Action, ...]:
     wanted = [
         _settled(CONFIG_MAPS, config_map(run), observed.config_map, restoring),
         _settled(SERVICES, service(run), observed.service, restoring),
-        _job(run, observed.job, restoring),
+        None if is_cleaning(run.uid, observed) else _job(run, observed.job, restoring),
     ]
     return tuple(action for action in wanted if action is not None)
 

@@ -7,14 +7,14 @@ from datetime import datetime
 from sid_operator import reasons
 from sid_operator.api.conditions import Condition, ConditionType
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
-from sid_operator.plan import children, progress
+from sid_operator.plan import children, cleanup, expiry, progress
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.conditions import Verdict, find, updated
 from sid_operator.plan.ending import ended, is_over
 from sid_operator.plan.events import notices
 from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.gang import rank_zero
-from sid_operator.plan.model import Observed, Plan, Resource, ScrapeTarget
+from sid_operator.plan.model import Action, Observed, Plan, Resource, ScrapeTarget
 from sid_operator.plan.phase import phase
 from sid_operator.plan.readiness import (
     CREATION_GRACE,
@@ -49,7 +49,8 @@ def plan(resource: Resource, observed: Observed, now: datetime) -> Plan:
         return _not_accepted(resource, status, reasons.INVALID_SPEC, resource.problem, now)
     over = ended(resource, resource.run, observed, status, now)
     if over is not None:
-        return Plan(actions=(), status=over, notices=notices(before, over))
+        left = expiry.seconds_left(resource, over, now)
+        return Plan(actions=(), status=over, notices=notices(before, over), look_again_after=left)
     in_the_way = children.conflict(resource, observed)
     if in_the_way:
         return _not_accepted(resource, status, reasons.NAME_CONFLICT, in_the_way, now)
@@ -63,7 +64,14 @@ def _after_the_end(
     late = None
     if resource.run is not None:
         late = ended(resource, resource.run, observed, status, now)
-    return Plan(actions=(), status=late or status)
+    status = late or status
+    if observed.refusal is not None:
+        return Plan(actions=(), status=status, look_again_after=RETRY_SECONDS)
+    left = expiry.seconds_left(resource, status, now)
+    actions = cleanup.keeping(resource, observed)
+    if left is not None and left <= 0:
+        actions = (*actions, expiry.deletion(resource))
+    return Plan(actions=actions, status=status, look_again_after=left)
 
 
 def _not_accepted(
@@ -100,13 +108,17 @@ def _going_on(
     failure = _failure(status, observed, conditions, cause)
     after = _put_together(resource, run, status, conditions, failure, observed)
     return Plan(
-        actions=() if observed.refusal is not None else children.actions(resource, observed),
+        actions=() if observed.refusal is not None else _actions(resource, observed),
         status=after,
         notices=notices(resource.status, after),
         scrape=_scrape(observed),
         look_again_after=_look_again_after(run, observed, now),
         wants_creation_failures=lacks_pods_for_long(run, observed, now),
     )
+
+
+def _actions(resource: Resource, observed: Observed) -> tuple[Action, ...]:
+    return (*cleanup.keeping(resource, observed), *children.actions(resource, observed))
 
 
 def _accepted(observed: Observed) -> Verdict:

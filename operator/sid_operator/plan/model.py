@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.kube.kinds import Kind
-from sid_operator.plan.observed import Job, Pod
+from sid_operator.plan.observed import Cleanup, Job, Pod
 from sid_operator.resources.metadata import Manifest
 from sid_operator.resources.run import Run
 from sid_trainer.contract import ProgressReport
@@ -69,6 +69,7 @@ class Observed:
         report: What rank 0 told of late.
         refusal: The API server's answer to this pass's attempt.
         creation_failures: Asked for when :attr:`Plan.wants_creation_failures`; else empty.
+        cleanups: Clean-up Jobs under this name, those of earlier resources included.
     """
 
     config_map: Child | None = None
@@ -78,6 +79,7 @@ class Observed:
     report: ProgressReport | None = None
     refusal: Refusal | None = None
     creation_failures: tuple[CreationFailure, ...] = ()
+    cleanups: tuple[Cleanup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete a child, its dependents first."""
+    """Delete a child, or the resource itself, dependents first."""
 
     kind: Kind
     name: str

@@ -13,7 +13,13 @@ from typing import Any
 
 import pydantic
 
-from sid_operator.api.names import ANNOTATION_HASH, TRAINER_CONTAINER
+from sid_operator.api.names import (
+    ANNOTATION_HASH,
+    ANNOTATION_UID,
+    COMPONENT_CLEANUP,
+    LABEL_COMPONENT,
+    TRAINER_CONTAINER,
+)
 from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH
 from sid_trainer.contract import TerminationRecord
 
@@ -115,6 +121,23 @@ class Job:
         return self.complete is not None or self.failed is not None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cleanup:
+    """A clean-up Job under the name of a resource.
+
+    Attributes:
+        of_uid: uid of the resource whose objects it removes.
+    """
+
+    name: str
+    uid: str
+    of_uid: str
+    hash: str = ""
+    suspended: bool = True
+    finished: bool = False
+    deleting: bool = False
+
+
 def owned_by(obj: Object, uid: str) -> bool:
     """Whether the object's controlling owner has this uid."""
     owners = obj["metadata"].get("ownerReferences") or []
@@ -140,6 +163,29 @@ def job_of(obj: Object, owner_uid: str) -> Job:
         failed=_since(failed),
         fail_reason=str((failed or {}).get("reason", "")),
         fail_message=printable(str((failed or {}).get("message", ""))),
+    )
+
+
+def is_cleanup(obj: Object) -> bool:
+    """Whether a Job is a clean-up Job."""
+    return (obj["metadata"].get("labels") or {}).get(LABEL_COMPONENT) == COMPONENT_CLEANUP
+
+
+def cleanup_of(obj: Object) -> Cleanup:
+    """Read a clean-up Job."""
+    metadata = obj["metadata"]
+    annotations = metadata.get("annotations") or {}
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    return Cleanup(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        of_uid=annotations.get(ANNOTATION_UID, ""),
+        hash=annotations.get(ANNOTATION_HASH, ""),
+        suspended=bool((obj.get("spec") or {}).get("suspend")),
+        finished=any(
+            c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions
+        ),
+        deleting="deletionTimestamp" in metadata,
     )
 
 

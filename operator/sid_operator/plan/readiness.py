@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType
 from sid_operator.plan.causes import Cause
+from sid_operator.plan.cleanup import is_cleaning
 from sid_operator.plan.conditions import Verdict
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.gang import current, filled, standing
@@ -49,7 +50,7 @@ def lacks_pods_for_long(run: Run, observed: Observed, now: datetime) -> bool:
 
 def pods_ready(run: Run, observed: Observed, cause: Cause | None) -> Verdict:
     """The condition PodsReady of a run that is not over."""
-    absent = _not_asked_for(run, observed.job)
+    absent = _not_asked_for(run, observed)
     if absent is not None:
         return _verdict("False", *absent)
     if cause is not None:
@@ -63,10 +64,13 @@ def pods_ready(run: Run, observed: Observed, cause: Cause | None) -> Verdict:
     return _verdict("False", waiting, counted)
 
 
-def _not_asked_for(run: Run, job: Job | None) -> tuple[str, str] | None:
+def _not_asked_for(run: Run, observed: Observed) -> tuple[str, str] | None:
     """Why no pods are wanted at present, as reason and message, or None where they are."""
+    job = observed.job
     if run.spec.run_policy.suspend:
         return reasons.SUSPENDED, reasons.IS_SUSPENDED
+    if job is None and is_cleaning(run.uid, observed):
+        return reasons.CLEANING, reasons.STILL_CLEANING
     if job is None:
         return reasons.NO_JOB, reasons.JOB_MISSING
     if job.deleting:

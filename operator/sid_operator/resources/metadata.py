@@ -28,27 +28,33 @@ def digest(content: object) -> str:
 
 
 def run_hash(run: Run) -> str:
-    """Hash of what the user asked for, run policy aside (that one is changed in place).
+    """Hash of what the user asked for, but for what is changed in place or concerns no pod.
 
     Defaults are left out, so that a field that is new with this version changes nothing.
     """
     spec = run.spec.model_dump(
-        by_alias=True, mode="json", exclude={"run_policy"}, exclude_defaults=True
+        by_alias=True,
+        mode="json",
+        exclude={"run_policy", "deletion_policy"},
+        exclude_defaults=True,
     )
     return digest(spec)
 
 
 def policy_hash(run: Run) -> str:
-    """Hash of the run policy."""
-    return digest(run.spec.run_policy.model_dump(by_alias=True, mode="json"))
+    """Hash of the part of the run policy that the Job carries."""
+    policy = run.spec.run_policy.model_dump(
+        by_alias=True, mode="json", exclude={"ttl_seconds_after_finished"}
+    )
+    return digest(policy)
 
 
-def labels(run: Run) -> dict[str, str]:
+def labels(run: Run, component: str = names.COMPONENT_WORKER) -> dict[str, str]:
     """Labels of every child and pod."""
     return {
         "app.kubernetes.io/name": "sid-trainer",
         "app.kubernetes.io/instance": run.name,
-        "app.kubernetes.io/component": "worker",
+        names.LABEL_COMPONENT: component,
         "app.kubernetes.io/part-of": "sid-operator",
         "app.kubernetes.io/managed-by": "sid-operator",
         names.LABEL_DISTILLATION: run.name,

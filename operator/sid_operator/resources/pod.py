@@ -22,6 +22,18 @@ GRACE_SECONDS = 60
 """Time between SIGTERM and SIGKILL: longer than the launcher gives its workers to end."""
 
 
+POD_SECURITY: Manifest = {
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""Together the Pod Security level ``restricted``."""
+
+
 def pod_template(run: Run) -> Manifest:
     """The template of the Job's pods."""
     return {"metadata": {"labels": labels(run)}, "spec": _pod_spec(run)}
@@ -35,10 +47,7 @@ def _pod_spec(run: Run) -> Manifest:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [_container(run)],
         "volumes": _volumes(run),
     }
@@ -66,11 +75,7 @@ def _container(run: Run) -> Manifest:
             {"name": "rendezvous", "containerPort": RENDEZVOUS_PORT, "protocol": "TCP"},
         ],
         "resources": _resources(run),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": CONTAINER_SECURITY,
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": _mounts(run),
@@ -80,13 +85,21 @@ def _container(run: Run) -> Manifest:
     return container
 
 
+def storage_credentials(run: Run) -> list[Manifest]:
+    """Environment variables that open the bucket."""
+    secret = run.spec.checkpoint.secret_ref.name
+    return [
+        _from_secret("AWS_ACCESS_KEY_ID", secret, names.ACCESS_KEY_KEY),
+        _from_secret("AWS_SECRET_ACCESS_KEY", secret, names.SECRET_KEY_KEY),
+    ]
+
+
 def _environment(run: Run) -> list[Manifest]:
-    bucket, token = run.spec.checkpoint.secret_ref, run.spec.teacher.token_secret_ref
+    token = run.spec.teacher.token_secret_ref
     environment: list[Manifest] = [
         {"name": "HOME", "value": SCRATCH},  # caches of Hugging Face, Triton and torch lie below it
         {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108 - a volume of the pod
-        _from_secret("AWS_ACCESS_KEY_ID", bucket.name, names.ACCESS_KEY_KEY),
-        _from_secret("AWS_SECRET_ACCESS_KEY", bucket.name, names.SECRET_KEY_KEY),
+        *storage_credentials(run),
     ]
     if token is not None:
         environment.append(_from_secret("HF_TOKEN", token.name, names.TOKEN_KEY))

@@ -9,7 +9,7 @@ from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Child, Observed, Resource
-from sid_operator.plan.observed import job_of, owned_by, pod_of
+from sid_operator.plan.observed import Cleanup, cleanup_of, is_cleanup, job_of, owned_by, pod_of
 from sid_operator.runtime import trim
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key, Store, key_of, owner_by_label
@@ -47,7 +47,8 @@ class Caches:
         """What is seen of the children of a resource; ``found`` was met outside the caches."""
         found = found or {}
         key = Key(resource.namespace, resource.name)
-        job = found.get(JOBS) or self.jobs.get(key)
+        met = found.get(JOBS)
+        job = met if met is not None and key_of(met) == key else self.jobs.get(key)
         pods = [pod_of(obj) for obj in self.pods.owned_by(key)]
         pods += [pod_of(obj, gone=True) for obj in self.pods.gone(key)]
         zero = rank_zero(pods)
@@ -59,7 +60,12 @@ class Caches:
             job=job_of(job, resource.uid) if job is not None else None,
             pods=tuple(pods),
             report=scraper.report(key, zero.uid if zero is not None else None),
+            cleanups=self.cleanups(key),
         )
+
+    def cleanups(self, key: Key) -> tuple[Cleanup, ...]:
+        """The clean-up Jobs of all resources, gone or there, that bore a name."""
+        return tuple(cleanup_of(obj) for obj in self.jobs.owned_by(key) if is_cleanup(obj))
 
 
 def _child(obj: Object | None, owner_uid: str) -> Child | None:

@@ -20,6 +20,7 @@ from typing import Any
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS, EVENTS
+from sid_operator.plan.cleanup import orphans, release
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import CreationFailure, Observed, Plan, Resource, status_json
 from sid_operator.plan.observed import time_of
@@ -75,6 +76,7 @@ class Reconciler:
             KubeError: Something could not be done; try again later.
         """
         raw = self._caches.resources.get(key)
+        await self._release_orphans(key, raw)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._scraper.follow(key, None)
             self._caches.pods.forget_gone(key)
@@ -86,6 +88,20 @@ class Reconciler:
         await self._tell(raw, plan)
         self._caches.pods.forget_gone(key, gone)
         return plan.look_again_after
+
+    async def _release_orphans(self, key: Key, raw: Object | None) -> None:
+        """Let the clean-up Jobs go whose resource is gone, once its pods are gone too."""
+        waiting = orphans(self._caches.cleanups(key), raw["metadata"]["uid"] if raw else None)
+        if not waiting or self._caches.pods.owned_by(key):
+            return
+        # The caches were filled one after the other: ask who lives before anything is removed.
+        selector = f"metadata.name={key.name}"
+        found, _ = await self._client.list(DISTILLATIONS, key.namespace, fields=selector)
+        living = {obj["metadata"]["uid"] for obj in found}
+        for job in waiting:
+            if job.of_uid in living:
+                continue
+            await self._executor.execute(_deleted(key, job.of_uid), release(job))
 
     async def _carried_out(self, raw: Object, resource: Resource) -> Plan:
         """Plan and change children; the plan afterwards says what is to be told."""
@@ -147,6 +163,18 @@ def status_patch(held: Object, wanted: Object) -> Object:
         else:
             patch[key] = value
     return patch
+
+
+def _deleted(key: Key, uid: str) -> Object:
+    """What is known of a resource that is gone: enough to post an Event on."""
+    return {
+        "metadata": {
+            "namespace": key.namespace,
+            "name": key.name,
+            "uid": uid,
+            "resourceVersion": "",
+        }
+    }
 
 
 def _creation_failure(event: Object) -> CreationFailure:

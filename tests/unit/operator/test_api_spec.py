@@ -104,7 +104,7 @@ def test_batch_that_does_not_divide_is_not_rendered(training: dict[str, Any], me
         {"workers": {"nodez": 2}},
         {"workers": {"hostNetwork": True}},
         {"workers": {"volumes": [{"name": "a", "hostPath": {"path": "/"}}]}},
-        {"runPolicy": {"ttlSecondsAfterFinished": 5}},
+        {"runPolicy": {"ttlSecondsAfterFinished": -1}},
         {"workers": {"gpusPerNode": -1}},
         {"training": {"images": 10}},
     ],

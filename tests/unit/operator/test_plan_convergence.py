@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.decide import plan
-from sid_operator.plan.model import Apply, Child, Delete, Merge, Observed, Plan, status_json
-from sid_operator.plan.observed import Job, Pod
+from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Observed, Plan, status_json
+from sid_operator.plan.observed import Cleanup, Job, Pod, cleanup_of
+from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.metadata import policy_hash
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
+_CLEANUP = cleanup_job(world.run(deletionPolicy="Delete"))
 ROUNDS = 6
 """Writes that may be needed: recreate, create, tell; then rest."""
 
@@ -85,8 +87,27 @@ def _jobs(draw: st.DrawFn) -> Job | None:
     return None if choice == 8 else dataclasses.replace(job, **changed[choice])
 
 
+_cleanups = st.lists(
+    st.builds(
+        Cleanup,
+        name=st.just("cleanup"),
+        uid=st.just("uid-of-cleanup"),
+        of_uid=st.sampled_from([world.UID, "earlier"]),
+        hash=st.sampled_from(["old", _CLEANUP["metadata"]["annotations"]["sid-dit.dev/hash"]]),
+        suspended=st.booleans(),
+        finished=st.booleans(),
+        deleting=st.booleans(),
+    ),
+    max_size=2,
+).map(tuple)
 _observations = st.builds(
-    Observed, config_map=_child, service=_child, job=_jobs(), pods=_pods(), report=_reports
+    Observed,
+    config_map=_child,
+    service=_child,
+    job=_jobs(),
+    pods=_pods(),
+    report=_reports,
+    cleanups=_cleanups,
 )
 _specs = st.sampled_from(
     [
@@ -94,6 +115,7 @@ _specs = st.sampled_from(
         {"runPolicy": {"suspend": True}},
         {"scheduling": {"queueName": "q"}},
         {"scheduling": {"queueName": "q"}, "runPolicy": {"suspend": True}},
+        {"deletionPolicy": "Delete"},
         {"workers": {"nodes": 2, "gpusPerNode": 0}},
         {"training": {"batchSize": 3}},
     ]
@@ -105,10 +127,13 @@ def _after(seen: Observed, made: Plan, spec: dict[str, Any]) -> Observed:
     changes: dict[str, Any] = {"pods": tuple(pod for pod in seen.pods if not pod.leaving)}
     if seen.job is not None and seen.job.deleting:
         changes["job"] = None
+    changes["cleanups"] = tuple(job for job in seen.cleanups if not job.deleting)
     names = {"ConfigMap": "config_map", "Service": "service", "Job": "job"}
     for action in made.actions:
         part = names[action.kind.name]
-        if isinstance(action, Delete):
+        if _of_cleanup(action):
+            changes["cleanups"] = _cleanups_after(changes["cleanups"], action)
+        elif isinstance(action, Delete):
             assert seen.job is not None
             changes[part] = dataclasses.replace(seen.job, deleting=True)
         elif isinstance(action, Merge):
@@ -120,6 +145,19 @@ def _after(seen: Observed, made: Plan, spec: dict[str, Any]) -> Observed:
             child = Child(hash_of, ours=True)
             changes[part] = world.job(world.run(**spec)) if part == "job" else child
     return dataclasses.replace(seen, **changes)
+
+
+def _of_cleanup(action: Action) -> bool:
+    name = action.manifest["metadata"]["name"] if isinstance(action, Apply) else action.name
+    return "cleanup" in name
+
+
+def _cleanups_after(held: tuple[Cleanup, ...], action: Action) -> tuple[Cleanup, ...]:
+    if isinstance(action, Apply):
+        made = json.loads(json.dumps(action.manifest))
+        made["metadata"]["uid"] = "uid-of-cleanup"
+        return (*held, cleanup_of(made))
+    return tuple(dataclasses.replace(job, deleting=True) for job in held)
 
 
 @settings(max_examples=400, deadline=None)

@@ -179,6 +179,34 @@ async def test_a_deleted_resource_is_let_go(plant: Plant) -> None:
     assert [job["metadata"]["name"] for job in plant.api.of("jobs")] == ["other"]
 
 
+async def test_the_bucket_is_emptied_when_the_resource_is_gone(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw(deletionPolicy="Delete"))
+    await until(lambda: len(plant.api.of("jobs")) == 2)
+    (cleanup,) = [job for job in plant.api.of("jobs") if "cleanup" in job["metadata"]["name"]]
+    assert cleanup["spec"]["suspend"] is True
+    pod = plant.api.put("pods", world.raw_pod(0, phase="Running"))
+
+    plant.api.remove("siddistillations", world.NAMESPACE, world.NAME)
+    plant.api.remove("jobs", world.NAMESPACE, world.NAME)
+    await plant.stop()
+    plant.start()  # what happened while the operator was away is caught up with
+    plant.api.remove("pods", world.NAMESPACE, pod["metadata"]["name"])
+    await until(lambda: plant.api.of("jobs")[0]["spec"]["suspend"] is False)
+    await until(lambda: "CleaningUp" in reasons(plant.api))
+
+
+async def test_an_expired_resource_is_deleted(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw(runPolicy={"ttlSecondsAfterFinished": 0}))
+    await until(lambda: plant.api.of("jobs"))
+    (job,) = plant.api.of("jobs")
+    job["status"] = {"conditions": [world.condition("Complete")]}
+    plant.api.put("jobs", job)
+    await until(lambda: not plant.api.of("siddistillations"))
+    await until(lambda: "Expired" in reasons(plant.api))
+
+
 async def test_health_is_told(plant: Plant) -> None:
     controller = plant.start()
     assert "waiting" in controller.check()

@@ -1,0 +1,100 @@
+"""The clean-up Job: it removes the run's folder from the bucket once the resource is gone.
+
+Rules this module keeps:
+
+* It is made, suspended, while the resource lives, and let go when the resource is gone. So no
+  finalizer is needed: a deletion never waits for the operator, and one that happens while the
+  operator is away is caught up with.
+* It has no owner, or it would go with the resource; it removes itself when it is done.
+* What it removes is in its pod template, which nobody can change: who may edit other objects of the
+  namespace gains nothing.
+* It has a deadline: a Secret that is gone, or a store that does not answer, keeps it for an hour.
+"""
+
+from __future__ import annotations
+
+from sid_operator.api import names
+from sid_operator.api.render import storage_uri
+from sid_operator.resources.metadata import Manifest, digest, labels
+from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY, storage_credentials
+from sid_operator.resources.run import Run
+
+DEADLINE_SECONDS = 3600
+KEPT_SECONDS = 3600
+"""How long a finished Job stays, for a look at its log."""
+_NAME_LENGTH = 40
+_RELEASE = {"suspend": False}
+
+
+def cleanup_name(run: Run) -> str:
+    """Name of the Job: another for each resource that bore the name."""
+    return f"{run.name[:_NAME_LENGTH].rstrip('-')}-cleanup-{digest(run.uid)[:8]}"
+
+
+def cleanup_job(run: Run) -> Manifest:
+    """The suspended Job."""
+    template = {"metadata": {"labels": _pod_labels(run)}, "spec": _pod_spec(run)}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": cleanup_name(run),
+            "namespace": run.namespace,
+            "labels": labels(run, names.COMPONENT_CLEANUP),
+            "annotations": {
+                names.ANNOTATION_HASH: digest(template),
+                names.ANNOTATION_UID: run.uid,
+            },
+        },
+        "spec": {
+            "suspend": True,
+            "backoffLimit": 5,
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": template,
+        },
+    }
+
+
+def release_patch() -> Manifest:
+    """The merge patch that lets the Job go."""
+    return {"spec": dict(_RELEASE)}
+
+
+def _pod_labels(run: Run) -> Manifest:
+    """Labels of its pod, which is none of the run's gang."""
+    every = labels(run, names.COMPONENT_CLEANUP)
+    return {key: value for key, value in every.items() if key != names.LABEL_DISTILLATION}
+
+
+def _pod_spec(run: Run) -> Manifest:
+    workers = run.spec.workers
+    spec: Manifest = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": POD_SECURITY,
+        "containers": [_container(run)],
+    }
+    if workers.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": one.name} for one in workers.image_pull_secrets]
+    return spec
+
+
+def _container(run: Run) -> Manifest:
+    checkpoint = run.spec.checkpoint
+    arguments = ["remove", "--storage", storage_uri(checkpoint, run.namespace, run.name)]
+    if checkpoint.endpoint is not None:
+        arguments += ["--endpoint", checkpoint.endpoint]
+    container: Manifest = {
+        "name": names.TRAINER_CONTAINER,
+        "image": run.image,
+        "args": arguments,
+        "env": storage_credentials(run),
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if run.spec.workers.image_pull_policy is not None:
+        container["imagePullPolicy"] = run.spec.workers.image_pull_policy
+    return container

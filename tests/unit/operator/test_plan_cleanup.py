@@ -1,0 +1,127 @@
+"""``deletionPolicy`` and ``ttlSecondsAfterFinished``: what happens after the end and later."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from sid_operator.kube.kinds import DISTILLATIONS, JOBS
+from sid_operator.plan.cleanup import orphans
+from sid_operator.plan.decide import plan
+from sid_operator.plan.model import Apply, Delete, Plan, Refusal
+from sid_operator.plan.observed import Cleanup, cleanup_of
+from sid_operator.resources.cleanup import cleanup_job, cleanup_name
+from tests.unit.operator import world
+from tests.unit.operator.world import NOW
+
+DELETING: dict[str, Any] = {"deletionPolicy": "Delete"}
+
+
+def of_run(**changes: Any) -> Cleanup:
+    """The clean-up Job of the world's run, as it is seen."""
+    manifest = cleanup_job(world.run(**DELETING))
+    manifest["metadata"]["uid"] = "uid-of-cleanup"
+    return dataclasses.replace(cleanup_of(manifest), **changes)
+
+
+def finished(**spec: Any) -> Plan:
+    """The plan of a run that completed a minute ago."""
+    done = dataclasses.replace(world.job(), complete=NOW)
+    return plan(world.resource(**spec), world.observed(job=done), NOW)
+
+
+def test_the_job_is_made_suspended_with_the_run() -> None:
+    made = plan(world.resource(**DELETING), world.observed(), NOW)
+    (action,) = made.actions
+    assert isinstance(action, Apply)
+    assert action.manifest["spec"]["suspend"] is True
+    assert "ownerReferences" not in action.manifest["metadata"]
+    (container,) = action.manifest["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["remove", "--storage", "s3://sid/runs/team/digits"]
+
+
+def test_its_pod_is_none_of_the_gang() -> None:
+    template = cleanup_job(world.run(**DELETING))["spec"]["template"]
+    assert "sid-dit.dev/distillation" not in template["metadata"]["labels"]
+
+
+def test_it_is_left_alone_once_it_is_there() -> None:
+    seen = world.observed(cleanups=(of_run(),))
+    assert plan(world.resource(**DELETING), seen, NOW).actions == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "spec"),
+    [
+        (of_run(), {}),
+        (of_run(hash="of another image"), DELETING),
+    ],
+    ids=["the policy is Retain again", "what it would do has changed"],
+)
+def test_it_is_deleted_when_it_no_longer_fits(seen: Cleanup, spec: dict[str, Any]) -> None:
+    made = plan(world.resource(**spec), world.observed(cleanups=(seen,)), NOW)
+    assert made.actions == (Delete(JOBS, seen.name, "uid-of-cleanup"),)
+
+
+def test_a_policy_changed_after_the_end_is_followed() -> None:
+    done = finished()
+    later = world.followed(done, world.observed(), **DELETING)
+    (action,) = later.actions
+    assert isinstance(action, Apply)
+
+
+def test_names_differ_between_resources_of_one_name() -> None:
+    one, other = world.run(), dataclasses.replace(world.run(), uid="another", name="n" * 50)
+    assert cleanup_name(one) != cleanup_name(dataclasses.replace(one, uid="another"))
+    assert len(cleanup_name(other)) <= 63
+
+
+def test_a_job_is_let_go_when_its_resource_is_gone() -> None:
+    job = of_run()
+    assert orphans((job,), world.UID) == ()
+    assert orphans((job,), None) == (job,)
+    assert orphans((job,), "uid of the next resource of the name") == (job,)
+    assert orphans((dataclasses.replace(job, suspended=False),), None) == ()
+
+
+def test_the_next_resource_of_the_name_waits() -> None:
+    earlier = of_run(of_uid="uid-of-an-earlier-one", suspended=False)
+    seen = world.observed(job=None, cleanups=(earlier,))
+    waiting = plan(world.resource(), seen, NOW)
+    assert waiting.actions == ()
+    assert world.told(waiting)["PodsReady"] == ("False", "CleaningUp")
+
+    gone = world.observed(job=None, cleanups=(dataclasses.replace(earlier, finished=True),))
+    assert [action.kind for action in plan(world.resource(), gone, NOW).actions] == [JOBS]
+
+
+def test_a_finished_resource_is_deleted_when_its_time_is_up() -> None:
+    spec = {"runPolicy": {"ttlSecondsAfterFinished": 30}}
+    done = finished(**spec)
+    assert done.look_again_after == 30
+    assert done.actions == ()
+
+    status = done.status.model_dump(by_alias=True, exclude_none=True, mode="json")
+    early = plan(world.resource(status, **spec), world.observed(), NOW)
+    assert (early.actions, early.look_again_after) == ((), 30)
+    status["completionTime"] = world.at(31)
+    (action,) = plan(world.resource(status, **spec), world.observed(), NOW).actions
+    assert isinstance(action, Delete)
+    assert (action.kind, action.name, action.uid) == (DISTILLATIONS, world.NAME, world.UID)
+    assert action.notice is not None
+    assert action.notice.reason == "Expired"
+
+
+def test_a_deletion_that_is_refused_is_tried_again_later() -> None:
+    spec = {"runPolicy": {"ttlSecondsAfterFinished": 0}}
+    done = finished(**spec)
+    refused = world.observed(refusal=Refusal("SiDDistillation", world.NAME, "forbidden"))
+    later = world.followed(done, refused, **spec)
+    assert later.actions == ()
+    assert later.look_again_after == 30
+
+
+def test_a_run_without_a_time_to_live_stays() -> None:
+    assert finished().look_again_after is None

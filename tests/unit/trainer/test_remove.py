@@ -1,0 +1,25 @@
+"""``remove`` empties a run's folder, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from sid_trainer.cli import main
+from sid_trainer.commands.remove import remove
+from sid_trainer.contract import ExitCode, TrainerError
+
+
+def test_the_folder_is_emptied_and_its_neighbour_left(tmp_path: Path) -> None:
+    for name in ("run/checkpoints/a", "run/student/b", "running/c"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    folder = (tmp_path / "run").as_uri()
+    assert main(["remove", "--storage", folder]) == ExitCode.DONE
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["c"]
+    assert remove(folder) == 0
+
+
+def test_a_bucket_is_not_removed() -> None:
+    with pytest.raises(TrainerError, match="is a whole bucket"):
+        remove("s3://bucket/")

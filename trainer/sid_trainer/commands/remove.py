@@ -1,0 +1,63 @@
+"""``remove``: delete a run's folder from its storage. The clean-up Job of a resource runs it.
+
+Rules this module keeps:
+
+* Only a folder inside a bucket can be removed, never a bucket's root.
+* It can be run again: what is gone already is no error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from sid_trainer.console import set_up_logging
+from sid_trainer.contract import ExitCode, FailureReason, TrainerError
+from sid_trainer.storage import Storage, open_storage
+
+BATCH = 1000
+"""Objects deleted at a time: the most that S3 takes in a request."""
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    given = _parser().parse_args(arguments)
+    set_up_logging()
+    remove(given.storage, given.endpoint)
+    return ExitCode.DONE
+
+
+def remove(uri: str, endpoint: str | None = None) -> int:
+    """Delete everything below a folder; return how many objects there were.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` when ``uri`` is a whole bucket; else the storage's.
+    """
+    if not urlsplit(uri).path.strip("/"):
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{uri} is a whole bucket, which is never removed: give the folder of a run",
+        )
+    return _empty(open_storage(uri, endpoint), uri)
+
+
+def _empty(storage: Storage, uri: str) -> int:
+    keys = [found.key for found in storage.list()]
+    for start in range(0, len(keys), BATCH):
+        storage.delete(keys[start : start + BATCH])
+        logger.info("removed %d of %d objects of %s", min(start + BATCH, len(keys)), len(keys), uri)
+    return len(keys)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sid_trainer remove",
+        description="Delete a run's folder from its storage, checkpoints and student included.",
+    )
+    parser.add_argument("--storage", required=True, metavar="URI", help="s3://bucket/folder")
+    parser.add_argument("--endpoint", metavar="URL", help="S3 endpoint; default AWS")
+    return parser
