@@ -3,20 +3,28 @@
 The teacher comes from the cache that the demo shares; it is made on first use (minutes).
 """
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
+from sid_trainer.config import TeacherConfig
 from sid_trainer.digits.cache import cached_teacher
+from sid_trainer.digits.cli import FAMILY_NAMES
 from sid_trainer.digits.data import digits
 from sid_trainer.digits.evaluate import load
 from sid_trainer.digits.extractor import DigitsClassifier, trained_extractor
+from sid_trainer.digits.families import FAMILIES, family_of
 from sid_trainer.digits.prompts import plain_prompt, prompts_of
 from sid_trainer.digits.sampling import balanced_labels, sample
-from sid_trainer.digits.teacher import TeacherRecipe, make_teacher
+from sid_trainer.digits.teacher import TeacherRecipe, make_teacher, recipe_of
+from sid_trainer.digits.text import MAX_TOKENS
 from sid_trainer.digits.vae import encode
+from sid_trainer.teachers import open_teacher
+
+LATENTS = (4, 4, 4)
 
 
 @pytest.fixture(scope="module")
@@ -84,31 +92,65 @@ def test_guidance_makes_digits_clearer(
 
 def test_sampling_is_repeatable_and_balanced(teacher: StableDiffusion3Pipeline) -> None:
     labels = balanced_labels(20)
-    first = sample(teacher, labels, steps=2, seed=1)
-    assert torch.equal(first, sample(teacher, labels, steps=2, seed=1))
-    assert not torch.equal(first, sample(teacher, labels, steps=2, seed=2))
+    sd3 = FAMILIES["sd3"]
+    first = sample(sd3, teacher, labels, steps=2, seed=1)
+    assert torch.equal(first, sample(sd3, teacher, labels, steps=2, seed=1))
+    assert not torch.equal(first, sample(sd3, teacher, labels, steps=2, seed=2))
     assert labels.bincount().tolist() == [2] * 10
 
 
-def test_encodings_of_different_digits_are_apart(teacher: StableDiffusion3Pipeline) -> None:
+def test_the_command_offers_every_family() -> None:
+    """Its parser names them itself, to start without torch."""
+    assert tuple(FAMILIES) == FAMILY_NAMES
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def hasty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of each family, hardly trained."""
+    directory = tmp_path_factory.mktemp("hasty") / request.param
+    make_teacher(directory, hasty_recipe(request.param))
+    return directory
+
+
+def hasty_recipe(family: str, seed: int = 0) -> TeacherRecipe:
+    return dataclasses.replace(
+        recipe_of(family, seed), vae_iterations=3, iterations=3, long_prompt_every=2
+    )
+
+
+def test_encodings_of_different_digits_are_apart(hasty: Path) -> None:
+    """Those of short prompts, so that no prompt is cut."""
     prompts = [prompt for digit in range(10) for prompt in prompts_of(digit)]
     with torch.no_grad():
-        sequence, _, pooled, _ = teacher.encode_prompt(
-            prompts, None, None, do_classifier_free_guidance=False, max_sequence_length=8
-        )
-    for encoding in (sequence.flatten(1), pooled):
-        apart = torch.pdist(encoding) / encoding.norm(dim=1).mean()
-        assert apart.min() > 0.05
+        encodings = family_of(hasty).encode(load(hasty), prompts, MAX_TOKENS)
+    for name in encodings.keys() & {"sequence", "pooled"}:
+        encoding = encodings[name].flatten(1)
+        assert torch.pdist(encoding).min() > 0.05 * encoding.norm(dim=1).mean()
 
 
-def test_the_same_seed_makes_the_same_teacher(tmp_path: Path) -> None:
-    recipe = TeacherRecipe(vae_iterations=3, iterations=3, long_prompt_every=2)
-    make_teacher(tmp_path / "first", recipe)
-    torch.manual_seed(99)
-    make_teacher(tmp_path / "second", recipe)
-    make_teacher(tmp_path / "other", TeacherRecipe(seed=1, vae_iterations=3, iterations=3))
-    first, second, other = (
-        load(tmp_path / name).transformer.state_dict() for name in ("first", "second", "other")
+def test_the_adapter_sees_what_the_teacher_was_trained_on(hasty: Path) -> None:
+    """Encodings and velocities by stock means are those of the trainer's adapter."""
+    family, pipeline = family_of(hasty), load(hasty)
+    adapter = open_teacher(
+        TeacherConfig(model="teacher"), hasty, torch.device("cpu"), torch.float32
     )
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    prompts = [*(plain_prompt(digit) for digit in range(4)), ""]
+    x = torch.randn(len(prompts), *LATENTS, generator=torch.Generator().manual_seed(0))
+    sigma = torch.linspace(0.1, 1, len(prompts))
+    with torch.no_grad():
+        encodings = family.encode(pipeline, prompts, MAX_TOKENS)
+        stock = family.velocity(pipeline.transformer, x, sigma, encodings)
+        ours = adapter.velocity(pipeline.transformer, x, sigma, adapter.encode(prompts))
+    torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_seed_makes_the_same_teacher(tmp_path: Path, hasty: Path) -> None:
+    torch.manual_seed(99)
+    make_teacher(tmp_path / "again", hasty_recipe(hasty.name))
+    make_teacher(tmp_path / "other", hasty_recipe(hasty.name, seed=1))
+    first, again, other = (
+        load(folder).transformer.state_dict()
+        for folder in (hasty, tmp_path / "again", tmp_path / "other")
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)

@@ -1,5 +1,5 @@
-"""A teacher small enough for one CPU core, trained on scikit-learn's 8×8 digits, and its judge.
+"""Teachers small enough for one CPU core, trained on scikit-learn's 8×8 digits, and their judge.
 
-Real classes, real training, tiny sizes: the teacher is a ``StableDiffusion3Pipeline`` directory
-that the stock pipeline loads, so what distils it is exercised as with the large ones.
+Real classes, real training, tiny sizes: each is a directory that a stock diffusers pipeline loads
+(SD3, SANA or FLUX), so what distils it is exercised as with the large ones.
 """

@@ -1,4 +1,4 @@
-"""The trained teacher, kept outside the tree under the hash of everything that it follows from."""
+"""Trained teachers, kept outside the tree under the hash of everything that they follow from."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pathlib import Path
 from sid_trainer.digits.teacher import TeacherRecipe, make_teacher
 
 _SOURCES = ("data.py", "prompts.py", "text.py", "vae.py", "seeding.py", "teacher.py")
+"""What all families share; a family's own files are ``families/FAMILY*.py``."""
 _LIBRARIES = ("torch", "diffusers", "transformers", "tokenizers", "scikit-learn")
 
 
 def cached_teacher(recipe: TeacherRecipe | None = None) -> Path:
-    """Return the directory of the teacher, made on first use (two minutes on one core).
+    """Return the directory of a teacher, made on first use (two minutes on one core).
 
+    Without a recipe it is the SD3 teacher of seed 0.
     It lies below ``$XDG_CACHE_HOME/sid-operator/digits-teacher`` (``~/.cache`` by default).
     """
     recipe = recipe or TeacherRecipe()
@@ -32,8 +34,10 @@ def cached_teacher(recipe: TeacherRecipe | None = None) -> Path:
 def content_hash(recipe: TeacherRecipe) -> str:
     """Return a hash over the recipe, this package's sources and the libraries' versions."""
     digest = hashlib.sha256(repr(recipe).encode())
-    for name in _SOURCES:
-        digest.update((Path(__file__).parent / name).read_bytes())
+    here = Path(__file__).parent
+    own = sorted((here / "families").glob(f"{recipe.family}*.py"))
+    for path in [*(here / name for name in _SOURCES), here / "families" / "base.py", *own]:
+        digest.update(path.read_bytes())
     for library in _LIBRARIES:
         digest.update(f"{library}=={importlib.metadata.version(library)}".encode())
     return digest.hexdigest()[:16]

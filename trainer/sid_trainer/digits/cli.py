@@ -15,6 +15,7 @@ from sid_trainer.digits import gate
 from sid_trainer.digits.gate import Criterion, Sampler, Score
 from sid_trainer.digits.prompts import balanced_prompts
 
+FAMILY_NAMES = ("sd3", "sana", "flux")
 GATE_FAILED = 1
 
 
@@ -28,12 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sid_trainer digits",
-        description="A small SD3 teacher of handwritten digits, and the judge of its students.",
+        description="Small teachers of handwritten digits, and the judge of their students.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     teacher = commands.add_parser("teacher", help="train the teacher (two minutes on one core)")
     teacher.add_argument("--output", type=Path, required=True, help="pipeline directory to write")
+    teacher.add_argument(
+        "--family", choices=FAMILY_NAMES, default="sd3", help="architecture (default: %(default)s)"
+    )
     teacher.add_argument("--seed", type=int, default=0, help="everything follows from it")
     teacher.set_defaults(run=_teacher)
 
@@ -54,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _teacher(options: argparse.Namespace) -> int:
     from sid_trainer.console import hide_progress_bars  # noqa: PLC0415 - slow to load
-    from sid_trainer.digits.teacher import TeacherRecipe, make_teacher  # noqa: PLC0415 - torch
+    from sid_trainer.digits.teacher import make_teacher, recipe_of  # noqa: PLC0415 - torch
 
     hide_progress_bars()
-    make_teacher(options.output, TeacherRecipe(seed=options.seed))
+    make_teacher(options.output, recipe_of(options.family, options.seed))
     print(f"teacher: {options.output}")
     return 0
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.digits import gate
 from sid_trainer.digits.data import digits
 from sid_trainer.digits.extractor import trained_extractor
+from sid_trainer.digits.families import family_of
 from sid_trainer.digits.frechet import frechet_distance
 from sid_trainer.digits.gate import Sampler, Score
 from sid_trainer.digits.sampling import balanced_labels, sample
@@ -51,33 +51,30 @@ def evaluate(
     """Yield each sampler of ``gate.ALL``, its score and its samples ``[N, 3, 8, 8]``, as made.
 
     Raises:
-        TrainerError: when a directory holds no pipeline.
+        TrainerError: when a directory holds no pipeline of a family of digits teachers.
     """
     judge, labels = Judge(), balanced_labels(samples)
+    family = family_of(teacher)
     teacher_pipeline, student_pipeline = load(teacher), load(student)
     for sampler in gate.ALL:
         pipeline = _pipeline_of(sampler, teacher_pipeline, student_pipeline)
-        images = sample(pipeline, labels, steps=sampler.steps, seed=_SEED)
+        images = sample(family, pipeline, labels, steps=sampler.steps, seed=_SEED)
         yield sampler, judge.score(images, labels), images
 
 
-def load(directory: Path) -> StableDiffusion3Pipeline:
-    """Load a pipeline directory with the stock class, in fp32 and without progress bars."""
-    if not (directory / "model_index.json").is_file():
-        raise TrainerError(
-            FailureReason.NOT_FOUND,
-            f"{directory} holds no model_index.json: give the directory of a diffusers pipeline",
-        )
-    pipeline = StableDiffusion3Pipeline.from_pretrained(
-        directory, dtype=torch.float32, local_files_only=True
-    )
+def load(directory: Path) -> Any:
+    """Load a pipeline directory with the stock class, in fp32 and without progress bars.
+
+    Raises:
+        TrainerError: as :func:`family_of`.
+    """
+    stock = family_of(directory).pipeline_class
+    pipeline = stock.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def _pipeline_of(
-    sampler: Sampler, teacher: StableDiffusion3Pipeline, student: StableDiffusion3Pipeline
-) -> StableDiffusion3Pipeline:
+def _pipeline_of(sampler: Sampler, teacher: Any, student: Any) -> Any:
     """The pipeline that makes a sampler's samples."""
     if sampler.network == "teacher":
         return teacher
@@ -85,12 +82,8 @@ def _pipeline_of(
     config = student.scheduler.config
     if sampler.steps == 1:  # one step ends where it begins: there is no terminal level to shift to
         config = {**config, "shift_terminal": None}
-    pipeline = StableDiffusion3Pipeline(
-        **{
-            **student.components,
-            "transformer": transformer,
-            "scheduler": FlowMatchEulerDiscreteScheduler.from_config(config),
-        }
-    )
+    scheduler = type(student.scheduler).from_config(config)
+    parts = {**student.components, "transformer": transformer, "scheduler": scheduler}
+    pipeline = type(student)(**parts)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from diffusers import StableDiffusion3Pipeline
+from typing import Any
 
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from sid_trainer.digits.data import IMAGE_SIZE
+from sid_trainer.digits.families import DigitsFamily
 from sid_trainer.digits.prompts import prompts_of
 from sid_trainer.digits.seeding import seeded
 
@@ -17,27 +21,23 @@ def balanced_labels(count: int) -> torch.Tensor:
 
 
 def sample(
-    pipeline: StableDiffusion3Pipeline, labels: torch.Tensor, *, steps: int, seed: int
+    family: DigitsFamily, pipeline: Any, labels: torch.Tensor, *, steps: int, seed: int
 ) -> torch.Tensor:
-    """Return one image ``[N, 3, H, W]`` in [-1, 1] for each digit of ``labels`` ``[N]``.
+    """Return one image ``[N, 3, 8, 8]`` in [-1, 1] for each digit of ``labels`` ``[N]``.
 
     The pipeline runs as a user would run it, unguided, on the digits' prompts in turn. The global
-    generator is seeded too, because the pipeline does not hand its own to the scheduler's steps.
+    generator is seeded too, because pipelines do not hand their own to the scheduler's steps.
+    Families that draw larger images have them brought back to the digits' size by averaging.
     """
+    options = family.call_arguments(pipeline) | {"num_inference_steps": steps}
     with seeded(seed):
-        return torch.cat([_batch(pipeline, part, steps) for part in torch.split(labels, _BATCH)])
+        return torch.cat([_batch(pipeline, part, options) for part in torch.split(labels, _BATCH)])
 
 
-def _batch(pipeline: StableDiffusion3Pipeline, labels: torch.Tensor, steps: int) -> torch.Tensor:
+def _batch(pipeline: Any, labels: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
     prompts = [_prompt(int(label), index) for index, label in enumerate(labels)]
-    images: torch.Tensor = pipeline(
-        prompts,
-        num_inference_steps=steps,
-        guidance_scale=1.0,
-        max_sequence_length=pipeline.tokenizer_3.model_max_length,
-        output_type="pt",
-    ).images
-    return images * 2 - 1
+    images: torch.Tensor = pipeline(prompts, output_type="pt", **options).images
+    return adaptive_avg_pool2d(images, IMAGE_SIZE) * 2 - 1
 
 
 def _prompt(label: int, index: int) -> str:

@@ -5,11 +5,13 @@ prompts for other digits. Library defaults initialise CLIP's token embeddings at
 deviation of 0.02, which leaves the position and the words of all prompts nearly alike, so they are
 scaled to one here.
 
-``MAX_TOKENS`` is the length limit that all three tokenizers declare. The pipeline pads T5's tokens
-to 256 unless called with ``max_sequence_length``; the teacher is trained on both lengths.
+``MAX_TOKENS`` is the length limit that all tokenizers declare. SD3's pipeline pads
+T5's tokens to 256 unless called with ``max_sequence_length``; its teacher is trained on both.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from tokenizers import pre_tokenizers
@@ -64,8 +66,10 @@ def t5_tokenizer() -> T5TokenizerFast:
     return T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=MAX_TOKENS)
 
 
-def clip_encoder(tokenizer: CLIPTokenizer, seed: int) -> CLIPTextModelWithProjection:
-    """Return a frozen CLIP text encoder whose weights follow from ``seed``."""
+def clip_encoder(
+    tokenizer: CLIPTokenizer, seed: int, kind: Any = CLIPTextModelWithProjection
+) -> Any:
+    """Return a frozen CLIP text encoder of class ``kind``; its weights follow from ``seed``."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=CLIP_WIDTH,
@@ -79,8 +83,8 @@ def clip_encoder(tokenizer: CLIPTokenizer, seed: int) -> CLIPTextModelWithProjec
         pad_token_id=tokenizer.pad_token_id,
     )
     with seeded(seed):
-        encoder = CLIPTextModelWithProjection(config)
-        torch.nn.init.normal_(encoder.text_model.embeddings.token_embedding.weight)
+        encoder = kind(config)
+        torch.nn.init.normal_(encoder.get_input_embeddings().weight)
     return encoder.eval().requires_grad_(False)
 
 
