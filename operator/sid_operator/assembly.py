@@ -11,6 +11,8 @@ import kopf
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS
 from sid_operator.kube.login import Credentials, connection
+from sid_operator.metrics.server import serving
+from sid_operator.metrics.work import WorkMetrics
 from sid_operator.runtime.controller import Controller
 from sid_operator.runtime.leader import Leader, LeaseSettings
 from sid_operator.runtime.queue import WorkQueue
@@ -38,15 +40,25 @@ async def assembled(settings: Settings) -> AsyncIterator[Controller]:
         aiohttp.ClientSession(connector=connector) as session,
         aiohttp.ClientSession(trust_env=False) as pods,
     ):
+        metrics = WorkMetrics()
         client = KubeClient(
-            session, str(info.server), Credentials(info), timeout=settings.request_timeout
+            session,
+            str(info.server),
+            Credentials(info),
+            timeout=settings.request_timeout,
+            observe=metrics.requested,
         )
         await _require_crd(client)
-        yield _controller(settings, info, client, pods)
+        async with serving(metrics.registry, settings.metrics):
+            yield _controller(settings, info, client, pods, metrics)
 
 
 def _controller(
-    settings: Settings, info: kopf.ConnectionInfo, client: KubeClient, pods: aiohttp.ClientSession
+    settings: Settings,
+    info: kopf.ConnectionInfo,
+    client: KubeClient,
+    pods: aiohttp.ClientSession,
+    metrics: WorkMetrics,
 ) -> Controller:
     identity = settings.resolved_identity()
     queue: WorkQueue[Key] = WorkQueue()
@@ -55,7 +67,7 @@ def _controller(
     )
     namespace = settings.lease_namespace or info.default_namespace or "default"
     leader = _leader(client, settings, namespace, identity) if settings.leader_election else None
-    return Controller(client, queue, scraper, leader, settings, identity=identity)
+    return Controller(client, queue, scraper, leader, settings, identity=identity, metrics=metrics)
 
 
 def _leader(client: KubeClient, settings: Settings, namespace: str, identity: str) -> Leader:

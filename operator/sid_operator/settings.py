@@ -40,6 +40,11 @@ class Settings:
         "http://127.0.0.1:8080/healthz",
         "URL at which health is served. Loopback, because only a pod has reason to listen wider.",
     )
+    metrics: str = _setting(
+        "",
+        "URL at which Prometheus' metrics are served below /metrics, such as "
+        "http://127.0.0.1:8081. Empty: not at all.",
+    )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
     workers: int = _setting(
         8,

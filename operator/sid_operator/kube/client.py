@@ -14,15 +14,18 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
 
 from . import errors
-from .kinds import Kind
+from .kinds import Kind, resource_in
 from .login import Credentials
 
+Observer = Callable[[str, str, str, float], None]
+"""Told of every request but watches: ``(resource, verb, code, seconds)``."""
 FIELD_MANAGER = "sid-operator"
 ATTEMPTS = 4
 PAGE = 500
@@ -43,6 +46,7 @@ class KubeClient:
         credentials: Who asks.
         timeout: Seconds an ordinary request may take.
         sleep: How to wait between attempts.
+        observe: Told of every request.
     """
 
     def __init__(
@@ -53,12 +57,14 @@ class KubeClient:
         *,
         timeout: float = 30.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        observe: Observer = lambda *_: None,
     ) -> None:
         self._session = session
         self._server = server.rstrip("/")
         self._credentials = credentials
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(10.0, timeout))
         self._sleep = sleep
+        self._observe = observe
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the API server knows the kind."""
@@ -221,6 +227,7 @@ class KubeClient:
         headers = {**self._credentials.headers(), "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
+        since, code = time.monotonic(), "none"
         try:
             async with self._session.request(
                 method,
@@ -230,11 +237,14 @@ class KubeClient:
                 headers=headers,
                 timeout=self._timeout,
             ) as response:
+                code = str(response.status)
                 await self._raise_for_status(response)
                 answer: Object = await response.json()
                 return answer
         except (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError) as error:
             raise errors.UnreachableError(f"{method} {path}: {_told(error)}") from error
+        finally:
+            self._observe(resource_in(path), method, code, time.monotonic() - since)
 
     async def _raise_for_status(self, response: aiohttp.ClientResponse) -> None:
         if response.status < 400:

@@ -36,6 +36,20 @@ class Kind:
         return "/".join(parts)
 
 
+def resource_in(path: str) -> str:
+    """The collection that a path of the API leads to, or "discovery".
+
+    >>> resource_in("/apis/batch/v1/namespaces/team/jobs/run/status")
+    'jobs'
+    """
+    parts = path.strip("/").split("/")
+    start = 2 if parts[0] == "api" else 3
+    if "namespaces" in parts[start : start + 1]:
+        start += 2
+    plural = parts[start] if len(parts) > start else ""
+    return plural if plural in PLURALS else "discovery"
+
+
 CONFIG_MAPS = Kind("v1", "ConfigMap", "configmaps")
 SERVICES = Kind("v1", "Service", "services")
 PODS = Kind("v1", "Pod", "pods")
@@ -43,3 +57,6 @@ EVENTS = Kind("v1", "Event", "events")
 JOBS = Kind("batch/v1", "Job", "jobs")
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
 DISTILLATIONS = Kind("sid-dit.dev/v1alpha1", "SiDDistillation", "siddistillations")
+PLURALS = frozenset(
+    kind.plural for kind in (DISTILLATIONS, JOBS, PODS, CONFIG_MAPS, SERVICES, EVENTS, LEASES)
+)

@@ -20,10 +20,12 @@ from collections.abc import Callable
 from sid_operator.api.names import LABEL_DISTILLATION
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS
+from sid_operator.kube.kinds import DISTILLATIONS, Kind
+from sid_operator.metrics.runs import RunCollector
+from sid_operator.metrics.work import WorkMetrics
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.health import UnhealthyError, Watchdog
-from sid_operator.runtime.informer import Informer
+from sid_operator.runtime.informer import Informer, Watched
 from sid_operator.runtime.leader import Leader
 from sid_operator.runtime.queue import WorkQueue
 from sid_operator.runtime.reconciler import Reconciler
@@ -52,6 +54,7 @@ class Controller:
         leader: Candidate for the Lease, or None to act without.
         settings: Of the process.
         identity: Of the process, for Events.
+        metrics: Counts the work.
         on_lost: What to do when leadership is lost.
     """
 
@@ -64,6 +67,7 @@ class Controller:
         settings: Settings,
         *,
         identity: str,
+        metrics: WorkMetrics | None = None,
         on_lost: Callable[[], None] = _exit_at_once,
     ) -> None:
         self._settings = settings
@@ -71,7 +75,10 @@ class Controller:
         self._on_lost = on_lost
         self._queue = queue
         self._scraper = scraper
+        self._metrics = metrics or WorkMetrics()
+        self._metrics.follow_queue(queue.__len__)
         caches = Caches()
+        self._metrics.registry.register(RunCollector(caches.resources.all))
         self._reconciler = Reconciler(
             client,
             caches,
@@ -85,10 +92,8 @@ class Controller:
                 kind,
                 store,
                 queue.add,
-                namespace=settings.namespace,
-                labels="" if kind is DISTILLATIONS else LABEL_DISTILLATION,
-                duration=settings.watch_duration,
-                silence=settings.watch_silence,
+                watched=_watched(settings, kind),
+                failed=self._metrics.watch_failed,
             )
             for kind, store in caches.by_kind().items()
         ]
@@ -107,11 +112,13 @@ class Controller:
                     group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
                 await asyncio.gather(*(informer.synced.wait() for informer in self._informers))
                 self._acting = True
+                self._metrics.leading(acts=True)
                 logger.info("all caches are filled; %d resources", len(self._queue))
                 for number in range(self._settings.workers):
                     group.create_task(self._work(), name=f"worker {number}")
         finally:
             self._acting = False
+            self._metrics.leading(acts=False)
             await self._scraper.close()
             if self._leader is not None:
                 await self._leader.release()
@@ -147,6 +154,7 @@ class Controller:
                 self._at_work.forget(key)
 
     async def _pass(self, key: Key) -> None:
+        since, result = time.monotonic(), "done"
         try:
             async with asyncio.timeout(self._settings.pass_timeout):
                 look_again_after = await self._reconciler.reconcile(key)
@@ -154,15 +162,28 @@ class Controller:
             # Our version was old; the watch brings the new one.
             logger.debug("%s: %s", key, error)
             self._queue.failed(key)
+            result = "conflict"
         except (errors.KubeError, TimeoutError) as error:
             wait = self._queue.failed(key)
             told = str(error) or f"the pass took over {self._settings.pass_timeout:.0f} s"
             logger.warning("%s: %s; again in %.1f s", key, told, wait)
+            result = "error"
         except Exception:
             wait = self._queue.failed(key)
             logger.exception("%s: this is a bug of the operator; again in %.1f s", key, wait)
+            result = "bug"
         else:
             self._queue.done(key, look_again_after=look_again_after)
+        self._metrics.passed(result, time.monotonic() - since)
+
+
+def _watched(settings: Settings, kind: Kind) -> Watched:
+    return Watched(
+        namespace=settings.namespace,
+        labels="" if kind is DISTILLATIONS else LABEL_DISTILLATION,
+        duration=settings.watch_duration,
+        silence=settings.watch_silence,
+    )
 
 
 async def stopped(task: asyncio.Task[None]) -> None:

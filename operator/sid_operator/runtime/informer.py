@@ -16,6 +16,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
@@ -27,6 +28,23 @@ logger = logging.getLogger(__name__)
 MAX_PAUSE_SECONDS = 30.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """Which objects are watched, and how.
+
+    Attributes:
+        namespace: Namespace to watch; "" for all.
+        labels: Label selector.
+        duration: Seconds that the server keeps a watch open.
+        silence: Seconds without a word after which a watch is dead.
+    """
+
+    namespace: str
+    labels: str
+    duration: int
+    silence: float
+
+
 class Informer:
     """Keeps a store equal to what the API server holds, and tells which resources changed.
 
@@ -35,10 +53,8 @@ class Informer:
         kind: What is watched.
         store: Where it is kept.
         notify: Called with each resource concerned by a change.
-        namespace: Namespace to watch; "" for all.
-        labels: Label selector.
-        duration: Seconds that the server keeps a watch open.
-        silence: Seconds without a word after which a watch is dead.
+        watched: Which of its objects, and how.
+        failed: Told the plural of the kind when a watch broke off.
     """
 
     def __init__(
@@ -48,10 +64,8 @@ class Informer:
         store: Store,
         notify: Callable[[Key], None],
         *,
-        namespace: str,
-        labels: str,
-        duration: int,
-        silence: float,
+        watched: Watched,
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.kind = kind
         self.store = store
@@ -59,10 +73,8 @@ class Informer:
         self.last_contact = time.monotonic()
         self._client = client
         self._notify = notify
-        self._namespace = namespace
-        self._labels = labels
-        self._duration = duration
-        self._silence = silence
+        self._watched = watched
+        self._failed = failed
         self._version = ""
 
     async def run(self) -> None:
@@ -79,6 +91,7 @@ class Informer:
                 failures += 1
                 pause = _pause(failures)
                 logger.warning("%s: %s; again in %.1f s", self.kind.plural, error, pause)
+                self._failed(self.kind.plural)
                 await asyncio.sleep(pause)
 
     async def _once(self) -> None:
@@ -86,17 +99,19 @@ class Informer:
             await self._list()
         async for event, obj in self._client.watch(
             self.kind,
-            self._namespace,
-            labels=self._labels,
+            self._watched.namespace,
+            labels=self._watched.labels,
             resource_version=self._version,
-            duration=self._duration,
-            silence=self._silence,
+            duration=self._watched.duration,
+            silence=self._watched.silence,
             opened=self._touch,
         ):
             self._heard(event, obj)
 
     async def _list(self) -> None:
-        objects, version = await self._client.list(self.kind, self._namespace, labels=self._labels)
+        objects, version = await self._client.list(
+            self.kind, self._watched.namespace, labels=self._watched.labels
+        )
         concerned = self.store.replace(objects)
         self._version = version
         self._touch()

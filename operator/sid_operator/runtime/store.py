@@ -66,6 +66,10 @@ class Store:
         """The object of this name."""
         return self._objects.get(key)
 
+    def all(self) -> list[Object]:
+        """All objects, by name."""
+        return [self._objects[key] for key in sorted(self._objects)]
+
     def owned_by(self, owner: Key) -> list[Object]:
         """The objects that belong to a resource, by name."""
         return [self._objects[key] for key in sorted(self._owned.get(owner, ()))]

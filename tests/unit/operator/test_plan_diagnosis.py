@@ -87,6 +87,7 @@ def evicted() -> Pod:
             "OutOfMemory",
             "words",
         ),
+        ([world.ended(0, 80, ago=9), world.ended(1, 81, ago=3)], "Stalled", "hangs"),
         # Permanent causes come before those that may be retried.
         ([world.ended(0, 79, ago=9), world.ended(1, 77, ago=3)], "AccessDenied", "refused"),
         # Otherwise the first to fail.

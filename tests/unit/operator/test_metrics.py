@@ -1,0 +1,112 @@
+"""What Prometheus is told: of the operator's work, and of the runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from sid_operator.kube.kinds import JOBS, resource_in
+from sid_operator.metrics.runs import RunCollector
+from sid_operator.metrics.server import serving
+from sid_operator.metrics.work import WorkMetrics
+from tests.unit.operator import world
+from tests.unit.operator.fake_api import Fault, served
+
+CHART = Path(__file__).parents[3] / "charts" / "sid-operator"
+STATUS: dict[str, Any] = {
+    "phase": "Running",
+    "restarts": 2,
+    "progress": {"iteration": 250, "percent": 50, "imagesPerSecond": 12.5, "etaSeconds": 100},
+    "metrics": {"generatorLoss": 0.5, "fid": 21.0, "madeUp": 1.0},
+}
+
+
+def value(registry: CollectorRegistry, series: str, /, **labels: str) -> float | None:
+    return registry.get_sample_value(series, labels)
+
+
+def test_runs_are_told_by_phase_and_name() -> None:
+    registry = CollectorRegistry()
+    resources = [world.raw(STATUS), world.raw()]
+    resources[1]["metadata"] |= {"name": "new"}
+    registry.register(RunCollector(lambda: resources))
+    of_run = {"namespace": world.NAMESPACE, "name": world.NAME}
+
+    assert value(registry, "sid_distillations", phase="Running") == 1
+    assert value(registry, "sid_distillations", phase="Pending") == 1
+    assert value(registry, "sid_distillations", phase="Failed") == 0
+    assert value(registry, "sid_distillation_restarts", **of_run) == 2
+    assert value(registry, "sid_distillation_iterations", **of_run) == 250
+    assert value(registry, "sid_distillation_eta_seconds", **of_run) == 100
+    assert value(registry, "sid_distillation_training", metric="fid", **of_run) == 21
+    assert value(registry, "sid_distillation_training", metric="madeUp", **of_run) is None
+
+    resources.clear()
+    assert value(registry, "sid_distillation_restarts", **of_run) is None
+
+
+async def test_requests_are_counted_with_their_answers() -> None:
+    metrics = WorkMetrics()
+    async with served() as (api, client):
+        client._observe = metrics.requested
+        api.faults.append(Fault(503))
+        await client.list(JOBS, world.NAMESPACE)
+    name = "sid_operator_api_request_seconds_count"
+    for code in ("503", "200"):
+        assert value(metrics.registry, name, resource="jobs", verb="GET", code=code) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        ("/apis/batch/v1/namespaces/team/jobs/run/status", "jobs"),
+        ("/api/v1/namespaces/jobs/pods/run", "pods"),
+        ("/apis/sid-dit.dev/v1alpha1/siddistillations", "siddistillations"),
+        ("/api/v1", "discovery"),
+    ],
+)
+def test_a_path_is_told_by_its_collection(path: str, resource: str) -> None:
+    assert resource_in(path) == resource
+
+
+async def test_metrics_are_served_as_prometheus_reads_them(unused_tcp_port: int) -> None:
+    metrics = WorkMetrics()
+    metrics.passed("done", 0.01)
+    metrics.leading(acts=True)
+    metrics.follow_queue(lambda: 3)
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with serving(metrics.registry, url), aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/metrics") as response:
+            text = await response.text()
+        assert response.headers["Content-Type"].startswith("text/plain")
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["sid_operator_leading"] == 1
+    assert samples["sid_operator_queue_depth"] == 3
+    assert samples["sid_operator_reconcile_seconds_count"] == 1
+
+
+async def test_without_an_address_nothing_is_served() -> None:
+    async with serving(WorkMetrics().registry, ""):
+        pass
+
+
+@pytest.mark.parametrize("file", ["dashboard.json", "alerts.yaml"])
+def test_the_chart_asks_for_series_that_there_are(file: str) -> None:
+    asked = set(re.findall(r"sid_[a-z_]+", (CHART / "files" / file).read_text()))
+    metrics = WorkMetrics()
+    metrics.passed("done", 0.01)
+    metrics.requested("jobs", "GET", "200", 0.01)
+    metrics.registry.register(RunCollector(lambda: [world.raw(STATUS)]))
+    served = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+    assert asked
+    assert asked <= served
