@@ -166,6 +166,10 @@ INVALID = {
     ),
     "learning rate of 0": ({"spec/training/learningRate": 0}, "should be greater than 0"),
     "fp16": ({"spec/training/precision": "fp16"}, 'supported values: "fp32", "bf16"'),
+    "nothing to offload": (
+        {"spec/training/precision": "pure-bf16", "spec/deepspeed/offload": "optimizer"},
+        "deepspeed.offload optimizer does not go with training.precision pure-bf16",
+    ),
     "ZeRO-2": ({"spec/deepspeed/zeroStage": 2}, 'supported values: "3"'),
     "too many sample prompts": ({"spec/evaluation/prompts": ["p"] * 65}, "must have at most 64"),
     "bucket as URI": ({"spec/checkpoint/bucket": "s3://sid"}, "no s3:// and no path"),
@@ -237,6 +241,18 @@ INVALID = {
         {"spec/deletionPolicy": "Delete", "spec/runPolicy/ttlSecondsAfterFinished": 60},
         "would remove the student soon after it was made: remove one of them",
     ),
+    "node affinity without values": (
+        {"spec/workers/nodeAffinity": [{"key": "gpu"}]},
+        "values do not go with the operator",
+    ),
+    "node affinity with too many values": (
+        {"spec/workers/nodeAffinity": [{"key": "gpu", "operator": "Gt", "values": ["1", "2"]}]},
+        "Gt and Lt one whole number",
+    ),
+    "topology without a key": (
+        {"spec/scheduling/topology": "Required"},
+        "give topologyKey, or remove topology",
+    ),
     "negative time to live": (
         {"spec/runPolicy/ttlSecondsAfterFinished": -1},
         "greater than or equal to 0",
@@ -294,6 +310,10 @@ VALID: dict[str, dict[str, Any]] = {
     "CPU": {"spec/workers": {"nodes": 2, "gpusPerNode": 0}, "spec/training/batchSize": 6},
     "micro-batch": {"spec/training": {"batchSize": 16, "microBatchSize": 1, "iterations": 5}},
     "deepspeed": {"spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 1}}},
+    "offload": {"spec/deepspeed": {"offload": "optimizer"}},
+    "pure bf16": {
+        "spec/training": {"precision": "pure-bf16", "learningRate": 1e-5, "gradientClipping": 1}
+    },
     "empty sections": {"spec/training": {}, "spec/workers": {}, "spec/distillation": {}},
     "prefix": {"spec/checkpoint/prefix": "team_a/runs.v2", "spec/checkpoint/keepLast": 1},
     "endpoint": {"spec/checkpoint/endpoint": "http://minio.minio.svc:9000"},

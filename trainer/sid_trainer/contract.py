@@ -44,6 +44,7 @@ class ExitCode(enum.IntEnum):
     CONFIGURATION = 78
     STORAGE = 79  # storage did not answer: may be retried
     PEER_LOST = 80  # another rank is gone: may be retried
+    STALLED = 81  # a rank hangs: may be retried
     TERMINATED = 143  # SIGTERM
 
 
@@ -62,6 +63,7 @@ class FailureReason(enum.StrEnum):
     ACCESS_DENIED = "AccessDenied"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     PEER_LOST = "PeerLost"
+    STALLED = "Stalled"
     TERMINATED = "Terminated"
 
 
@@ -75,6 +77,7 @@ EXIT_CODE_OF: dict[FailureReason, ExitCode] = {
     FailureReason.ACCESS_DENIED: ExitCode.DENIED,
     FailureReason.STORAGE_UNAVAILABLE: ExitCode.STORAGE,
     FailureReason.PEER_LOST: ExitCode.PEER_LOST,
+    FailureReason.STALLED: ExitCode.STALLED,
     FailureReason.TERMINATED: ExitCode.TERMINATED,
 }
 

@@ -4,11 +4,13 @@ Pure: it imports no DeepSpeed, so a configuration can be checked before any acce
 
 Rules this module keeps, each because DeepSpeed's default would silently change the training:
 
-* ``gradient_clipping`` is 0 explicitly; the default clips at 1.
+* ``gradient_clipping`` is given explicitly, 0 for none; the default clips at 1.
 * ``weight_decay`` is 0 explicitly; Adam means AdamW there, whose own default is 0.01.
 * The optimizer is torch's: DeepSpeed's own Adams are compiled when they are first used, and a pod
-  has no compiler. For GPUs it is the fused one, which also steps weights offloaded to the CPU.
-* Gradients accumulate and are averaged in fp32, also when the networks compute in bf16.
+  has no compiler. It is the fused one for GPUs and for weights offloaded to the CPU, where it is
+  vectorised code of torch's own.
+* Gradients accumulate and are averaged in fp32, also when the networks compute in bf16; only
+  ``pure-bf16`` has nothing in fp32, by DeepSpeed's own settings for it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,14 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 
 ADAM_BETAS = (0.0, 0.999)
-ADAM_EPSILON = 1e-8
+ADAM_EPSILON = {"fp32": 1e-8, "bf16": 1e-8, "pure-bf16": 1e-4}
+"""By precision. Second moments in bf16 are too coarse to be divided by where they are small
+(arXiv 2509.25127)."""
+_GRADIENTS = {
+    "fp32": {},
+    "bf16": {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"},
+    "pure-bf16": {"data_types": {"grad_accum_dtype": "bf16"}, "communication_data_type": "bf16"},
+}
 
 OWN_FIELDS = {
     "train_batch_size": "training.batchSize",
@@ -32,6 +41,8 @@ OWN_FIELDS = {
     "torch_autocast": "training.precision",
     "optimizer": "training.learningRate and training.fakeLearningRate",
     "scheduler": "training.learningRate",
+    "gradient_clipping": "training.gradientClipping",
+    "zero_optimization.offload_optimizer": "deepspeed.offload",
     "zero_optimization.stage": "deepspeed.zeroStage",
 }
 """Settings that are refused in ``deepspeed.config``, and the fields to use instead."""
@@ -43,26 +54,27 @@ def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str,
     Raises:
         TrainerError: ``InvalidConfiguration`` when ``deepspeed.config`` sets what has a field.
     """
+    training, offloaded = config.training, config.deepspeed.offload == "optimizer"
     generated = _common(config) | {
-        "gradient_clipping": 0.0,
+        "gradient_clipping": training.gradient_clipping or 0.0,
         "zero_allow_untested_optimizer": True,
         "optimizer": {
             "type": "AdamW",
             "params": {
                 "lr": learning_rate,
                 "betas": list(ADAM_BETAS),
-                "eps": ADAM_EPSILON,
+                "eps": ADAM_EPSILON[training.precision],
                 "weight_decay": 0.0,
                 "torch_adam": True,
-                "fused": config.launch.device == "cuda",
+                "fused": offloaded or config.launch.device == "cuda",
             },
         },
+        **_GRADIENTS[training.precision],
     }
-    if config.training.precision == "bf16":
-        generated |= {
-            "data_types": {"grad_accum_dtype": "fp32"},
-            "communication_data_type": "fp32",
-        }
+    if training.precision == "pure-bf16":
+        generated["bf16"] |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
+    if offloaded:
+        generated["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     refuse_own_fields(config.deepspeed.config)
     return merged(generated, config.deepspeed.config)
 
@@ -70,11 +82,10 @@ def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str,
 def teacher_config(config: RunConfig) -> dict[str, Any]:
     """Configuration of the frozen teacher's engine: it has no optimizer.
 
-    Of ``deepspeed.config`` only ``zero_optimization`` is taken, less what concerns optimizers.
+    Of ``deepspeed.config`` only ``zero_optimization`` is taken.
     """
     refuse_own_fields(config.deepspeed.config)
-    zero = dict(config.deepspeed.config.get("zero_optimization", {}))
-    zero.pop("offload_optimizer", None)
+    zero = config.deepspeed.config.get("zero_optimization", {})
     return merged(_common(config), {"zero_optimization": zero})
 
 
@@ -82,7 +93,7 @@ def _common(config: RunConfig) -> dict[str, Any]:
     return {
         "train_micro_batch_size_per_gpu": config.micro_batch_size,
         "gradient_accumulation_steps": config.accumulation_steps,
-        "bf16": {"enabled": config.training.precision == "bf16"},
+        "bf16": {"enabled": config.training.precision != "fp32"},
         "zero_optimization": {
             "stage": config.deepspeed.zero_stage,
             "contiguous_gradients": True,

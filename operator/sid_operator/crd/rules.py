@@ -233,6 +233,21 @@ CONTRADICTIONS = (
         field="tolerationSeconds",
     ),
     Rule(
+        "spec.workers.nodeAffinity[]",
+        "self.operator in ['Exists', 'DoesNotExist'] ? size(self.values) == 0 : "
+        "self.operator in ['Gt', 'Lt'] ? size(self.values) == 1 && "
+        "self.values[0].matches(r'^[0-9]+$') : size(self.values) > 0",
+        "values do not go with the operator: In and NotIn need some, Gt and Lt one whole number, "
+        "Exists and DoesNotExist none",
+        field="values",
+    ),
+    Rule(
+        "spec.scheduling",
+        "self.topology != 'Required' || has(self.topologyKey)",
+        "topology Required needs to know within what: give topologyKey, or remove topology",
+        field="topology",
+    ),
+    Rule(
         "spec.workers.volumes",
         "self.all(one, self.exists_one(other, other.mountPath == one.mountPath))",
         "two volumes have the same mountPath: give each its own",

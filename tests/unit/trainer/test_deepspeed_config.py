@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.deepspeed_config import OWN_FIELDS, teacher_config, trained_network_config
 
 
-def run_config(overrides: dict[str, Any] | None = None, **training: Any) -> RunConfig:
+def run_config(
+    overrides: dict[str, Any] | None = None, *, offload: str = "none", **training: Any
+) -> RunConfig:
     return RunConfig.model_validate(
         {
             "teacher": {"model": "owner/name"},
@@ -19,7 +22,7 @@ def run_config(overrides: dict[str, Any] | None = None, **training: Any) -> RunC
             "storage": {"uri": "file:///run"},
             "launch": {"nodes": 2, "processesPerNode": 2, "device": "cuda"},
             "training": {"batchSize": 32, "microBatchSize": 4} | training,
-            "deepspeed": {"config": overrides or {}},
+            "deepspeed": {"config": overrides or {}, "offload": offload},
         }
     )
 
@@ -51,18 +54,46 @@ def test_defaults_that_would_bite_are_set() -> None:
     assert config["zero_optimization"]["stage"] == 3
 
 
+def test_pure_bf16_has_nothing_in_fp32_and_a_larger_epsilon() -> None:
+    config = trained_network_config(run_config(precision="pure-bf16"), 1e-5)
+    assert config["bf16"] == {
+        "enabled": True,
+        "bf16_master_weights_and_grads": True,
+        "bf16_optimizer_states": True,
+    }
+    assert config["data_types"] == {"grad_accum_dtype": "bf16"}
+    assert config["communication_data_type"] == "bf16"
+    assert config["optimizer"]["params"]["eps"] == 1e-4
+    assert teacher_config(run_config(precision="pure-bf16"))["bf16"] == {"enabled": True}
+
+
+def test_offload_concerns_the_optimizer_of_trained_networks_alone() -> None:
+    run = run_config(offload="optimizer", precision="bf16")
+    config = trained_network_config(run, 2e-6)
+    assert config["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
+    assert config["optimizer"]["params"]["torch_adam"]
+    assert config["optimizer"]["params"]["fused"]
+    assert "offload_optimizer" not in teacher_config(run)["zero_optimization"]
+    with pytest.raises(ValidationError, match="does not go with"):
+        run_config(offload="optimizer", precision="pure-bf16")
+
+
+def test_clipping_is_as_configured() -> None:
+    config = trained_network_config(run_config(gradientClipping=0.5), 2e-6)
+    assert config["gradient_clipping"] == 0.5
+
+
 def test_settings_of_the_user_are_laid_over() -> None:
     overrides = {
-        "gradient_clipping": 1.0,
-        "zero_optimization": {"reduce_bucket_size": 7, "offload_optimizer": {"device": "cpu"}},
+        "prescale_gradients": True,
+        "zero_optimization": {"reduce_bucket_size": 7},
     }
     config = trained_network_config(run_config(overrides), 2e-6)
-    assert config["gradient_clipping"] == 1.0
+    assert config["prescale_gradients"]
     assert config["zero_optimization"]["reduce_bucket_size"] == 7
     assert config["zero_optimization"]["stage"] == 3
     teacher = teacher_config(run_config(overrides))
     assert teacher["zero_optimization"]["reduce_bucket_size"] == 7
-    assert "offload_optimizer" not in teacher["zero_optimization"]
     assert "optimizer" not in teacher
 
 

@@ -36,6 +36,13 @@ def test_a_setting_that_is_gone_is_told() -> None:
 
 def test_length_and_memory_may_change_between_attempts() -> None:
     longer = run_config(
-        training={"iterations": 7, "microBatchSize": 64, "gradientCheckpointing": False}
+        training={
+            "iterations": 7,
+            "microBatchSize": 64,
+            "gradientCheckpointing": False,
+            "maxSkippedUpdates": 0,
+            "watchdogSeconds": 60,
+        },
+        deepspeed={"offload": "optimizer"},
     )
     assert resume_settings(longer) == resume_settings(run_config())

@@ -35,6 +35,8 @@ _FREE = {
         "images",
         "micro_batch_size",
         "gradient_checkpointing",
+        "max_skipped_updates",
+        "watchdog_seconds",
     }
 }
 
