@@ -6,8 +6,8 @@ subclass in a file of its own and one line in :mod:`sid_trainer.teachers`.
 Rules that adapters keep:
 
 * The directory is a stock diffusers pipeline; text encoders and VAE are loaded from it when first
-  needed, rest in host memory, and are on the accelerator only inside :meth:`Teacher.encode` and
-  :meth:`Teacher.decode`.
+  needed, rest in host memory, and are on the accelerator only inside :meth:`Teacher.encode`,
+  :meth:`Teacher.decode` and :meth:`Teacher.encode_images`.
 * :meth:`Teacher.velocity` works on any copy of the network (DeepSpeed engine, bare module), keeps
   autograd intact, and speaks flow matching: noise level in [0, 1], velocity ``noise - x0``.
 """
@@ -16,20 +16,36 @@ from __future__ import annotations
 
 import abc
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from sid_trainer.conditions import Condition
 from sid_trainer.config import Family
+from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.exported_network import ExportedNetwork
+from sid_trainer.teachers.text_encoders import encoder_identity
 
 Network = Callable[..., Any]
 """A copy of the teacher's network: a module or the DeepSpeed engine around it."""
+
+
+class ImageCoder(Protocol):
+    """An autoencoder, as :mod:`sid_trainer.teachers.autoencoders` has one for each kind."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """See :meth:`Teacher.decode`."""
+
+    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """See :meth:`Teacher.encode_images`."""
 
 
 class Teacher(abc.ABC):
@@ -46,6 +62,9 @@ class Teacher(abc.ABC):
     """Names of the diffusers pipeline classes (``_class_name`` of model_index.json)."""
     network_folder: ClassVar[str] = "transformer"
     """Component of the pipeline that is distilled; all others are copied at export."""
+    output_projection: ClassVar[str] = "proj_out"
+    """Module of the network that makes its output of the image's tokens ``[B, N, D]``, which it is
+    given after the final adaptive norm. Data-aided training looks at these tokens."""
 
     def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.directory = directory
@@ -71,7 +90,30 @@ class Teacher(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """Encode prompts as the stock pipeline does, in host memory; row i is prompt i."""
+        """Encode prompts as the stock pipeline does, in host memory; row i is prompt i.
+
+        The text encoders visit the accelerator once, however many prompts there are.
+        """
+
+    @property
+    @abc.abstractmethod
+    def encoding_settings(self) -> Mapping[str, Any]:
+        """What encodings depend on besides prompt, encoders, tokenizers and dtype: JSON.
+
+        Nothing is loaded for it.
+        """
+
+    def encoding_identity(self) -> dict[str, Any]:
+        """All that encodings depend on besides the prompt: JSON.
+
+        It reads the text encoders' files, which takes seconds, once a node.
+        """
+        return {
+            "family": self.family,
+            "dtype": str(self.dtype),
+            "settings": dict(self.encoding_settings),
+            **encoder_identity(self.directory),
+        }
 
     @abc.abstractmethod
     def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
@@ -84,9 +126,24 @@ class Teacher(abc.ABC):
             condition: encoded prompts of the batch, in the network's dtype.
         """
 
+    @property
     @abc.abstractmethod
+    def autoencoder(self) -> ImageCoder:
+        """What makes latents of images, and images of latents."""
+
     def decode(self, latents: Tensor) -> Tensor:
         """Images ``[B, 3, H, W]`` in [0, 1], fp32 in host memory, of latents ``[B, C, H, W]``."""
+        return self.autoencoder.decode(latents)
+
+    def encode_images(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Latents ``[B, C, H, W]``, fp32 in host memory, of images: the inverse of :meth:`decode`.
+
+        Args:
+            images: ``[B, 3, H, W]`` in [0, 1].
+            noise: standard normal numbers ``[B, C, H, W]`` for a draw from the posterior, as the
+                teachers were trained on; its mean is taken without. DC-AE has none.
+        """
+        return self.autoencoder.encode(images, noise)
 
     def exported(self, weights: dict[str, Tensor], resolution: int) -> ExportedNetwork:
         """The student in the form that a stock pipeline runs.
@@ -109,25 +166,31 @@ class Teacher(abc.ABC):
 
     def component_config(self, component: str) -> dict[str, Any]:
         """The config.json of a component of the pipeline."""
-        text = (self.directory / component / "config.json").read_text(encoding="utf-8")
-        config: dict[str, Any] = json.loads(text)
-        return config
+        return component_config(self.directory, component)
 
 
-def decode_images(vae: Any, latents: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Images ``[B, 3, H, W]`` in [0, 1], fp32 in host memory, decoded one by one.
+def component_config(directory: Path, component: str) -> dict[str, Any]:
+    """The config.json of a component of a pipeline.
 
-    Args:
-        vae: the autoencoder.
-        latents: ``[B, C, H, W]`` as the autoencoder takes them, unscaled and unshifted.
-        device: where it computes.
-        dtype: in which it computes.
+    Raises:
+        TrainerError: ``NotFound`` when the pipeline lacks it, ``InvalidData`` when it is damaged.
     """
-    with on_accelerator([vae], device):
-        images = [
-            vae.decode(row[None].to(device, dtype), return_dict=False)[0].float() for row in latents
-        ]
-    return (torch.cat(images).cpu() / 2 + 0.5).clamp(0, 1)
+    try:
+        text = (directory / component / "config.json").read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TrainerError(
+            FailureReason.NOT_FOUND,
+            f"teacher.model has no {component}/config.json: give the whole directory of a "
+            "diffusers pipeline, as save_pretrained writes it",
+        ) from error
+    try:
+        config: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"teacher.model's {component}/config.json is not JSON ({error}): download it again",
+        ) from error
+    return config
 
 
 @contextmanager

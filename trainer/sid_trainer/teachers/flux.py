@@ -9,19 +9,21 @@ classifier-free. Latents are shifted and scaled: ``z = (vae - shift) * scale``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from sid_trainer.conditions import GUIDANCE, Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.teachers.base import Network, Teacher, decode_images, on_accelerator
+from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
+from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.text_encoders import encode_in_batches, shared_pipeline
 
 MAX_T5_TOKENS = 512
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
@@ -45,18 +47,18 @@ class FluxTeacher(Teacher):
     @property
     def default_resolution(self) -> int:
         """The plain call's resolution: the transformer's config tells none."""
-        return _CALL_SAMPLE_SIZE * self._vae_factor
+        return _CALL_SAMPLE_SIZE * self.autoencoder.factor
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """``(C, H, W)`` of the latents of a square image, not packed."""
-        multiple = self._vae_factor * _PATCH
+        multiple = self.autoencoder.factor * _PATCH
         if resolution % multiple:
             raise TrainerError(
                 FailureReason.INVALID_CONFIGURATION,
                 f"data.resolution {resolution} does not suit this teacher: use a multiple of "
                 f"{multiple}",
             )
-        side = resolution // self._vae_factor
+        side = resolution // self.autoencoder.factor
         return int(self._config["in_channels"]) // _PATCH**2, side, side
 
     @torch.no_grad()
@@ -64,15 +66,12 @@ class FluxTeacher(Teacher):
         """Encode prompts: ``prompt_embeds [B, L, D]`` and ``pooled [B, P]``."""
         pipeline = self._text_pipeline
         with on_accelerator([pipeline.text_encoder, pipeline.text_encoder_2], self.device):
-            embeds, pooled, _ = pipeline.encode_prompt(
-                prompt=list(prompts),
-                device=self.device,
-                max_sequence_length=min(MAX_T5_TOKENS, pipeline.tokenizer_2.model_max_length),
-            )
-        tensors = {"prompt_embeds": embeds.cpu(), "pooled": pooled.cpu()}
-        if self._config["guidance_embeds"]:
-            tensors[GUIDANCE] = torch.ones(len(prompts))
-        return Condition(tensors)
+            return encode_in_batches(prompts, self._encode_batch)
+
+    @property
+    def encoding_settings(self) -> Mapping[str, Any]:
+        """Length of T5's encoding, and whether there is a guidance input."""
+        return {"t5_tokens": MAX_T5_TOKENS, "guidance": bool(self._config["guidance_embeds"])}
 
     def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
@@ -92,35 +91,36 @@ class FluxTeacher(Teacher):
         )[0]
         return unpack(velocity, height, width)
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` in [0, 1] in host memory, decoded one by one."""
-        config = self._vae.config
-        scaled = latents / config.scaling_factor + (config.shift_factor or 0.0)
-        return decode_images(self._vae, scaled, self.device, self.dtype)
+    def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
+        embeds, pooled, _ = self._text_pipeline.encode_prompt(
+            prompt=prompts, device=self.device, max_sequence_length=self._t5_tokens
+        )
+        guidance = {GUIDANCE: torch.ones(len(prompts))} if self._config["guidance_embeds"] else {}
+        return {"prompt_embeds": embeds, "pooled": pooled, **guidance}
+
+    @cached_property
+    def autoencoder(self) -> ImageCoder:
+        """The VAE."""
+        return ShiftedAutoencoder(self.directory, self.device, self.dtype)
+
+    @cached_property
+    def _t5_tokens(self) -> int:
+        return min(MAX_T5_TOKENS, int(self._text_pipeline.tokenizer_2.model_max_length))
 
     @cached_property
     def _config(self) -> dict[str, Any]:
         return self.component_config(self.network_folder)
 
     @cached_property
-    def _vae_factor(self) -> int:
-        """Pixels a latent, as the pipeline reckons them."""
-        blocks: list[int] = self.component_config("vae")["block_out_channels"]
-        return 1 << (len(blocks) - 1)
-
-    @cached_property
     def _text_pipeline(self) -> Any:
         """The pipeline without network and VAE."""
         return FluxPipeline.from_pretrained(
-            self.directory, transformer=None, vae=None, dtype=self.dtype, local_files_only=True
+            shared_pipeline(self.directory, self.dtype),
+            transformer=None,
+            vae=None,
+            dtype=self.dtype,
+            local_files_only=True,
         )
-
-    @cached_property
-    def _vae(self) -> Any:
-        return AutoencoderKL.from_pretrained(
-            self.directory, subfolder="vae", dtype=self.dtype, local_files_only=True
-        ).eval()
 
 
 def pack(latents: Tensor) -> Tensor:

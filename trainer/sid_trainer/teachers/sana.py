@@ -15,13 +15,15 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderDC, SanaPipeline, SanaTransformer2DModel
+from diffusers import SanaPipeline, SanaTransformer2DModel
 from torch import Tensor, nn
 
 from sid_trainer.conditions import GUIDANCE, Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.teachers.base import Network, Teacher, decode_images, on_accelerator
+from sid_trainer.teachers.autoencoders import DeepCompressionAutoencoder
+from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.text_encoders import encode_in_batches, shared_pipeline
 
 MAX_TOKENS = 300
 """Length of an encoding in the stock pipeline, unless the tokenizer's own limit is less."""
@@ -50,28 +52,34 @@ class SanaTeacher(Teacher):
     @property
     def default_resolution(self) -> int:
         """The transformer's sample size in pixels."""
-        return int(self._config["sample_size"]) * self._vae_factor
+        return int(self._config["sample_size"]) * self.autoencoder.factor
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """``(C, H, W)`` of the latents of a square image."""
-        multiple = max(_MULTIPLE, self._vae_factor * int(self._config["patch_size"]))
+        multiple = max(_MULTIPLE, self.autoencoder.factor * int(self._config["patch_size"]))
         if resolution % multiple:
             raise TrainerError(
                 FailureReason.INVALID_CONFIGURATION,
                 f"data.resolution {resolution} does not suit this teacher: use a multiple of "
                 f"{multiple}",
             )
-        side = resolution // self._vae_factor
+        side = resolution // self.autoencoder.factor
         return int(self._config["in_channels"]), side, side
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Encode prompts: ``prompt_embeds [B, L, D]`` and ``mask [B, L]``, 1 where a token is."""
-        order = sorted(range(len(prompts)), key=lambda i: prompts[i] == "")
-        groups: list[list[str]] = [[p for p in prompts if p], [p for p in prompts if not p]]
         with on_accelerator([self._text_pipeline.text_encoder], self.device):
-            parts = [self._encode_alike(group) for group in groups if group]
-        return Condition.cat(parts)[torch.tensor(order).argsort()]
+            return encode_in_batches(prompts, self._encode_batch, kind=bool)
+
+    @property
+    def encoding_settings(self) -> Mapping[str, Any]:
+        """Length of the encoding, the instruction, and whether there is a guidance input."""
+        return {
+            "tokens": MAX_TOKENS,
+            "instruction": self._instruction,
+            "guidance": bool(self._config.get("guidance_embeds")),
+        }
 
     def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
@@ -89,11 +97,10 @@ class SanaTeacher(Teacher):
         """What the network is given as time for noise levels ``[B]``."""
         return sigma * _TIME_SCALE * float(self._config.get("timestep_scale", 1.0))
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` in [0, 1] in host memory, decoded one by one."""
-        scaled = latents / self._vae.config.scaling_factor
-        return decode_images(self._vae, scaled, self.device, self.dtype)
+    @cached_property
+    def autoencoder(self) -> ImageCoder:
+        """The DC-AE."""
+        return DeepCompressionAutoencoder(self.directory, self.device, self.dtype)
 
     def call_arguments(self, resolution: int) -> dict[str, object]:
         """Size, unless it is the plain call's; without what would bring it to another one."""
@@ -105,19 +112,19 @@ class SanaTeacher(Teacher):
             arguments["use_resolution_binning"] = False
         return arguments
 
-    def _encode_alike(self, prompts: Sequence[str]) -> Condition:
+    def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
         """Encode prompts that are all empty, or none of them."""
         embeds, mask = self._text_pipeline.encode_prompt(
-            list(prompts),
+            prompts,
             device=self.device,
-            max_sequence_length=min(MAX_TOKENS, self._text_pipeline.tokenizer.model_max_length),
+            max_sequence_length=self._tokens,
             complex_human_instruction=self._instruction if prompts[0] else None,
             **self._encode_options,
         )[:2]
-        tensors = {"prompt_embeds": embeds.cpu(), "mask": mask.cpu()}
+        tensors = {"prompt_embeds": embeds, "mask": mask}
         if self._config.get("guidance_embeds"):
             tensors[GUIDANCE] = torch.ones(len(prompts))
-        return Condition(tensors)
+        return tensors
 
     def _guidance_input(self, condition: Condition) -> Tensor | None:
         if not condition.has_guidance:
@@ -131,24 +138,20 @@ class SanaTeacher(Teacher):
         return call.parameters["complex_human_instruction"].default
 
     @cached_property
-    def _config(self) -> dict[str, Any]:
-        return self.component_config(self.network_folder)
+    def _tokens(self) -> int:
+        return min(MAX_TOKENS, int(self._text_pipeline.tokenizer.model_max_length))
 
     @cached_property
-    def _vae_factor(self) -> int:
-        """Pixels a latent, as the pipeline reckons them."""
-        blocks: list[int] = self.component_config("vae")["encoder_block_out_channels"]
-        return 1 << (len(blocks) - 1)
+    def _config(self) -> dict[str, Any]:
+        return self.component_config(self.network_folder)
 
     @cached_property
     def _text_pipeline(self) -> Any:
         """The pipeline without network and VAE."""
         return self._pipeline_class.from_pretrained(
-            self.directory, transformer=None, vae=None, dtype=self.dtype, local_files_only=True
+            shared_pipeline(self.directory, self.dtype),
+            transformer=None,
+            vae=None,
+            dtype=self.dtype,
+            local_files_only=True,
         )
-
-    @cached_property
-    def _vae(self) -> Any:
-        return AutoencoderDC.from_pretrained(
-            self.directory, subfolder="vae", dtype=self.dtype, local_files_only=True
-        ).eval()

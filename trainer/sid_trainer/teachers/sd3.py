@@ -8,18 +8,20 @@ be absent. Latents are shifted and scaled: ``z = (vae - shift) * scale``.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor, nn
 
 from sid_trainer.conditions import Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.teachers.base import Network, Teacher, decode_images, on_accelerator
+from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
+from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.text_encoders import encode_in_batches, shared_pipeline
 
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
@@ -44,12 +46,14 @@ class SD3Teacher(Teacher):
     @property
     def default_resolution(self) -> int:
         """The transformer's sample size in pixels."""
-        return int(self.component_config(self.network_folder)["sample_size"]) * self._vae_factor
+        return (
+            int(self.component_config(self.network_folder)["sample_size"]) * self.autoencoder.factor
+        )
 
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """``(C, H, W)`` of the latents of a square image."""
         config = self.component_config(self.network_folder)
-        multiple = self._vae_factor * int(config["patch_size"])
+        multiple = self.autoencoder.factor * int(config["patch_size"])
         largest = int(config["pos_embed_max_size"]) * multiple
         if resolution % multiple or resolution > largest:
             raise TrainerError(
@@ -57,7 +61,7 @@ class SD3Teacher(Teacher):
                 f"data.resolution {resolution} does not suit this teacher: use a multiple of "
                 f"{multiple} up to {largest}",
             )
-        side = resolution // self._vae_factor
+        side = resolution // self.autoencoder.factor
         return int(config["in_channels"]), side, side
 
     @torch.no_grad()
@@ -66,15 +70,13 @@ class SD3Teacher(Teacher):
         pipeline = self._text_pipeline
         encoders = [getattr(pipeline, name) for name in _TEXT_ENCODERS]
         with on_accelerator([encoder for encoder in encoders if encoder is not None], self.device):
-            embeds, _, pooled, _ = pipeline.encode_prompt(
-                prompt=list(prompts),
-                prompt_2=None,
-                prompt_3=None,
-                device=self.device,
-                do_classifier_free_guidance=False,
-                max_sequence_length=self._t5_tokens,
-            )
-        return Condition({"prompt_embeds": embeds.cpu(), "pooled": pooled.cpu()})
+            return encode_in_batches(prompts, self._encode_batch)
+
+    @property
+    def encoding_settings(self) -> Mapping[str, Any]:
+        """Length of T5's encoding, and the width of what stands for it where there is no T5."""
+        width = self.component_config(self.network_folder)["joint_attention_dim"]
+        return {"t5_tokens": MAX_T5_TOKENS, "width": width}
 
     def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
@@ -87,18 +89,21 @@ class SD3Teacher(Teacher):
         )[0]
         return velocity
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` in [0, 1] in host memory, decoded one by one."""
-        config = self._vae.config
-        scaled = latents / config.scaling_factor + (config.shift_factor or 0.0)
-        return decode_images(self._vae, scaled, self.device, self.dtype)
+    def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
+        embeds, _, pooled, _ = self._text_pipeline.encode_prompt(
+            prompt=prompts,
+            prompt_2=None,
+            prompt_3=None,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self._t5_tokens,
+        )
+        return {"prompt_embeds": embeds, "pooled": pooled}
 
     @cached_property
-    def _vae_factor(self) -> int:
-        """Pixels a latent, as the pipeline reckons them."""
-        blocks: list[int] = self.component_config("vae")["block_out_channels"]
-        return 1 << (len(blocks) - 1)
+    def autoencoder(self) -> ImageCoder:
+        """The VAE."""
+        return ShiftedAutoencoder(self.directory, self.device, self.dtype)
 
     @cached_property
     def _t5_tokens(self) -> int:
@@ -119,16 +124,10 @@ class SD3Teacher(Teacher):
         with torch.device("meta"):
             transformer = self.build_network()
         return StableDiffusion3Pipeline.from_pretrained(
-            self.directory,
+            shared_pipeline(self.directory, self.dtype),
             transformer=transformer,
             vae=None,
             dtype=self.dtype,
             **absent,
             local_files_only=True,
         )
-
-    @cached_property
-    def _vae(self) -> Any:
-        return AutoencoderKL.from_pretrained(
-            self.directory, subfolder="vae", dtype=self.dtype, local_files_only=True
-        ).eval()

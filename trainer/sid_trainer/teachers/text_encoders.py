@@ -1,0 +1,208 @@
+"""Text encoders that all ranks of a node share, and what their encodings depend on.
+
+Weights that have the type they are used in are pages of their files: the loaders map safetensors,
+so eight ranks hold one T5-XXL (9.5 GB), not eight. Weights of another type would be converted into
+memory of each rank's own (SD3's encoders are stored as fp16 and used as bf16), so they are
+converted once a node, file by file, into the cache folder, and mapped from there.
+
+Rules this module keeps:
+
+* The numbers are those that ``from_pretrained`` would make: the same conversion of the same files.
+* Encoders are stored as safetensors.
+* Encoders visit the accelerator once for any number of prompts (:func:`encode_in_batches`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sid_trainer.conditions import Condition
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.launch.environment import cache_root
+from sid_trainer.models import INDEX, locked, need_space
+
+ENCODER_BATCH = 16
+"""Prompts that the text encoders take at a time."""
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+_LIBRARIES = ("diffusers", "transformers")
+
+logger = logging.getLogger(__name__)
+
+
+def encode_in_batches(
+    prompts: Sequence[str],
+    encode: Callable[[list[str]], Mapping[str, Tensor]],
+    kind: Callable[[str], object] = lambda _: None,
+) -> Condition:
+    """Encode any number of prompts; row i of the result, which is in host memory, is prompt i.
+
+    Args:
+        prompts: at least one.
+        encode: encodes a batch: tensors ``[B, ...]``, anywhere.
+        kind: prompts of one batch are of one kind.
+    """
+    whole: dict[str, Tensor] = {}
+    for numbers in _batches([kind(prompt) for prompt in prompts]):
+        for name, part in encode([prompts[number] for number in numbers]).items():
+            if name not in whole:
+                whole[name] = part.new_empty(len(prompts), *part.shape[1:], device="cpu")
+            whole[name][torch.tensor(numbers)] = part.cpu()
+    return Condition(whole)
+
+
+def shared_pipeline(directory: Path, dtype: torch.dtype, cache: Path | None = None) -> Path:
+    """A directory like a pipeline's, without network and VAE, whose text encoders are of a type.
+
+    The pipeline's own where they are. Else one in the cache, made by the first process of the node.
+
+    Args:
+        directory: the diffusers pipeline.
+        dtype: type that the text encoders compute in.
+        cache: where it goes; :func:`~sid_trainer.launch.environment.cache_root` by default.
+
+    Raises:
+        TrainerError: ``NotFound`` when an encoder has no safetensors, ``StorageUnavailable``
+            when there is no room.
+    """
+    files = [file for name in _encoders(directory) for file in weight_files(directory / name)]
+    if all(_stored_dtypes(file) <= {dtype} for file in files):
+        return directory
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    name = hashlib.sha256(json.dumps([str(dtype), stats]).encode()).hexdigest()[:24]
+    folder = (cache or cache_root()) / "text-encoders" / name
+    with locked(folder):
+        if not folder.is_dir():
+            _convert(directory, files, dtype, folder)
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a text encoder.
+
+    Raises:
+        TrainerError: ``NotFound`` when it has none.
+    """
+    single, index = (folder / name for name in _WEIGHTS)
+    if index.is_file():
+        names: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return [folder / name for name in sorted(set(names.values()))]
+    if not single.is_file():
+        raise TrainerError(
+            FailureReason.NOT_FOUND,
+            f"teacher.model has no {folder.name}/{_WEIGHTS[0]}: save it with save_pretrained, "
+            "which writes safetensors",
+        )
+    return [single]
+
+
+def encoder_identity(directory: Path, cache: Path | None = None) -> dict[str, str]:
+    """What encodings depend on in a pipeline: content of text encoders and tokenizers, libraries.
+
+    The content is read once a node, and remembered for as long as the files are unchanged.
+
+    Args:
+        directory: the diffusers pipeline.
+        cache: where it is remembered.
+    """
+    files = sorted(
+        file
+        for name in (*_components(directory, "text_encoder"), *_components(directory, "tokenizer"))
+        for file in (directory / name).rglob("*")
+        if file.is_file()
+    )
+    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    name = hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:24]
+    known = (cache or cache_root()) / "identities" / name
+    with locked(known):
+        if not known.is_file():
+            digests = [(str(f.relative_to(directory)), _content(f)) for f in files]
+            partial = known.with_name(name + ".partial")
+            partial.write_text(hashlib.sha256(json.dumps(digests).encode()).hexdigest())
+            partial.rename(known)
+    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
+    return {"encoders": known.read_text(), **versions}
+
+
+def _batches(kinds: Sequence[object]) -> Iterator[list[int]]:
+    """Numbers of prompts, those of one kind together, a batch at a time."""
+    for kind in dict.fromkeys(kinds):
+        alike = [number for number, other in enumerate(kinds) if other == kind]
+        for start in range(0, len(alike), ENCODER_BATCH):
+            yield alike[start : start + ENCODER_BATCH]
+
+
+def _components(directory: Path, start: str) -> list[str]:
+    """Components of a pipeline whose names start so, without those that it leaves out."""
+    index: dict[str, Any] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+    return sorted(
+        name for name, of in index.items() if name.startswith(start) and of[0] is not None
+    )
+
+
+def _encoders(directory: Path) -> list[str]:
+    return _components(directory, "text_encoder")
+
+
+def _stored_dtypes(file: Path) -> set[torch.dtype]:
+    """Floating-point types of the tensors in a file, from its header."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    header.pop("__metadata__", None)
+    kinds = {entry["dtype"] for entry in header.values()}
+    return {_DTYPES[kind] for kind in kinds & _DTYPES.keys()}
+
+
+def _convert(directory: Path, files: list[Path], dtype: torch.dtype, folder: Path) -> None:
+    """Write the directory with encoders of another type; all else is linked."""
+    size = sum(file.stat().st_size for file in files) * dtype.itemsize // 2
+    need_space(folder.parent, size, f"the text encoders as {dtype}")
+    logger.info("converting text encoders to %s for all ranks of this node", dtype)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    encoders = {directory / name for name in _encoders(directory)}
+    for entry in directory.iterdir():
+        target = partial / entry.name
+        if entry not in encoders:
+            partial.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(entry.resolve())
+            continue
+        target.mkdir(parents=True)
+        for file in entry.iterdir():
+            if file in files:
+                _convert_file(file, target / file.name, dtype)
+            elif file.suffix == ".json":
+                shutil.copyfile(file, target / file.name)
+    partial.rename(folder)
+
+
+def _convert_file(source: Path, target: Path, dtype: torch.dtype) -> None:
+    with safe_open(source, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    converted = {
+        name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
+        for name, tensor in tensors.items()
+    }
+    save_file(converted, target, metadata={"format": "pt"})
+
+
+def _content(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
