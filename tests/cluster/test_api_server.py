@@ -243,11 +243,11 @@ INVALID = {
     ),
     "node affinity without values": (
         {"spec/workers/nodeAffinity": [{"key": "gpu"}]},
-        "values do not go with the operator",
+        "values must fit the operator",
     ),
     "node affinity with too many values": (
         {"spec/workers/nodeAffinity": [{"key": "gpu", "operator": "Gt", "values": ["1", "2"]}]},
-        "Gt and Lt one whole number",
+        "one whole number for Gt and Lt",
     ),
     "topology without a key": (
         {"spec/scheduling/topology": "Required"},

@@ -73,6 +73,20 @@ class Toleration(Section):
     )
 
 
+class NodeRequirement(Section):
+    """What a label of a node must satisfy, as in a node selector's matchExpressions."""
+
+    key: QualifiedName = Field(description="Key of the label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(
+        default="In",
+        description="How the label is compared: In and NotIn with values, Gt and Lt with the one "
+        "whole number in values, Exists and DoesNotExist with none.",
+    )
+    values: Annotated[list[SelectorValue], Field(max_length=64)] = Field(
+        default_factory=list, description="What the label is compared with."
+    )
+
+
 class ClaimVolume(Section):
     """A PersistentVolumeClaim mounted in every pod, for models and prompts given as paths."""
 
@@ -118,6 +132,11 @@ class WorkersSpec(Section):
         description="Labels of the nodes that the pods may run on, for instance "
         "{nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}.",
     )
+    node_affinity: Annotated[list[NodeRequirement], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="What the labels of the nodes must satisfy, all of it, beyond nodeSelector: "
+        "for instance {key: nvidia.com/gpu.memory, operator: Gt, values: ['79000']}.",
+    )
     tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(
         default_factory=list, description="Taints of nodes that the pods tolerate."
     )
@@ -156,6 +175,17 @@ class SchedulingSpec(Section):
     )
     priority_class_name: ObjectName | None = Field(
         default=None, description="PriorityClass of the pods."
+    )
+    topology_key: QualifiedName | None = Field(
+        default=None,
+        description="Label of the nodes within one value of which the pods are kept together, such "
+        "as topology.kubernetes.io/zone or the label of a rack or network block. Kueue is told as "
+        "well. Default: the pods may be anywhere.",
+    )
+    topology: Literal["Preferred", "Required"] = Field(
+        default="Preferred",
+        description="Preferred spreads the pods where they do not fit together; Required lets them "
+        "wait until they do.",
     )
 
 

@@ -237,8 +237,8 @@ CONTRADICTIONS = (
         "self.operator in ['Exists', 'DoesNotExist'] ? size(self.values) == 0 : "
         "self.operator in ['Gt', 'Lt'] ? size(self.values) == 1 && "
         "self.values[0].matches(r'^[0-9]+$') : size(self.values) > 0",
-        "values do not go with the operator: In and NotIn need some, Gt and Lt one whole number, "
-        "Exists and DoesNotExist none",
+        "values must fit the operator: some for In and NotIn, one whole number for Gt and Lt, none "
+        "for Exists and DoesNotExist",
         field="values",
     ),
     Rule(

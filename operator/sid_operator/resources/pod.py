@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from sid_operator.api import names
+from sid_operator.resources import placement
 from sid_operator.resources.metadata import Manifest, labels
 from sid_operator.resources.run import Run
 from sid_trainer.contract import CONFIG_PATH, PROGRESS_PORT, RENDEZVOUS_PORT, TERMINATION_LOG
@@ -36,7 +37,11 @@ CONTAINER_SECURITY: Manifest = {
 
 def pod_template(run: Run) -> Manifest:
     """The template of the Job's pods."""
-    return {"metadata": {"labels": labels(run)}, "spec": _pod_spec(run)}
+    metadata: Manifest = {"labels": labels(run)}
+    annotations = placement.queue_annotations(run)
+    if annotations:
+        metadata["annotations"] = annotations
+    return {"metadata": metadata, "spec": _pod_spec(run)}
 
 
 def _pod_spec(run: Run) -> Manifest:
@@ -54,6 +59,7 @@ def _pod_spec(run: Run) -> Manifest:
     optional = {
         "imagePullSecrets": [{"name": secret.name} for secret in workers.image_pull_secrets],
         "nodeSelector": workers.node_selector,
+        "affinity": placement.affinity(run),
         "tolerations": [
             toleration.model_dump(by_alias=True, exclude_none=True)
             for toleration in workers.tolerations

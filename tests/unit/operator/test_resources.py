@@ -15,6 +15,7 @@ from sid_operator.resources.service import service
 from sid_trainer.config import RunConfig
 from tests.unit.operator import world
 
+EXISTS = {"operator": "Exists"}
 ALL_SET: dict[str, Any] = {
     "teacher": {"model": "a/b", "tokenSecretRef": {"name": "hub"}},
     "workers": {
@@ -134,6 +135,39 @@ def test_what_the_user_asks_of_nodes_is_passed_on() -> None:
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "16Gi"}
     assert set(mounts.values()) == set(volumes)
+
+
+def affinity(**spec: Any) -> dict[str, Any]:
+    found: dict[str, Any] = pod_spec(**spec).get("affinity", {})
+    return found
+
+
+def test_pods_may_go_anywhere_unless_told() -> None:
+    assert affinity() == {}
+
+
+def test_labels_of_nodes_are_required() -> None:
+    workers = world.raw()["spec"]["workers"]
+    wanted = [{"key": "memory", "operator": "Gt", "values": ["79000"]}, {"key": "gpu"} | EXISTS]
+    found = affinity(workers=workers | {"nodeAffinity": wanted})
+    required = found["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = required["nodeSelectorTerms"]
+    assert term == {"matchExpressions": wanted}
+
+
+@pytest.mark.parametrize("topology", ["Preferred", "Required"])
+def test_pods_of_a_run_are_kept_together(topology: str) -> None:
+    scheduling = {"topologyKey": "example.org/rack", "topology": topology, "queueName": "q"}
+    found = affinity(scheduling=scheduling)["podAffinity"]
+    (entry,) = found[f"{topology.lower()}DuringSchedulingIgnoredDuringExecution"]
+    term = entry["podAffinityTerm"] if topology == "Preferred" else entry
+    assert term["topologyKey"] == "example.org/rack"
+    template = job(world.run(scheduling=scheduling))["spec"]["template"]
+    selected = term["labelSelector"]["matchLabels"]
+    assert selected.items() <= template["metadata"]["labels"].items(), "the run's own pods"
+    assert template["metadata"]["annotations"] == {
+        f"kueue.x-k8s.io/podset-{topology.lower()}-topology": "example.org/rack"
+    }
 
 
 def test_pods_without_gpus_ask_for_none() -> None:
