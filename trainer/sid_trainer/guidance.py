@@ -11,8 +11,8 @@ Sources: LSG arXiv 2406.01561; Zero-CFG and Anti-CFG arXiv 2505.12674.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,14 +36,20 @@ class GuidanceScales:
 
 
 def guidance_scales(guidance: GuidanceConfig) -> GuidanceScales:
-    """Kappas of the configured strategy."""
+    """Kappas of the configured strategy, but for those that are given one by one."""
     match guidance.strategy:
         case "LSG":
-            return GuidanceScales(guidance.scale, guidance.scale, guidance.scale)
+            scales = GuidanceScales(guidance.scale, guidance.scale, guidance.scale)
         case "ZeroCFG":
-            return GuidanceScales(fake_training=0.0, fake=0.0, teacher=1.0)
+            scales = GuidanceScales(fake_training=0.0, fake=0.0, teacher=1.0)
         case "AntiCFG":
-            return GuidanceScales(-guidance.scale, -guidance.scale, teacher=1.0)
+            scales = GuidanceScales(-guidance.scale, -guidance.scale, teacher=1.0)
+    given = {
+        "fake_training": guidance.fake_training_scale,
+        "fake": guidance.fake_scale,
+        "teacher": guidance.teacher_scale,
+    }
+    return replace(scales, **{name: kappa for name, kappa in given.items() if kappa is not None})
 
 
 def guided_velocity(
@@ -56,9 +62,6 @@ def guided_velocity(
 ) -> Tensor:
     """Guided velocity ``[B, C, H, W]`` in one call of the network.
 
-    Scale 1 needs only the prompts, 0 only the empty prompt, anything else one batch of 2B. A
-    network with the scale as an input needs only the prompts for all above 0.
-
     Args:
         velocity: the network.
         x: noisy latents, ``[B, C, H, W]``.
@@ -67,14 +70,30 @@ def guided_velocity(
         empty: the empty prompt, once.
         scale: kappa.
     """
-    batch = len(x)
+    conditions = guided_conditions(condition, empty, scale)
+    if len(conditions) == 1:
+        return velocity(x, sigma, conditions[0])
+    out = velocity(torch.cat([x, x]), torch.cat([sigma, sigma]), Condition.cat(conditions))
+    return combine(out.chunk(2), scale)
+
+
+def guided_conditions(condition: Condition, empty: Condition, scale: float) -> list[Condition]:
+    """What a network is asked for a guided velocity: B conditions each, the prompts first.
+
+    Scale 1 needs only the prompts, 0 only the empty prompt, anything else both. A network with
+    the scale as an input needs only the prompts for all above 0.
+    """
     if condition.has_guidance and scale > 0:
-        return velocity(x, sigma, condition.with_guidance(scale))
+        return [condition.with_guidance(scale)]
     if scale == 1:
-        return velocity(x, sigma, condition)
-    if scale == 0:
-        return velocity(x, sigma, empty.expand(batch))
-    both = Condition.cat([condition, empty.expand(batch)])
-    out = velocity(torch.cat([x, x]), torch.cat([sigma, sigma]), both)
-    with_prompt, without = out.chunk(2)
+        return [condition]
+    without = empty.expand(len(condition))
+    return [without] if scale == 0 else [condition, without]
+
+
+def combine(velocities: Sequence[Tensor], scale: float) -> Tensor:
+    """Guided velocity of the predictions for :func:`guided_conditions`."""
+    if len(velocities) == 1:
+        return velocities[0]
+    with_prompt, without = velocities
     return without + scale * (with_prompt - without)

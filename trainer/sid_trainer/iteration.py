@@ -1,27 +1,34 @@
 """One iteration of score identity distillation: a fake-score update, then a student update.
 
-Source: arXiv 2509.25127. Both updates roll the student out anew, to the same number of steps k,
-which all ranks share. Latents, noise levels and losses are fp32; only the networks compute in the
-configured precision.
+Source: arXiv 2509.25127. Both updates roll the student out to the same number of steps k, which
+all ranks share; each rolls it out anew unless they share the roll-out. Latents, noise levels and
+losses are fp32; only the networks compute in the configured precision.
+
+Rules this module keeps:
+
+* What an iteration does is decided from its number and the settings alone, so alike on all ranks.
+* Nothing waits for the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from sid_trainer.adversarial import Discriminator, Phase, RealSamples, phase
 from sid_trainer.conditions import Condition
-from sid_trainer.config import DistillationConfig, StudentConfig
+from sid_trainer.config import DistillationConfig, StudentConfig, TrainingConfig
 from sid_trainer.flow import training_noise_level
 from sid_trainer.guidance import Velocity
 from sid_trainer.losses import FAKE_SCORE_LOSS_SCALE, STUDENT_LOSS_SCALE
 from sid_trainer.networks import Networks
 from sid_trainer.noise import NoiseSource, Purpose, uniform_steps
-from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
-from sid_trainer.sampler import roll_out
+from sid_trainer.objective import Draws, Losses, Prompts, fake_objective, student_objective
+from sid_trainer.sampler import StepNoise, StudentVelocity, approach, roll_out
 from sid_trainer.teachers.base import Network, Teacher
 
 
@@ -32,23 +39,25 @@ class MicroBatch:
     Attributes:
         samples: places of its samples in the global batch, B of them.
         condition: their prompts, on the accelerator.
+        real: as many real images, on the accelerator; needed where the adversarial part has
+            joined (:meth:`Distiller.phase`).
     """
 
     samples: Sequence[int]
     condition: Condition
+    real: RealSamples | None = None
 
 
 @dataclass(frozen=True)
 class IterationResult:
-    """Losses of this rank's samples, unscaled, and gradient norms over all; scalars on the device.
+    """What an iteration measured: scalars on the device by the names of their metrics.
 
-    They are read only when metrics are due, so that an iteration never waits for the device.
+    Losses are of this rank's samples, unscaled; gradient norms are over all. What the iteration did
+    not do is absent. They are read only when metrics are due, so that an iteration never waits for
+    the device.
     """
 
-    fake_score_loss: Tensor
-    student_loss: Tensor
-    fake_gradient_norm: Tensor
-    student_gradient_norm: Tensor
+    metrics: Mapping[str, Tensor]
 
 
 class Distiller:
@@ -59,9 +68,9 @@ class Distiller:
         networks: teacher, fake score and student.
         student: steps and noise mode.
         distillation: the loss.
+        training: batch size, seed, and whether both updates share a roll-out.
         latent_shape: ``(C, H, W)``.
         empty: the empty prompt, once, on the accelerator.
-        seed: the run's seed.
     """
 
     def __init__(
@@ -70,17 +79,21 @@ class Distiller:
         networks: Networks,
         student: StudentConfig,
         distillation: DistillationConfig,
+        training: TrainingConfig,
         latent_shape: tuple[int, int, int],
         empty: Condition,
-        seed: int,
     ) -> None:
         self.teacher = teacher
         self.networks = networks
         self.student = student
         self.latent_shape = latent_shape
         self._distillation = distillation
+        self._training = training
         self._empty = empty
-        self._seed = seed
+
+    def phase(self, iteration: int) -> Phase:
+        """What an iteration does; ``iteration`` are finished before it."""
+        return phase(self._distillation.adversarial, iteration * self._training.batch_size)
 
     def iterate(self, iteration: int, batch: Sequence[MicroBatch]) -> IterationResult:
         """Update fake score and student once; a collective.
@@ -89,74 +102,106 @@ class Distiller:
             iteration: iterations finished before this one.
             batch: this rank's micro-batches.
         """
-        steps = uniform_steps(self._seed, iteration, self.student.steps)
-        fake = [self._fake_update(iteration, steps, micro) for micro in batch]
-        with self.networks.fake.frozen() as f, self.networks.teacher.frozen() as t:
-            student = [self._student_update(iteration, steps, micro, f, t) for micro in batch]
-        self.networks.update_average()
-        return IterationResult(
-            torch.stack(fake).mean(),
-            torch.stack(student).mean(),
-            self.networks.fake.gradient_norm,
-            self.networks.student.gradient_norm,
-        )
+        self.networks.begin(iteration)
+        steps = uniform_steps(self._training.seed, iteration, self.student.steps)
+        does = self.phase(iteration)
+        fake, student_updates = [], []
+        for micro in batch:
+            noise = self._noise(iteration, micro)
+            x0, samples = self._samples(noise, micro, steps, does, alone=len(batch) == 1)
+            fake.append(self._fake_update(noise, micro, x0, does))
+            student_updates.append(partial(self._student_update, noise, micro, samples, does))
+        of_fake = _mean(fake) | {"fakeGradNorm": self.networks.fake.gradient_norm}
+        of_student = self._student_updates(student_updates) if does.student else {}
+        return IterationResult(of_student | of_fake)
 
     def sample(self, network: Network, noise: NoiseSource, condition: Condition) -> Tensor:
         """Latents ``[B, C, H, W]`` of the student with all its steps, without gradient."""
+        velocity = self._student_velocity(network, condition)
+        draw = self._step_noise(noise, Purpose.PREVIEW)
         with torch.no_grad():
-            return self._roll_out(network, noise, Purpose.PREVIEW, condition, self.student.steps)
+            return roll_out(velocity, draw, self.student, self.student.steps)
 
-    def _fake_update(self, iteration: int, steps: int, micro: MicroBatch) -> Tensor:
-        noise = self._noise(iteration, micro)
-        student = self.networks.student.training
-        with torch.no_grad():
-            x0 = self._roll_out(student, noise, Purpose.FAKE_ROLL_OUT, micro.condition, steps)
-        loss = fake_objective(
-            x0,
-            self._draws(noise, Purpose.FAKE_NOISE, Purpose.FAKE_LEVEL),
-            Prompts(micro.condition, self._empty),
-            self._velocity(self.networks.fake.training),
-            self._distillation,
-        )
-        self.networks.fake.accumulate(FAKE_SCORE_LOSS_SCALE * loss)
-        return loss.detach()
+    def _samples(
+        self, noise: NoiseSource, micro: MicroBatch, steps: int, does: Phase, *, alone: bool
+    ) -> tuple[Tensor, Callable[[], Tensor]]:
+        """Samples ``[B, C, H, W]`` for the fake score's update, and what makes the student's.
+
+        A shared roll-out keeps the graph of its last step for the student when the micro-batch is
+        alone. The graphs of several would have to wait in memory together, so these take the last
+        step once more.
+        """
+        velocity = self._student_velocity(self.networks.student.training, micro.condition)
+        draw = partial(self._step_noise, noise)
+        if not (self._training.shared_roll_out and does.student):
+            with torch.no_grad():
+                x0 = roll_out(velocity, draw(Purpose.FAKE_ROLL_OUT), self.student, steps)
+            anew = draw(Purpose.STUDENT_ROLL_OUT)
+            return x0, partial(roll_out, velocity, anew, self.student, steps)
+        last = approach(velocity, draw(Purpose.STUDENT_ROLL_OUT), self.student, steps)
+        with torch.set_grad_enabled(alone):
+            x0 = last.take(velocity)
+        return x0, (lambda: x0) if alone else partial(last.take, velocity)
+
+    def _fake_update(
+        self, noise: NoiseSource, micro: MicroBatch, x0: Tensor, does: Phase
+    ) -> Mapping[str, Tensor]:
+        draws = self._draws(noise, Purpose.FAKE_NOISE, Purpose.FAKE_LEVEL)
+        prompts = Prompts(micro.condition, self._empty)
+        fake = self._velocity(self.networks.fake.training)
+        if does.adversarial:
+            losses = self._discriminator.fake_objective(x0, draws, prompts, micro.real, fake)
+        else:
+            loss = fake_objective(x0, draws, prompts, fake, self._distillation)
+            losses = Losses(loss, {"fakeScoreLoss": loss.detach()})
+        self.networks.fake.accumulate(FAKE_SCORE_LOSS_SCALE * losses.total)
+        return losses.parts
+
+    def _student_updates(
+        self, updates: Sequence[Callable[[Network, Network], Mapping[str, Tensor]]]
+    ) -> dict[str, Tensor]:
+        """All micro-batches of the student's update, then its average."""
+        with self.networks.fake.frozen() as fake, self.networks.teacher.frozen() as teacher:
+            losses = [update(fake, teacher) for update in updates]
+        self.networks.update_average()
+        return _mean(losses) | {"generatorGradNorm": self.networks.student.gradient_norm}
 
     def _student_update(
-        self, iteration: int, steps: int, micro: MicroBatch, fake: Network, teacher: Network
-    ) -> Tensor:
-        noise = self._noise(iteration, micro)
-        student = self.networks.student.training
-        x0 = self._roll_out(student, noise, Purpose.STUDENT_ROLL_OUT, micro.condition, steps)
-        loss = student_objective(
-            x0,
-            self._draws(noise, Purpose.STUDENT_NOISE, Purpose.STUDENT_LEVEL),
-            Prompts(micro.condition, self._empty),
-            self._velocity(fake),
-            self._velocity(teacher),
-            self._distillation,
-        )
-        self.networks.student.accumulate(STUDENT_LOSS_SCALE * loss)
-        return loss.detach()
+        self,
+        noise: NoiseSource,
+        micro: MicroBatch,
+        samples: Callable[[], Tensor],
+        does: Phase,
+        fake: Network,
+        teacher: Network,
+    ) -> Mapping[str, Tensor]:
+        x0 = samples()
+        draws = self._draws(noise, Purpose.STUDENT_NOISE, Purpose.STUDENT_LEVEL)
+        prompts = Prompts(micro.condition, self._empty)
+        scores = self._velocity(fake), self._velocity(teacher)
+        if does.adversarial:
+            losses = self._discriminator.student_objective(x0, draws, prompts, *scores)
+        else:
+            loss = student_objective(x0, draws, prompts, *scores, self._distillation)
+            losses = Losses(loss, {"generatorLoss": loss.detach()})
+        self.networks.student.accumulate(STUDENT_LOSS_SCALE * losses.total)
+        return losses.parts
+
+    @property
+    def _discriminator(self) -> Discriminator:
+        fake = self.networks.fake.module
+        return Discriminator(fake, self.teacher.output_projection, self._distillation)
 
     def _draws(self, noise: NoiseSource, epsilon: Purpose, level: Purpose) -> Draws:
         sigma = training_noise_level(noise.normal(level))
         return Draws(noise.normal(epsilon, self.latent_shape), sigma)
 
-    def _roll_out(
-        self,
-        network: Network,
-        noise: NoiseSource,
-        purpose: Purpose,
-        condition: Condition,
-        steps: int,
-    ) -> Tensor:
+    def _step_noise(self, noise: NoiseSource, purpose: Purpose) -> StepNoise:
+        return lambda step: noise.normal(purpose, self.latent_shape, step)
+
+    def _student_velocity(self, network: Network, condition: Condition) -> StudentVelocity:
         velocity = self._velocity(network)
-        return roll_out(
-            lambda x, sigma: velocity(x, sigma, condition),
-            lambda step: noise.normal(purpose, self.latent_shape, step),
-            self.student,
-            steps,
-        )
+        return lambda x, sigma: velocity(x, sigma, condition)
 
     def _velocity(self, network: Network) -> Velocity:
         """A network in fp32 terms: latents go in and velocities come out as fp32."""
@@ -168,4 +213,12 @@ class Distiller:
         return velocity
 
     def _noise(self, iteration: int, micro: MicroBatch) -> NoiseSource:
-        return NoiseSource(self._seed, iteration, micro.samples, self.teacher.device)
+        return NoiseSource(self._training.seed, iteration, micro.samples, self.teacher.device)
+
+
+def _mean(of_micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Losses of an iteration: means over its micro-batches, by name."""
+    return {
+        name: torch.stack([losses[name] for losses in of_micro_batches]).mean()
+        for name in of_micro_batches[0]
+    }

@@ -4,7 +4,7 @@ Rules this module keeps:
 
 * What is due after an iteration is decided from its number alone, so that all ranks do the same
   collectives in the same order.
-* Metrics are read, and so checked to be finite, before a checkpoint is written.
+* An update that is not finite is skipped, so what a checkpoint holds is sound at any time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
+from sid_trainer.adversarial import RealSamples
+from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
 from sid_trainer.data.encoding import EncodedPrompts
 from sid_trainer.iteration import Distiller, MicroBatch
-from sid_trainer.networks import NotFiniteError
-from sid_trainer.training_metrics import TrainingMetrics, not_finite
+from sid_trainer.training_metrics import TrainingMetrics
 
 
 class Services(Protocol):
@@ -65,6 +68,13 @@ class Schedule:
         return iteration == self.total or iteration % self.checkpoint_every == 0
 
 
+class RealImages(Protocol):
+    """Real images of a rank's samples in any iteration, best asked for in order."""
+
+    def of(self, iteration: int) -> tuple[Tensor, Condition]:
+        """Latents ``[B, C, H, W]``, fp32, and their captions, both in host memory."""
+
+
 @dataclass(frozen=True)
 class Batches:
     """A rank's micro-batches of any iteration.
@@ -73,22 +83,33 @@ class Batches:
         prompts: encoded prompts of the rank's samples.
         samples: their places in the global batch.
         micro_batch_size: samples computed at a time.
-        distiller: for the device and type of conditions.
+        distiller: for the device and type of conditions, and what an iteration needs.
+        images: real images, for data-aided training.
     """
 
     prompts: EncodedPrompts
     samples: range
     micro_batch_size: int
     distiller: Distiller
+    images: RealImages | None = None
 
     def of(self, iteration: int) -> list[MicroBatch]:
         """The micro-batches of an iteration."""
         teacher = self.distiller.teacher
         condition = self.prompts.condition(iteration).to(teacher.device, teacher.dtype)
+        real = self._real(iteration)
         return [
-            MicroBatch(self.samples[cut], condition[cut])
+            MicroBatch(self.samples[cut], condition[cut], None if real is None else real[cut])
             for cut in _cuts(len(self.samples), self.micro_batch_size)
         ]
+
+    def _real(self, iteration: int) -> RealSamples | None:
+        """Real images, once the adversarial part has joined."""
+        if self.images is None or not self.distiller.phase(iteration).adversarial:
+            return None
+        teacher = self.distiller.teacher
+        latents, captions = self.images.of(iteration)
+        return RealSamples(latents.to(teacher.device), captions.to(teacher.device, teacher.dtype))
 
 
 def run_loop(
@@ -97,18 +118,16 @@ def run_loop(
     """Train from ``done`` finished iterations to the end of the schedule; a collective.
 
     Raises:
-        TrainerError: ``NumericalError`` on every rank when losses or gradients are not finite.
+        TrainerError: ``NumericalError`` on every rank when too many updates in a row were skipped.
     """
-    metrics = TrainingMetrics()
+    metrics, networks = TrainingMetrics(), distiller.networks
     for iteration in range(done + 1, schedule.total + 1):
-        try:
-            result = distiller.iterate(iteration - 1, batches.of(iteration - 1))
-        except NotFiniteError as error:
-            raise not_finite(iteration, str(error)) from error
-        metrics.add(iteration, result)
+        metrics.add(distiller.iterate(iteration - 1, batches.of(iteration - 1)))
+        networks.tell_skipped(iteration)
         if metrics.due or schedule.checkpoint_due(iteration):
             metrics.read()
-        services.iteration(iteration, metrics.latest)
+        skipped = float(networks.skipped_updates)
+        services.iteration(iteration, metrics.latest | {"skippedUpdates": skipped})
         if schedule.samples_due(iteration):
             services.samples(iteration)
         if schedule.checkpoint_due(iteration):

@@ -1,11 +1,14 @@
 """Losses of the fake score and of the student, as pure functions on tensors.
 
-Both sum over C, H, W and average over the batch. Source: arXiv 2509.25127.
+The score losses sum over C, H, W and average over the batch. The adversarial ones average over a
+sample's logits and over the batch; where the two are added, the latter are multiplied by C H W.
+Sources: arXiv 2509.25127, arXiv 2410.14919.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 FAKE_SCORE_LOSS_SCALE = 1.0
 STUDENT_LOSS_SCALE = 100.0
@@ -38,3 +41,27 @@ def student_loss(x: Tensor, teacher: Tensor, fake: Tensor, weight: Tensor, alpha
     difference = teacher - fake
     product = difference * ((teacher - x) - alpha * difference)
     return (weight.detach() * product.flatten(1).sum(1)).sum() / len(x)
+
+
+def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
+    """Binary cross-entropy of telling real from generated samples, a scalar.
+
+    ``BCE(real, 1) + BCE(generated, 0)``, so 2 ln 2 at chance.
+
+    Args:
+        real: logits of real images, ``[B, L]``.
+        generated: logits of the student's samples, ``[B, L]``.
+    """
+    return softplus(-real).mean() + softplus(generated).mean()
+
+
+def generator_adversarial_loss(generated: Tensor, weight: Tensor) -> Tensor:
+    """Weighted binary cross-entropy of passing for real, a scalar.
+
+    ``sum_b w_b BCE(generated_b, 1) / B``.
+
+    Args:
+        generated: logits of the student's samples, ``[B, L]``.
+        weight: weight of each sample, ``[B]``; carries no gradient.
+    """
+    return (weight.detach() * softplus(-generated).mean(1)).mean()

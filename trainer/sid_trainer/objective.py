@@ -6,6 +6,7 @@ that of the latents. Source: arXiv 2509.25127.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -44,6 +45,20 @@ class Draws:
     sigma: Tensor
 
 
+@dataclass(frozen=True)
+class Losses:
+    """Losses of an update.
+
+    Attributes:
+        total: what is differentiated, a scalar.
+        parts: what it is made of, before the settings' weights, by the names of their metrics;
+            scalars without gradient.
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+
+
 def fake_objective(
     x0: Tensor, draws: Draws, prompts: Prompts, fake: Velocity, distillation: DistillationConfig
 ) -> Tensor:
@@ -52,6 +67,21 @@ def fake_objective(
     scale = guidance_scales(distillation.guidance).fake_training
     velocity = guided_velocity(fake, x, draws.sigma, prompts.condition, prompts.empty, scale)
     return fake_score_loss(velocity, x0, draws.noise)
+
+
+@dataclass(frozen=True)
+class StudentTerms:
+    """What the student's loss is made of.
+
+    Attributes:
+        teacher: clean estimates f_T, ``[B, C, H, W]``.
+        fake: clean estimates f_F, ``[B, C, H, W]``.
+        weight: weight of each sample, ``[B]``, without gradient.
+    """
+
+    teacher: Tensor
+    fake: Tensor
+    weight: Tensor
 
 
 def student_objective(
@@ -66,6 +96,19 @@ def student_objective(
 
     Gradient reaches ``x0`` directly and through the inputs of both score networks.
     """
+    terms = student_terms(x0, draws, prompts, fake, teacher, distillation)
+    return student_loss(x0, terms.teacher, terms.fake, terms.weight, distillation.alpha)
+
+
+def student_terms(
+    x0: Tensor,
+    draws: Draws,
+    prompts: Prompts,
+    fake: Velocity,
+    teacher: Velocity,
+    distillation: DistillationConfig,
+) -> StudentTerms:
+    """Estimates of both scores for the student's samples ``x0 [B, C, H, W]``, and the weight."""
     x, sigma = add_noise(x0, draws.noise, draws.sigma), draws.sigma
 
     def estimate(network: Velocity, scale: float) -> Tensor:
@@ -76,4 +119,4 @@ def student_objective(
     f_fake = estimate(fake, scales.fake)
     f_teacher = estimate(teacher, scales.teacher)
     weight = loss_weight(distillation.weighting, sigma, x0, f_teacher)
-    return student_loss(x0, f_teacher, f_fake, weight, distillation.alpha)
+    return StudentTerms(f_teacher, f_fake, weight)

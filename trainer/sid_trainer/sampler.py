@@ -8,6 +8,7 @@ exported pipeline alike.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,35 +22,59 @@ StepNoise = Callable[[int], Tensor]
 """Noise ``[B, C, H, W]`` of step i: 0 is the start, i > 0 what is mixed in before step i."""
 
 
+@dataclass(frozen=True)
+class LastStep:
+    """A roll-out before the last step that is asked for.
+
+    Attributes:
+        x: its noisy latent ``[B, C, H, W]``, without gradient.
+        sigma: its noise level.
+    """
+
+    x: Tensor
+    sigma: float
+
+    def take(self, velocity: StudentVelocity) -> Tensor:
+        """Clean latent ``x - sigma v(x, sigma)``, ``[B, C, H, W]``."""
+        return _denoise(velocity, self.x, self.sigma)
+
+
 def roll_out(
     velocity: StudentVelocity, noise: StepNoise, student: StudentConfig, stop_after: int
 ) -> Tensor:
-    """Clean latent of the student after some of its steps.
+    """Clean latent ``[B, C, H, W]`` of the student after some of its steps.
+
+    The arguments are those of :func:`approach`. Only the last step carries gradient.
+    """
+    return approach(velocity, noise, student, stop_after).take(velocity)
+
+
+@torch.no_grad()
+def approach(
+    velocity: StudentVelocity, noise: StepNoise, student: StudentConfig, stop_after: int
+) -> LastStep:
+    """All steps of a roll-out but the last, without gradient.
 
     Args:
         velocity: the student.
         noise: noise of each step; steps after the first are asked for only in mode ``fresh``.
         student: number of steps K and noise mode.
-        stop_after: steps k to take, 1..K. Steps before the k-th run without gradient.
-
-    Returns:
-        ``D_k = x - sigma v(x, sigma)``, ``[B, C, H, W]``.
+        stop_after: steps k of the roll-out, 1..K.
     """
     sigmas = student_noise_levels(student.steps)
     start = x = noise(0)
-    with torch.no_grad():
-        for step in range(1, stop_after):
-            sigma, following = sigmas[step - 1 : step + 1]
-            clean = _denoise(velocity, x, sigma)
-            match student.noise:
-                case "fresh":
-                    mixed_in = noise(step)
-                case "fixed":
-                    mixed_in = start
-                case "ddim":
-                    mixed_in = (x - (1 - sigma) * clean) / sigma
-            x = (1 - following) * clean + following * mixed_in
-    return _denoise(velocity, x, sigmas[stop_after - 1])
+    for step in range(1, stop_after):
+        sigma, following = sigmas[step - 1 : step + 1]
+        clean = _denoise(velocity, x, sigma)
+        match student.noise:
+            case "fresh":
+                mixed_in = noise(step)
+            case "fixed":
+                mixed_in = start
+            case "ddim":
+                mixed_in = (x - (1 - sigma) * clean) / sigma
+        x = (1 - following) * clean + following * mixed_in
+    return LastStep(x, sigmas[stop_after - 1])
 
 
 def _denoise(velocity: StudentVelocity, x: Tensor, sigma: float) -> Tensor:

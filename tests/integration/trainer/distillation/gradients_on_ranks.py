@@ -18,6 +18,7 @@ from sid_trainer.distributed import leave
 from sid_trainer.shards import TrainedShards
 
 ITERATIONS = 5
+LOSSES = ("fakeScoreLoss", "generatorLoss", "discriminatorLoss", "generatorAdversarialLoss")
 
 
 def gradients(shards: TrainedShards, rank: int) -> dict[str, Tensor] | None:
@@ -43,12 +44,12 @@ def main() -> None:
         rank = Rank(run_config(teacher, **sections), place)
         iterations = []
         for iteration in range(ITERATIONS):
-            result = rank.iterate(iteration)
-            losses = torch.stack([result.fake_score_loss, result.student_loss])
+            metrics = rank.iterate(iteration).metrics
+            losses = torch.stack([metrics[name] for name in LOSSES if name in metrics])
             torch.distributed.all_reduce(losses)
             iterations.append(
                 observe(rank, place.rank)
-                | {"losses": losses / place.world_size, "norm": result.student_gradient_norm}
+                | {"losses": losses / place.world_size, "norm": metrics["generatorGradNorm"]}
             )
         fake = rank.networks.fake.shards
         final = {

@@ -30,8 +30,7 @@ def main() -> None:
             rank.networks.restore(RankState(saved["tensors"], saved["meta"]))
         losses = []
         for iteration in range(first, last):
-            result = rank.iterate(iteration)
-            losses += [result.fake_score_loss, result.student_loss, result.student_gradient_norm]
+            losses += rank.iterate(iteration).metrics.values()
             if iteration + 1 in (3, last):
                 state = rank.networks.capture()
                 kind = "resumed" if first else "straight"

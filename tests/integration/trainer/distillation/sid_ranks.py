@@ -59,9 +59,9 @@ class Rank:
             self.networks,
             config.student,
             config.distillation,
+            config.training,
             teacher.latent_shape(config.data.resolution or teacher.default_resolution),
             teacher.encode([""]),
-            config.training.seed,
         )
         samples = place.samples(config.training.batch_size)
         condition = teacher.encode([PROMPTS[i % len(PROMPTS)] for i in samples])
