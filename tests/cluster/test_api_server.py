@@ -243,7 +243,7 @@ INVALID = {
     ),
     "node affinity without values": (
         {"spec/workers/nodeAffinity": [{"key": "gpu"}]},
-        "values must fit the operator",
+        "values do not fit the operator",
     ),
     "node affinity with too many values": (
         {"spec/workers/nodeAffinity": [{"key": "gpu", "operator": "Gt", "values": ["1", "2"]}]},

@@ -189,5 +189,6 @@ def _expanded_default(schema: Schema) -> Any:
         return schema["default"]
     if schema.get("required") or not schema.get("properties"):
         return None
-    values = {name: _expanded_default(part) for name, part in schema["properties"].items()}
-    return {name: value for name, value in values.items() if value not in (None, {})}
+    # A section that may be absent has none, whatever its own fields have.
+    parts = schema["properties"].items()
+    return {name: part["default"] for name, part in parts if part.get("default") not in (None, {})}
