@@ -247,7 +247,7 @@ INVALID = {
     ),
     "node affinity with too many values": (
         {"spec/workers/nodeAffinity": [{"key": "gpu", "operator": "Gt", "values": ["1", "2"]}]},
-        "one whole number for Gt and Lt",
+        "one whole number for Gt and",
     ),
     "topology without a key": (
         {"spec/scheduling/topology": "Required"},
