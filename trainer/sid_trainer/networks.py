@@ -12,6 +12,8 @@ Rules this module keeps (each one bites silently):
   need no gradient.
 * Networks are built partitioned and filled from safetensors shard by shard; fp32 weights are
   read from the files, not from their bf16 copies.
+* An update whose loss or gradient is not finite is skipped on every rank, see
+  :mod:`sid_trainer.skipping`.
 """
 
 from __future__ import annotations
@@ -31,31 +33,46 @@ from sid_trainer.config import RunConfig
 from sid_trainer.deepspeed_config import teacher_config, trained_network_config
 from sid_trainer.ema import MovingAverage, decay
 from sid_trainer.failures import told_of
+from sid_trainer.learning_rate import LearningRate
 from sid_trainer.loading import WeightFiles, fill_shards, load_shards, persistent_buffers
 from sid_trainer.shards import ADAM_MOMENTS, TrainedShards
+from sid_trainer.skipping import SkippedUpdates, exposed, tell_skipped
 from sid_trainer.state import Json, RankState
 from sid_trainer.teachers.base import Network, Teacher
 
 
-class NotFiniteError(ArithmeticError):
-    """DeepSpeed skipped an update because a gradient was not finite: on every rank alike."""
-
-
 class TrainedNetwork:
-    """A network that is updated: an engine with its fp32 weights and Adam.
+    """A network that is updated: an engine with its weights and Adam.
 
     Args:
         name: of the network, in states and messages.
         module: the network, partitioned, its weights loaded.
         config: DeepSpeed configuration.
+        rate: learning rate of each iteration.
+
+    Attributes:
+        skipped: its updates that were left out.
+        losses_are_finite: whether this rank's losses since :meth:`begin` are; a scalar, read only
+            after an update was skipped.
     """
 
-    def __init__(self, name: str, module: nn.Module, config: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, module: nn.Module, config: dict[str, Any], rate: LearningRate
+    ) -> None:
         self.name = name
+        self.skipped = SkippedUpdates()
+        self.losses_are_finite = torch.tensor(True)
+        self._rate = rate
         self._engine, *_ = deepspeed.initialize(
             model=module, model_parameters=list(module.parameters()), config=config
         )
         self.shards = TrainedShards(self._engine)
+
+    def begin(self, iteration: int) -> None:
+        """Set what depends on the iteration before which ``iteration`` were finished."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = self._rate.of(iteration)
+        self.losses_are_finite = torch.ones((), dtype=torch.bool, device=self._engine.device)
 
     @property
     def module(self) -> nn.Module:
@@ -82,17 +99,18 @@ class TrainedNetwork:
     def accumulate(self, loss: Tensor) -> None:
         """Backward pass of a micro-batch; the last one of an iteration updates the weights.
 
-        Raises:
-            NotFiniteError: when there was no update because a gradient was not finite.
+        The update is skipped, on all ranks alike, when a loss or gradient of any is not finite.
         """
-        self._engine.backward(loss)
+        last = self._engine.is_gradient_accumulation_boundary()
+        self.losses_are_finite = self.losses_are_finite & torch.isfinite(loss.detach())
+        self._engine.backward(exposed(loss))
         self._engine.step()
-        if self._engine.skipped_steps:
-            raise NotFiniteError(f"the gradient of the {self.name} network")
+        if last:
+            self.skipped.note(self._engine.was_step_applied())
 
     @property
     def gradient_norm(self) -> Tensor:
-        """Norm of the last update's gradient over all ranks, a scalar."""
+        """Norm of the last update's gradient over all ranks, before clipping, a scalar."""
         return torch.as_tensor(self._engine.get_global_grad_norm(), dtype=torch.float32)
 
     def capture(self) -> dict[str, Tensor]:
@@ -132,12 +150,36 @@ class Networks:
 
     Attributes:
         average: None when ``training.ema.halfLifeImages`` is 0.
+        max_skipped_updates: of one network in a row.
     """
 
     teacher: FrozenNetwork
     fake: TrainedNetwork
     student: TrainedNetwork
     average: MovingAverage | None
+    max_skipped_updates: int = 0
+
+    @property
+    def skipped_updates(self) -> int:
+        """Updates of either network that were left out in the whole run."""
+        return self.student.skipped.total + self.fake.skipped.total
+
+    def begin(self, iteration: int) -> None:
+        """Set what depends on the iteration before which ``iteration`` were finished."""
+        self.student.begin(iteration)
+        self.fake.begin(iteration)
+
+    def tell_skipped(self, iteration: int) -> None:
+        """Log which updates of an iteration were skipped; ``iteration`` counts it as finished.
+
+        Raises:
+            TrainerError: ``NumericalError`` on every rank when they are too many in a row.
+        """
+        for network in (self.fake, self.student):
+            if network.skipped.in_a_row:
+                finite = bool(network.losses_are_finite)
+                most = self.max_skipped_updates
+                tell_skipped(iteration, network.name, network.skipped, most, finite)
 
     def update_average(self) -> None:
         """Move the average towards the student; once an iteration, after its update."""
@@ -157,18 +199,21 @@ class Networks:
         finally:
             shards.publish()
 
-    def student_state_dict(self, *, ema: bool = True) -> dict[str, Tensor] | None:
-        """The student's fp32 state dict in rank 0's host memory; a collective.
+    def student_state_dict(
+        self, *, ema: bool = True, dtype: torch.dtype = torch.float32
+    ) -> dict[str, Tensor] | None:
+        """The student's state dict in rank 0's host memory, held once; a collective.
 
         Args:
             ema: the averaged weights where there is an average.
+            dtype: of the parameters.
 
         Returns:
             Parameters and buffers by diffusers' names on rank 0, None on the others.
         """
         shards = self.student.shards
         source = self.average.shards if ema and self.average is not None else shards.weights
-        whole = shards.gather(source, torch.distributed.get_rank())
+        whole = shards.gather(source, torch.distributed.get_rank(), dtype)
         if whole is None:
             return None
         buffers = persistent_buffers(self.student.module)
@@ -187,17 +232,19 @@ class Networks:
             "rank": torch.distributed.get_rank(),
             "worldSize": torch.distributed.get_world_size(),
             "steps": {"student": self.student.shards.steps, "fake": self.fake.shards.steps},
+            "skipped": {"student": self.student.skipped.total, "fake": self.fake.skipped.total},
             "numel": numel,
         }
         return RankState(tensors, meta)
 
     def restore(self, state: RankState) -> None:
         """Go on exactly from :meth:`capture` of the same rank; a collective."""
-        steps = state.meta["steps"]
-        if not isinstance(steps, dict):
-            raise TypeError(f"meta.steps of the rank state is {steps!r}, not an object")
-        self.student.restore(state.tensors, int(str(steps["student"])))
-        self.fake.restore(state.tensors, int(str(steps["fake"])))
+        steps = _counts(state.meta, "steps")
+        # A state from before updates were skipped has no such count.
+        skipped = _counts({"skipped": {}} | state.meta, "skipped")
+        for network in (self.student, self.fake):
+            network.restore(state.tensors, steps[network.name])
+            network.skipped = SkippedUpdates(skipped.get(network.name, 0))
         if self.average is not None:
             self.average.restore(_part(state.tensors, "ema/weight/"))
 
@@ -224,15 +271,16 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
         if half_life
         else None
     )
-    return Networks(frozen, fake, student, average)
+    return Networks(frozen, fake, student, average, training.max_skipped_updates)
 
 
 def _trained(
     name: str, config: RunConfig, teacher: Teacher, directory: Path, learning_rate: float
 ) -> TrainedNetwork:
     engine_config = trained_network_config(config, learning_rate)
+    rate = LearningRate(learning_rate, config.training.warmup_iterations)
     network = TrainedNetwork(
-        name, _loaded_module(config, teacher, directory, engine_config), engine_config
+        name, _loaded_module(config, teacher, directory, engine_config), engine_config, rate
     )
     with WeightFiles(directory / teacher.network_folder) as files:
         rank = torch.distributed.get_rank()
@@ -251,6 +299,13 @@ def _loaded_module(
     if config.training.gradient_checkpointing:
         module.enable_gradient_checkpointing()  # type: ignore[operator]
     return module.train()
+
+
+def _counts(meta: dict[str, Json], name: str) -> dict[str, int]:
+    counts = meta[name]
+    if not isinstance(counts, dict):
+        raise TypeError(f"meta.{name} of the rank state is {counts!r}, not an object")
+    return {network: int(str(count)) for network, count in counts.items()}
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,14 +1,19 @@
-"""This rank's part of a trained network under ZeRO-3: fp32 weights and Adam's moments.
+"""This rank's part of a trained network under ZeRO-3: weights and Adam's moments.
+
+The weights are those that the optimizer steps: fp32, but with ``pure-bf16`` bf16. They and the
+moments are in host memory where the optimizer is offloaded.
 
 The one place that reads DeepSpeed's inner tables (``fp16_groups`` and
 ``fp32_partitioned_groups_flat`` of the ZeRO-3 optimizer, DeepSpeed 0.19): each sub-group of
-parameters has one flat fp32 tensor, in which the parameters' shards follow one another.
+parameters has one flat tensor, in which the parameters' shards follow one another.
 
 Rules this module keeps:
 
 * Shards are views: what is written to them is what the optimizer goes on with.
 * After weights were written, :meth:`TrainedShards.publish` makes the compute copies from them,
   and no gathered copy of an older value may remain.
+* The compute copies are other memory than the weights, also where both are of one type: showing
+  an average must not change what is trained.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ class TrainedShards:
     def __init__(self, engine: Any) -> None:
         self._zero = engine.optimizer
         self._module: nn.Module = engine.module
+        _refuse_shared_memory(self._zero.fp16_partitioned_groups_flat, self._flat)
         names = {id(parameter): name for name, parameter in partition.parameters(self._module)}
         self._groups = [[names[id(p)] for p in group] for group in self._zero.fp16_groups]
         self._lengths = {
@@ -43,7 +49,7 @@ class TrainedShards:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """fp32 weights, 1-D views."""
+        """The optimizer's weights, 1-D views."""
         return self._views(self._zero.fp32_partitioned_groups_flat)
 
     @property
@@ -63,31 +69,36 @@ class TrainedShards:
         self, weights: Mapping[str, Tensor], moments: Mapping[str, Mapping[str, Tensor]], steps: int
     ) -> None:
         """Go on from saved shards; the compute copies follow."""
-        self._make_adam_state(steps)
+        if steps:  # Adam of a network that was never updated has no state yet
+            self._make_adam_state(steps)
         _copy_all(self.weights, weights)
         for name, shards in self.moments.items():
             _copy_all(shards, moments[name])
         self.publish()
 
     def publish(self) -> None:
-        """Make the compute copies of all parameters from the fp32 weights."""
+        """Make the compute copies of all parameters from the optimizer's weights."""
         self.show(self.weights)
 
     def show(self, weights: Mapping[str, Tensor]) -> None:
-        """Make the compute copies from other fp32 shards, leaving the optimizer's alone."""
+        """Make the compute copies from other shards, leaving the optimizer's alone."""
         for name, parameter in partition.parameters(self._module):
             parameter.ds_tensor.data.copy_(weights[name])
         partition.refresh(self._zero)
 
-    def gather(self, shards: Mapping[str, Tensor], rank: int) -> dict[str, Tensor] | None:
-        """Whole fp32 tensors in rank 0's host memory, one after another; a collective.
+    def gather(
+        self, shards: Mapping[str, Tensor], rank: int, dtype: torch.dtype = torch.float32
+    ) -> dict[str, Tensor] | None:
+        """Whole tensors of a type in rank 0's host memory, one after another; a collective.
+
+        Shards are converted before they travel, so that no second copy is ever held.
 
         Returns:
             Parameters by name on rank 0, None on the others.
         """
         whole: dict[str, Tensor] = {}
         for name, parameter in partition.parameters(self._module):
-            shard = shards[name].contiguous().to(parameter.ds_tensor.device)
+            shard = shards[name].contiguous().to(parameter.ds_tensor.device, dtype)
             joined = shard.new_empty(shard.numel() * torch.distributed.get_world_size())
             torch.distributed.all_gather_into_tensor(joined, shard)
             if rank == 0:
@@ -125,6 +136,12 @@ class TrainedShards:
                 "step": torch.tensor(float(steps), device=flat.device if fused else "cpu"),
                 **{moment: torch.zeros_like(flat) for moment in ADAM_MOMENTS},
             }
+
+
+def _refuse_shared_memory(compute: list[Tensor], weights: list[Tensor]) -> None:
+    for ours, theirs in zip(compute, weights, strict=True):
+        if ours.data_ptr() == theirs.data_ptr():
+            raise RuntimeError("this DeepSpeed shares memory of weights and compute copies")
 
 
 def _copy_all(targets: Mapping[str, Tensor], sources: Mapping[str, Tensor]) -> None:

@@ -28,9 +28,11 @@ class RankState:
     """Tensors and facts of one rank after a finished iteration.
 
     Attributes:
-        tensors: this rank's shards on the CPU, 1-D, fp32.
+        tensors: this rank's shards on the CPU, 1-D; fp32, or with precision ``pure-bf16`` bf16 but
+            for the average.
         meta: ``iteration`` (finished iterations), ``rank``, ``worldSize``, ``seed``,
-            ``steps`` (optimiser steps of each network) and ``numel`` (of each parameter).
+            ``steps`` (optimiser steps of each network), ``skipped`` (updates of each that were
+            left out) and ``numel`` (of each parameter).
     """
 
     tensors: dict[str, torch.Tensor]

@@ -1,0 +1,27 @@
+"""The learning rate of an iteration.
+
+It is a function of the iteration alone, so that a resumed run has the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """A rate that rises linearly to its value and stays there.
+
+    Attributes:
+        value: the final rate.
+        warmup_iterations: iterations in which it rises; 0 for none.
+    """
+
+    value: float
+    warmup_iterations: int = 0
+
+    def of(self, iteration: int) -> float:
+        """The rate of the iteration before which ``iteration`` were finished; never 0."""
+        if iteration >= self.warmup_iterations:
+            return self.value
+        return self.value * (iteration + 1) / self.warmup_iterations
