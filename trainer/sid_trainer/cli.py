@@ -37,6 +37,9 @@ COMMANDS = {
         "sid_trainer.commands.launch", "run this node's training processes (PID 1 of a pod)"
     ),
     "worker": Command("sid_trainer.commands.worker", "one training process, started by launch"),
+    "estimate": Command(
+        "sid_trainer.commands.estimate", "tell the memory that a run needs, before it starts"
+    ),
     "config": Command("sid_trainer.commands.config", "check a file, print it with all defaults"),
     "remove": Command("sid_trainer.commands.remove", "delete a run's folder from its storage"),
     "digits": Command("sid_trainer.digits.cli", "the small teacher of handwritten digits"),

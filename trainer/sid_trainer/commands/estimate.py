@@ -1,0 +1,56 @@
+"""``estimate``: the memory that a run needs, computed before anything is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sid_trainer.console import hide_progress_bars
+from sid_trainer.contract import ExitCode
+from sid_trainer.estimate import estimate_run, find_skeleton
+from sid_trainer.estimate.manifest import load_run
+from sid_trainer.estimate.report import GIB, as_json, as_text
+
+GPU_MEMORY_GIB = 79.0
+"""What a GPU sold with 80 GB has for programs (H100, A100), rounded down."""
+_DESCRIPTION = (
+    "Tell the memory that a run needs, a GPU and a node, and whether it fits. FILE is a "
+    "configuration of the trainer or a SiDDistillation. No weights are fetched; released teachers "
+    "need no network at all."
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command: exit code 1 where the run does not fit."""
+    given = _parser().parse_args(arguments)
+    config = load_run(given.config)
+    hide_progress_bars()
+    estimate = estimate_run(config, find_skeleton(config.teacher, config.storage.endpoint))
+    capacity = int(given.gpu_memory * GIB)
+    if given.json:
+        json.dump(as_json(estimate, capacity), sys.stdout, indent=2)
+        print()
+    else:
+        print(as_text(estimate, capacity), end="")
+    return ExitCode.DONE if estimate.fits(capacity) else ExitCode.FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sid_trainer estimate", description=_DESCRIPTION
+    )
+    parser.add_argument(
+        "--config", required=True, type=Path, metavar="FILE", help="the run or the resource"
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        type=float,
+        default=GPU_MEMORY_GIB,
+        metavar="GIB",
+        help=f"memory of a GPU in GiB (default {GPU_MEMORY_GIB:g})",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, sizes in bytes")
+    return parser

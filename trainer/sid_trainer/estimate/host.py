@@ -1,0 +1,85 @@
+"""Host memory of a node, and what a run stores.
+
+Rules this module keeps:
+
+* It is the node that needs most: the first, whose first process exports the student.
+* A text encoder is counted once a process. Processes share its pages only where the files hold the
+  type that it computes in, so this is the most that it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sid_trainer.estimate.report import GIB, Account, Part
+
+PROGRAM = 4 * GIB
+"""Assumed for each process: Python, torch, CUDA's and NCCL's host side, pinned buffers."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """What one process has of a run.
+
+    Attributes:
+        processes: on its node.
+        average: bytes of its part of the moving average.
+        trained: bytes of its fp32 weights and moments, both trained networks together.
+        offloaded: bytes of what the optimizer keeps in host memory.
+        resting: bytes of text encoders and autoencoder.
+        encodings: bytes of encoded prompts and images.
+    """
+
+    processes: int
+    average: int
+    trained: int
+    offloaded: int
+    resting: int
+    encodings: int
+
+
+def node_account(rank: Rank, exported: int) -> Account:
+    """Host memory of the first node.
+
+    Args:
+        rank: any of its processes.
+        exported: bytes of the student as it is exported, gathered by the first process.
+    """
+    snapshot = rank.processes * (rank.trained + rank.average)
+    steady = [
+        ("programs", PROGRAM),
+        ("text encoders and autoencoder at rest", rank.resting),
+        ("encoded prompts and images", rank.encodings),
+        ("optimizer in host memory (deepspeed.offload)", rank.offloaded),
+    ]
+    parts = [Part(name, rank.processes * size) for name, size in steady]
+    larger = (
+        Part("snapshot for a checkpoint (or its load on resume)", snapshot)
+        if snapshot > exported
+        else Part("the exported student", exported)
+    )
+    return Account("node", [*parts, larger])
+
+
+def storage_account(
+    trained: Sequence[int], average: int, kept: int, student: int, others: int
+) -> Account:
+    """Objects in the bucket.
+
+    Args:
+        trained: bytes of each trained network's weights and moments, all processes together.
+        average: bytes of the moving average.
+        kept: checkpoints kept; one more is there while a new one is committed.
+        student: bytes of the exported network.
+        others: bytes of the components that are copied with it.
+    """
+    checkpoint = sum(trained) + average
+    return Account(
+        "storage",
+        [
+            Part(f"checkpoints: {kept} kept, 1 more while written", (kept + 1) * checkpoint),
+            Part("student: its network", student),
+            Part("student: the teacher's other components", others),
+        ],
+    )

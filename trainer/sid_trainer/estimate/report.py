@@ -1,0 +1,115 @@
+"""What an estimate consists of, and how people and programs read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that takes memory.
+
+    Attributes:
+        name: what it is.
+        size: bytes.
+    """
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """Parts that are there together."""
+
+    name: str
+    parts: Sequence[Part]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs.
+
+    Attributes:
+        title: the run in a line.
+        parameters: of one of the three networks.
+        resident: on each GPU all the time.
+        phases: on each GPU besides, one after the other; the largest counts.
+        node: host memory of the node that needs most.
+        storage: objects in the bucket.
+    """
+
+    title: str
+    parameters: int
+    resident: Account
+    phases: Sequence[Account]
+    node: Account
+    storage: Account
+
+    @property
+    def largest_phase(self) -> Account:
+        """The phase that takes most."""
+        return max(self.phases, key=lambda phase: phase.size)
+
+    @property
+    def per_gpu(self) -> int:
+        """Bytes that each GPU needs at the worst moment."""
+        return self.resident.size + self.largest_phase.size
+
+    def fits(self, capacity: int) -> bool:
+        """Whether a GPU of ``capacity`` bytes is enough."""
+        return self.per_gpu <= capacity
+
+
+def as_text(estimate: Estimate, capacity: int) -> str:
+    """The estimate as a table, sizes in GiB."""
+    lines = [estimate.title, f"{estimate.parameters / 1e9:.2f} B parameters in each of 3 networks"]
+    lines += ["", *_table("each GPU, always", estimate.resident)]
+    for phase in estimate.phases:
+        mark = " (the largest)" if phase is estimate.largest_phase else ""
+        lines += ["", *_table(f"each GPU, {phase.name}{mark}", phase)]
+    lines += ["", *_table("each node, host memory", estimate.node)]
+    lines += ["", *_table("storage", estimate.storage)]
+    return "\n".join([*lines, "", verdict(estimate, capacity), ""])
+
+
+def verdict(estimate: Estimate, capacity: int) -> str:
+    """One line: what a GPU needs, and whether it has that."""
+    need, room = estimate.per_gpu / GIB, capacity / GIB
+    if estimate.fits(capacity):
+        return f"needs {need:.1f} GiB a GPU: fits into {room:.1f} GiB, {room - need:.1f} to spare"
+    return f"needs {need:.1f} GiB a GPU: does NOT fit into {room:.1f} GiB, by {need - room:.1f} GiB"
+
+
+def as_json(estimate: Estimate, capacity: int) -> dict[str, Any]:
+    """The estimate for programs, sizes in bytes."""
+    return {
+        "title": estimate.title,
+        "parameters": estimate.parameters,
+        "perGpu": estimate.per_gpu,
+        "capacity": capacity,
+        "fits": estimate.fits(capacity),
+        "resident": _json(estimate.resident),
+        "phases": [{"name": phase.name, **_json(phase)} for phase in estimate.phases],
+        "node": _json(estimate.node),
+        "storage": _json(estimate.storage),
+    }
+
+
+def _table(title: str, account: Account) -> list[str]:
+    rows = [(part.name, part.size) for part in account.parts if part.size]
+    body = [f"  {name:58} {size / GIB:9.2f}" for name, size in rows]
+    return [f"{title + ':':60} {'GiB':>9}", *body, f"  {'together':58} {account.size / GIB:9.2f}"]
+
+
+def _json(account: Account) -> dict[str, Any]:
+    return {"size": account.size, "parts": {part.name: part.size for part in account.parts}}

@@ -1,0 +1,160 @@
+"""What DeepSpeed's ZeRO-3 keeps for a network, derived from the engine's own configuration.
+
+Checked against what DeepSpeed 0.19 allocates (tests): a parameter's shard is ``ceil(numel / N)``
+elements on each of N processes; a trained network has the compute copy, the fp32 weights where
+that copy is not fp32 itself, Adam's two moments, and one buffer that gradients accumulate in; and,
+whole on every process, one reduction bucket and the parameters too small to be worth sharing out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+DEFAULTS: Mapping[str, int] = {
+    "reduce_bucket_size": 500_000_000,
+    "sub_group_size": 1_000_000_000,
+    "stage3_prefetch_bucket_size": 50_000_000,
+    "stage3_param_persistence_threshold": 100_000,
+    "stage3_max_reuse_distance": 1_000_000_000,
+}
+"""DeepSpeed's own, in elements."""
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """A network, as far as its size goes.
+
+    Attributes:
+        parameters: elements of each parameter.
+        buffers: elements of all buffers, which are never shared out.
+        largest_module: most elements that one module's own parameters have together.
+    """
+
+    parameters: Sequence[int]
+    buffers: int
+    largest_module: int
+
+    @classmethod
+    def of(cls, module: torch.nn.Module) -> NetworkSize:
+        """Size of a module, on whatever device it is."""
+        return cls(
+            parameters=[p.numel() for p in module.parameters()],
+            buffers=sum(buffer.numel() for buffer in module.buffers()),
+            largest_module=max(
+                sum(p.numel() for p in owner.parameters(recurse=False))
+                for owner in module.modules()
+            ),
+        )
+
+    @property
+    def total(self) -> int:
+        """Number of parameters."""
+        return sum(self.parameters)
+
+    def shard(self, processes: int) -> int:
+        """Elements of one process's shards, padding included."""
+        return sum(math.ceil(numel / processes) for numel in self.parameters)
+
+
+@dataclass(frozen=True)
+class ZeroSettings:
+    """Bytes an element and sizes in elements, of one engine.
+
+    Attributes:
+        compute: bytes of a weight as networks compute with it.
+        master: bytes of the optimizer's own copy of it; 0 where it uses the compute copy.
+        moments: bytes of Adam's two moments.
+        accumulate: bytes of an accumulated gradient.
+        communicate: bytes of a gradient on its way between processes.
+        offloaded: the optimizer's weights, moments and gradients are in host memory.
+    """
+
+    compute: int
+    master: int
+    moments: int
+    accumulate: int
+    communicate: int
+    offloaded: bool
+    reduce_bucket: int
+    sub_group: int
+    prefetch: int
+    persistence: int
+    reuse_distance: int
+
+    @classmethod
+    def of(cls, engine: Mapping[str, Any]) -> ZeroSettings:
+        """Settings of a DeepSpeed configuration, its defaults filled in."""
+        bf16, zero = engine["bf16"], engine["zero_optimization"]
+        compute = 2 if bf16["enabled"] else 4
+        pure = bool(bf16.get("bf16_master_weights_and_grads"))
+        gradients = engine.get("data_types", {}).get("grad_accum_dtype")
+        communicated = engine.get("communication_data_type")
+        offload = (zero.get("offload_optimizer") or {}).get("device", "none")
+        optimizer = compute if pure else 4
+        size = {name: int(zero.get(name, value)) for name, value in DEFAULTS.items()}
+        return cls(
+            compute=compute,
+            master=optimizer if optimizer != compute or offload != "none" else 0,
+            moments=2 * (2 if bf16.get("bf16_optimizer_states") else 4),
+            accumulate=_BYTES[gradients] if gradients else compute,
+            communicate=_BYTES[communicated] if communicated else compute,
+            offloaded=offload != "none",
+            reduce_bucket=size["reduce_bucket_size"],
+            sub_group=size["sub_group_size"],
+            prefetch=size["stage3_prefetch_bucket_size"],
+            persistence=size["stage3_param_persistence_threshold"],
+            reuse_distance=size["stage3_max_reuse_distance"],
+        )
+
+    @property
+    def optimizer(self) -> int:
+        """Bytes a weight that the optimizer keeps besides the compute copy, gradients left out."""
+        return self.master + self.moments
+
+    @property
+    def average(self) -> int:
+        """Bytes of a weight of the moving average, which is like the optimizer's."""
+        return self.master or self.compute
+
+    def persistent(self, network: NetworkSize) -> int:
+        """Bytes of the parameters that every process has whole, besides their shards."""
+        return self.compute * sum(n for n in network.parameters if n <= self.persistence)
+
+    def gathered(self, network: NetworkSize) -> int:
+        """Most bytes of weights that are whole at a time: an upper bound.
+
+        At the end of a forward pass DeepSpeed keeps modules that the backward pass will want
+        within ``stage3_max_reuse_distance`` parameters, there and back, hence half of it; besides
+        those, the module at work and what is fetched ahead.
+        """
+        kept = self.reuse_distance // 2 + self.prefetch + network.largest_module
+        shared_out = sum(n for n in network.parameters if n > self.persistence)
+        return self.compute * min(shared_out, kept)
+
+    def in_flight(self, network: NetworkSize) -> int:
+        """Bytes of the buffer that fetched weights arrive in, before they are cut apart."""
+        largest = max(network.parameters)
+        return self.compute * min(network.total, max(self.prefetch, largest))
+
+    def bucket(self) -> int:
+        """Bytes of the reduction bucket, allocated in full whatever the network's size."""
+        return self.communicate * self.reduce_bucket
+
+    def reduction(self, network: NetworkSize) -> int:
+        """Most bytes of gradients copied while a bucket is reduced."""
+        return self.communicate * min(network.total, self.reduce_bucket)
+
+    def step(self, network: NetworkSize, processes: int) -> int:
+        """Most bytes copied while the optimizer steps: the gradients of one sub-group."""
+        if self.offloaded:
+            return 0
+        largest = max(network.parameters) // processes
+        return (self.master or self.compute) * min(
+            network.shard(processes), self.sub_group + largest
+        )

@@ -1,0 +1,76 @@
+"""Where a teacher's configuration files come from: the built-in facts, a path, a bucket, the Hub.
+
+Rule this module keeps: only small JSON files are fetched, never weights.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from sid_trainer.config import TeacherConfig
+from sid_trainer.estimate.known import KNOWN
+from sid_trainer.estimate.skeleton import Skeleton
+from sid_trainer.hub import token, told_of_hub
+from sid_trainer.models import INDEX
+from sid_trainer.storage import open_storage
+from sid_trainer.storage.base import not_found
+
+_FILES = (INDEX, "config.json", "tokenizer_config.json")
+_HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
+
+
+def find_skeleton(teacher: TeacherConfig, endpoint: str | None = None) -> Skeleton:
+    """The configuration files of a run's teacher.
+
+    Raises:
+        TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
+    """
+    model = teacher.model
+    if model in KNOWN:
+        return KNOWN[model]
+    if model.startswith("s3://"):
+        return _from_s3(model, endpoint)
+    if Path(model).exists() or not _HUB_ID.match(model):
+        return _from_folder(Path(model.removeprefix("file://")), model)
+    return _from_hub(model, teacher.revision)
+
+
+def _from_folder(folder: Path, reference: str) -> Skeleton:
+    if not (folder / INDEX).is_file():
+        known = ", ".join(KNOWN)
+        raise not_found(
+            f"{reference.rstrip('/')}/{INDEX}",
+            "give a diffusers pipeline that can be read from here, or, of the same architecture, "
+            f"one of {known}",
+        )
+    return Skeleton.read(folder)
+
+
+def _from_s3(reference: str, endpoint: str | None) -> Skeleton:
+    storage = open_storage(reference, endpoint)
+    with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
+        for found in storage.list():
+            if Path(found.key).name in _FILES:
+                storage.get_file(found.key, Path(folder) / found.key)
+        return _from_folder(Path(folder), reference)
+
+
+def _from_hub(reference: str, revision: str | None) -> Skeleton:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only then
+
+    no_index = not_found(f"{reference}/{INDEX}", "give the id of a diffusers pipeline")
+    patterns = [INDEX, *(f"*/{name}" for name in _FILES[1:])]
+    with (
+        tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder,
+        told_of_hub(reference, "teacher.revision", no_index),
+    ):
+        snapshot_download(
+            reference,
+            revision=revision,
+            local_dir=folder,
+            token=token(),
+            allow_patterns=patterns,
+        )
+        return _from_folder(Path(folder), reference)
