@@ -36,6 +36,8 @@ class Purpose(enum.StrEnum):
     STUDENT_NOISE = "student-noise"
     STUDENT_LEVEL = "student-level"
     PREVIEW = "preview"
+    IMAGES = "images"
+    POSTERIOR = "posterior"
 
 
 def derived_seed(*coordinates: int | str) -> int:

@@ -1,0 +1,121 @@
+"""Latents and captions of real images, with a real autoencoder and real text encoders."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sid_trainer.checkpoint.group import SoloGroup
+from sid_trainer.conditions import Condition
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.data.images.census import take_census
+from sid_trainer.data.images.latents import PartReader, RealImages
+from sid_trainer.data.images.order import ImageOrder
+from sid_trainer.data.images.places import find_parts
+from sid_trainer.noise import NoiseSource, Purpose
+from sid_trainer.storage import FileStorage
+from sid_trainer.teachers.sd3 import SD3Teacher
+
+RESOLUTION, BATCH, SEED = 16, 4, 3
+IMAGES_PER_SHARD, SHARDS = 5, 10
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_sd3: Path) -> SD3Teacher:
+    return SD3Teacher(tiny_sd3, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty different images with as many captions."""
+    folder = tmp_path_factory.mktemp("shards")
+    random = np.random.default_rng(0)
+    for number in range(SHARDS):
+        files = {}
+        for image in range(IMAGES_PER_SHARD):
+            pixels = random.integers(0, 256, (16, 20, 3), dtype=np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "PNG")
+            files[f"{image}.png"] = buffer.getvalue()
+            files[f"{image}.txt"] = f"the digit {number} {image}".encode()
+        write(folder / f"{number}.tar", files)
+    return folder
+
+
+def write(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def opened(shards: Path, teacher: SD3Teacher, samples: range, capacity: int) -> RealImages:
+    parts = find_parts(str(shards))
+    counts = take_census(parts, RESOLUTION, SoloGroup(), FileStorage(shards / "run"))
+    order = ImageOrder([count.usable for count in counts], BATCH, SEED)
+    reader = PartReader(parts, counts)
+    return RealImages(reader, order, samples, teacher, RESOLUTION, SEED, SoloGroup(), capacity)
+
+
+def assert_equal(
+    one: tuple[torch.Tensor, Condition], other: tuple[torch.Tensor, Condition]
+) -> None:
+    torch.testing.assert_close(one[0], other[0], rtol=0, atol=1e-6)
+    for name, tensor in one[1].tensors.items():
+        torch.testing.assert_close(tensor, other[1].tensors[name], rtol=0, atol=1e-6)
+
+
+def test_an_iteration_has_its_images_with_their_captions(shards: Path, teacher: SD3Teacher) -> None:
+    """Against each image read, cropped and encoded by itself."""
+    iteration = 2
+    latents, condition = opened(shards, teacher, range(BATCH), 8).of(iteration)
+    order = ImageOrder([IMAGES_PER_SHARD] * SHARDS, BATCH, SEED)
+    for row, (shard, number) in enumerate(order.places(iteration, range(BATCH))):
+        with tarfile.open(shards / f"{shard}.tar") as archive:
+            file = archive.extractfile(f"{number}.png")
+            pixels = np.array(Image.open(file))[:, 2:18]  # the middle 16 of 20 columns
+        noise = NoiseSource(SEED, iteration, [row], torch.device("cpu"))
+        expected = teacher.encode_images(
+            torch.tensor(pixels).permute(2, 0, 1)[None] / 255,
+            noise.normal(Purpose.POSTERIOR, (4, 8, 8)),
+        )
+        encoded = teacher.encode([f"the digit {shard} {number}"])
+        assert_equal((latents[row : row + 1], condition[row : row + 1]), (expected, encoded))
+    assert latents.dtype == torch.float32
+
+
+def test_neither_chunks_nor_ranks_nor_resuming_matter(shards: Path, teacher: SD3Teacher) -> None:
+    whole = opened(shards, teacher, range(BATCH), capacity=1000)
+    all_at_once = [whole.of(iteration) for iteration in range(14)]  # more than an epoch
+    halves = [opened(shards, teacher, range(r * 2, r * 2 + 2), capacity=6) for r in range(2)]
+    for iteration, expected in enumerate(all_at_once):
+        latents, conditions = zip(*(half.of(iteration) for half in halves), strict=True)
+        assert_equal((torch.cat(latents), Condition.cat(conditions)), expected)
+    assert_equal(opened(shards, teacher, range(BATCH), 12).of(10), all_at_once[10])
+
+
+def test_only_the_parts_in_use_are_open(shards: Path, teacher: SD3Teacher) -> None:
+    images = opened(shards, teacher, range(BATCH), capacity=4)
+    for iteration in range(26):  # two epochs
+        images.of(iteration)
+        in_use = images._order.parts(range(iteration, iteration + 1))
+        assert images._reader._open.keys() <= in_use
+    assert len(images._order.parts(range(1))) < SHARDS
+
+
+def test_a_corrupt_image_is_told_with_shard_and_member(tmp_path: Path, teacher: SD3Teacher) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (9, 8, 7)).save(buffer, "PNG")
+    whole = buffer.getvalue()
+    write(tmp_path / "s.tar", {"a.png": whole[: len(whole) * 2 // 3], "a.txt": b"a"})
+    images = opened(tmp_path, teacher, range(BATCH), 4)
+    with pytest.raises(TrainerError, match=r"s\.tar: a\.png cannot be decoded .*: replace it") as e:
+        images.of(0)
+    assert e.value.reason is FailureReason.INVALID_DATA

@@ -1,0 +1,153 @@
+"""One look through the whole data set before training: how many images each part has for us.
+
+Each rank looks through some of the parts: a shard must be whole, every image must have a readable
+header and a caption that is not empty. Pixels are decoded only when an image's turn comes. What was
+found is kept in the run's storage, so that a later attempt need not look again; it is looked up by
+the parts' names and versions, so that changed data are looked through anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
+from sid_trainer.data.images.parts import Part
+from sid_trainer.data.images.pixels import shorter_side
+from sid_trainer.data.images.sample import Sample, bad_data
+from sid_trainer.storage import Storage
+
+THREADS = 8
+"""Files that a rank reads at a time."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Count:
+    """What a part has.
+
+    Attributes:
+        images: images with a caption.
+        too_small: which of them, by number in the part, are left out as too small.
+        without_image: samples left out because they have no image.
+    """
+
+    images: int
+    too_small: tuple[int, ...]
+    without_image: int
+
+    @property
+    def usable(self) -> int:
+        """Images to train on."""
+        return self.images - len(self.too_small)
+
+    def sample(self, number: int) -> int:
+        """Number in the part of its usable image ``number``."""
+        for left_out in self.too_small:
+            if left_out > number:
+                break
+            number += 1
+        return number
+
+
+def smallest_side(resolution: int, max_enlargement: float) -> int:
+    """Pixels that the shorter side of an image must have at least."""
+    return math.ceil(resolution / max_enlargement)
+
+
+def take_census(
+    parts: Sequence[Part], smallest: int, group: ProcessGroup, storage: Storage
+) -> list[Count]:
+    """Look through all parts, or recall what an earlier attempt found; a collective.
+
+    Args:
+        parts: the data set, the same on all ranks.
+        smallest: pixels that the shorter side of a usable image has at least.
+        group: the ranks of the run.
+        storage: where the run writes.
+
+    Raises:
+        TrainerError: on all ranks; ``InvalidData`` naming the first file that is bad, or when no
+            image is usable.
+    """
+    key = f"data/images-{_digest(parts, smallest)}.json"
+    counts = from_first(group, lambda: _recalled(storage, key))
+    if counts is None:
+        counts = _looked_through(parts, smallest, group)
+        found = json.dumps([asdict(count) for count in counts]).encode()
+        from_first(group, lambda: storage.put_bytes(key, found, "application/json"))
+    if group.rank == 0:
+        _tell(parts, counts, smallest)
+    if not sum(count.usable for count in counts):
+        raise bad_data(
+            parts[0].name,
+            f"and what is beside it have no image of at least {smallest} pixels",
+            "give larger images, lower data.resolution or raise data.images.maxEnlargement",
+        )
+    return counts
+
+
+def examine(part: Part, smallest: int) -> Count:
+    """Look through one part.
+
+    Raises:
+        TrainerError: ``InvalidData`` naming the first file that is bad.
+    """
+    opened = part.open()
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            sides = list(pool.map(_side, opened.samples))
+    finally:
+        opened.close()
+        part.release()
+    too_small = tuple(number for number, side in enumerate(sides) if side < smallest)
+    return Count(len(sides), too_small, opened.without_image)
+
+
+def _side(sample: Sample) -> int:
+    sample.caption()
+    return shorter_side(sample.image(), sample.name)
+
+
+def _looked_through(parts: Sequence[Part], smallest: int, group: ProcessGroup) -> list[Count]:
+    if group.rank == 0:
+        logger.info("looking through %d parts of data.images", len(parts))
+    own = range(group.rank, len(parts), group.world)
+    found = together(group, lambda: [(at, examine(parts[at], smallest)) for at in own])
+    by_part = dict(pair for pairs in found for pair in pairs)
+    return [by_part[at] for at in range(len(parts))]
+
+
+def _recalled(storage: Storage, key: str) -> list[Count] | None:
+    if not storage.exists(key):
+        return None
+    found = json.loads(storage.get_bytes(key))
+    return [Count(**count | {"too_small": tuple(count["too_small"])}) for count in found]
+
+
+def _tell(parts: Sequence[Part], counts: Sequence[Count], smallest: int) -> None:
+    usable = sum(count.usable for count in counts)
+    logger.info("data.images: %d images in %d parts", usable, len(parts))
+    small = sum(len(count.too_small) for count in counts)
+    if small:
+        logger.warning(
+            "data.images: %d of %d images are left out, as their shorter side has less than %d "
+            "pixels; data.images.maxEnlargement lets smaller ones in",
+            small,
+            usable + small,
+            smallest,
+        )
+    imageless = sum(count.without_image for count in counts)
+    if imageless:
+        logger.warning("data.images: %d samples without an image are left out", imageless)
+
+
+def _digest(parts: Sequence[Part], smallest: int) -> str:
+    versions = [smallest, [(part.name, part.version) for part in parts]]
+    return hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:24]

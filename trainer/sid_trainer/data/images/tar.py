@@ -1,0 +1,133 @@
+"""The samples of a WebDataset shard: a plain tar whose members share a name up to the first dot.
+
+Rules this module keeps:
+
+* Members are read in place by offset, from several threads at once; nothing is unpacked.
+* An archive that ends early, or is damaged between members, is an error, never a shorter shard.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+from sid_trainer.data.images.sample import (
+    CAPTION_READERS,
+    IMAGE_SUFFIXES,
+    Sample,
+    bad_data,
+    no_caption,
+)
+
+_BLOCK = 512
+_REMEDY = "upload it again, whole, as a plain uncompressed tar"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in a tar: where its bytes are."""
+
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def key(self) -> str:
+        """What the members of one sample share: folder and name up to the first dot."""
+        path = PurePosixPath(self.name)
+        return str(path.with_name(path.name.partition(".")[0]))
+
+    @property
+    def suffix(self) -> str:
+        """All after the first dot, in lower case."""
+        return PurePosixPath(self.name).name.partition(".")[2].lower()
+
+
+class TarShard:
+    """The samples of one shard on this node's disk, which is open until :meth:`close`.
+
+    An open shard can be read to its end even when its file is removed meanwhile.
+
+    Args:
+        path: the file.
+        name: its address, for messages.
+
+    Attributes:
+        samples: those with an image, in the shard's order.
+        without_image: number of those that have none, such as records of failed downloads.
+
+    Raises:
+        TrainerError: ``InvalidData`` when it is no whole tar, or an image has no caption.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        groups = [list(group) for _, group in groupby(members(path, name), lambda m: m.key)]
+        self._name = name
+        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            found = [self._sample(group) for group in groups]
+        except BaseException:
+            self.close()
+            raise
+        self.samples = [sample for sample in found if sample is not None]
+        self.without_image = len(found) - len(self.samples)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _sample(self, group: list[Member]) -> Sample | None:
+        """The sample of members with one key, or None when no image is among them."""
+        images = [member for member in group if member.suffix in IMAGE_SUFFIXES]
+        if not images:
+            return None
+        image, name = images[0], f"{self._name}: {images[0].name}"
+        if len(images) > 1:
+            raise bad_data(
+                name, f"has the same name as {images[1].name}", "give each image a name of its own"
+            )
+        captions = {member.suffix: member for member in group if member.suffix in CAPTION_READERS}
+        suffix = next((suffix for suffix in CAPTION_READERS if suffix in captions), None)
+        if suffix is None:
+            raise no_caption(name)
+        return Sample(name, partial(self._read, image), partial(self._caption, captions[suffix]))
+
+    def _caption(self, member: Member) -> str:
+        return CAPTION_READERS[member.suffix](self._read(member), f"{self._name}: {member.name}")
+
+    def _read(self, member: Member) -> bytes:
+        return os.pread(self._descriptor, member.size, member.offset)
+
+
+def members(path: Path, name: str) -> list[Member]:
+    """The files in a tar, in order; hidden ones are left out.
+
+    Raises:
+        TrainerError: ``InvalidData`` when it is no whole tar.
+    """
+    found: list[Member] = []
+    try:
+        with tarfile.open(path, "r:") as archive:
+            found.extend(_member(info) for info in archive if info.isreg())
+            whole = _ends(path, archive.offset)
+    except tarfile.TarError:
+        whole = False
+    if not whole:
+        where = f"at or after {found[-1].name}" if found else "at its beginning"
+        raise bad_data(name, f"is cut short or damaged {where}", _REMEDY)
+    return [member for member in found if not PurePosixPath(member.name).name.startswith(".")]
+
+
+def _member(info: tarfile.TarInfo) -> Member:
+    return Member(info.name, info.offset_data, info.size)
+
+
+def _ends(path: Path, offset: int) -> bool:
+    """Whether the mark of an archive's end, a block of zeros, is where the members end."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(_BLOCK) == bytes(_BLOCK)
