@@ -20,18 +20,23 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.hub import token, told_of_hub
 from sid_trainer.launch.environment import cache_root
 from sid_trainer.storage import ObjectInfo, Storage, open_storage
 from sid_trainer.storage.base import not_found
 
 INDEX = "model_index.json"
+_CONFIG = "config.json"
 _HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
 _HUB_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+_LICENCE = ("README.md", "LICENSE*")
+"""What the student's model card and licence are taken from."""
 _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*"]
 
 logger = logging.getLogger(__name__)
@@ -58,13 +63,29 @@ def fetch_model(
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
     """
     root = (cache or cache_root()) / "models"
-    if reference.startswith("s3://"):
-        folder = _from_s3(reference, endpoint, root)
-    elif Path(reference).exists() or not _HUB_ID.match(reference):
-        folder = _local(reference)
-    else:
-        folder = _from_hub(reference, revision, root)
-    return _pipeline(folder, reference)
+    download = partial(_from_hub, reference, revision, root)
+    return _pipeline(_brought(reference, endpoint, root, download), reference)
+
+
+def fetch_folder(reference: str, endpoint: str | None = None, cache: Path | None = None) -> Path:
+    """Bring a transformers model, with its tokenizer and processor, to this node.
+
+    Args:
+        reference: a path, ``s3://bucket/key``, or a Hugging Face id.
+        endpoint: URL of the S3 server.
+        cache: where downloads go.
+
+    Returns:
+        A directory with ``config.json``.
+
+    Raises:
+        TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
+    """
+    root = (cache or cache_root()) / "models"
+    folder = _brought(reference, endpoint, root, partial(_model_from_hub, reference, root))
+    if not (folder / _CONFIG).is_file():
+        raise not_found(f"{reference.rstrip('/')}/{_CONFIG}", "give a transformers model")
+    return folder
 
 
 def fetch_file(uri: str, endpoint: str | None = None, cache: Path | None = None) -> Path:
@@ -127,6 +148,17 @@ def _no_file(uri: str) -> TrainerError:
     return not_found(uri, "upload it there, or correct the address")
 
 
+def _brought(
+    reference: str, endpoint: str | None, root: Path, from_hub: Callable[[], Path]
+) -> Path:
+    """The folder that a reference names, wherever it is."""
+    if reference.startswith("s3://"):
+        return _from_s3(reference, endpoint, root)
+    if Path(reference).exists() or not _HUB_ID.match(reference):
+        return _local(reference)
+    return from_hub()
+
+
 def _local(reference: str) -> Path:
     path = Path(reference.removeprefix("file://"))
     if path.exists():
@@ -173,59 +205,59 @@ def _from_s3(reference: str, endpoint: str | None, root: Path) -> Path:
 
 def _downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Path:
     """The folder with all objects; the first process of the node downloads, the others wait."""
-    with _locked(folder):
+    with locked(folder):
         if folder.is_dir():
             return folder
         size = sum(found.size for found in objects)
         what = storage.uri(objects[0].key) if len(objects) == 1 else storage.uri()
         logger.info("downloading %s (%.1f MB)", what, size / 1e6)
-        _need_space(folder.parent, size, storage.uri())
-        partial = folder.with_name(folder.name + ".partial")
+        need_space(folder.parent, size, storage.uri())
+        unfinished = folder.with_name(folder.name + ".partial")
         for found in objects:
-            target = partial / found.key
+            target = unfinished / found.key
             if not (target.is_file() and target.stat().st_size == found.size):
                 storage.get_file(found.key, target)
-        partial.rename(folder)
+        unfinished.rename(folder)
     return folder
 
 
 def _from_hub(reference: str, revision: str | None, root: Path) -> Path:
-    from huggingface_hub import errors  # noqa: PLC0415 - only who needs it
-
     what = reference + (f" at revision {revision}" if revision else "")
-    try:
-        with _locked(root / _digest(reference, revision, [])):
-            return _snapshot(reference, revision, root / "hub")
-    except errors.GatedRepoError as error:
-        raise TrainerError(
-            FailureReason.ACCESS_DENIED,
-            f"{what} is gated: accept its terms on the Hugging Face Hub, and give a token of that "
-            "account (HF_TOKEN, teacher.tokenSecretRef)",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise not_found(what, "correct teacher.revision") from error
-    except errors.RepositoryNotFoundError as error:
-        raise not_found(
-            f"Hugging Face model {what}",
-            "correct the id, or give a token that may read it (HF_TOKEN, teacher.tokenSecretRef)",
-        ) from error
-    except errors.RemoteEntryNotFoundError as error:
-        raise not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline") from error
-    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined] # no answer
-        raise TrainerError(
-            FailureReason.STORAGE_UNAVAILABLE,
-            f"cannot fetch {what} from the Hugging Face Hub ({type(error).__name__}): let the pod "
-            "reach huggingface.co, or give an s3:// address or a path",
-        ) from error
+    no_index = not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline")
+    with (
+        told_of_hub(what, "teacher.revision", no_index),
+        locked(root / _digest(reference, revision, [])),
+    ):
+        return _snapshot(reference, revision, root / "hub")
+
+
+def _model_from_hub(reference: str, root: Path) -> Path:
+    """Download a repository that holds one transformers model."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only then
+
+    no_config = not_found(f"{reference}/{_CONFIG}", "give the id of a transformers model")
+    with (
+        told_of_hub(reference, "the revision", no_config),
+        locked(root / _digest(reference, None, [])),
+    ):
+        return Path(
+            snapshot_download(
+                reference,
+                cache_dir=root / "hub",
+                token=token(),
+                allow_patterns=[f"*{suffix}" for suffix in _HUB_SUFFIXES],
+                ignore_patterns=[*_VARIANTS, "*/*"],
+            )
+        )
 
 
 def _snapshot(reference: str, revision: str | None, cache: Path) -> Path:
     """Download what the index names: repositories hold other formats and variants besides."""
-    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 - see above
+    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 - only then
 
-    # Without a token none is looked for: home may not be readable.
-    token = os.environ.get("HF_TOKEN") or False
-    index = Path(hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token))
+    index = Path(
+        hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token())
+    )
     components = [name for name in json.loads(index.read_bytes()) if not name.startswith("_")]
     wanted = [f"{name}/*{suffix}" for name in components for suffix in _HUB_SUFFIXES]
     return Path(
@@ -233,8 +265,8 @@ def _snapshot(reference: str, revision: str | None, cache: Path) -> Path:
             reference,
             revision=revision,
             cache_dir=cache,
-            token=token,
-            allow_patterns=[INDEX, "LICENSE*", *wanted],
+            token=token(),
+            allow_patterns=[INDEX, *_LICENCE, *wanted],
             ignore_patterns=_VARIANTS,
         )
     )
@@ -261,7 +293,8 @@ def _digest(reference: str, variant: str | None, objects: list[ObjectInfo]) -> s
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
-def _need_space(folder: Path, size: int, what: str) -> None:
+def need_space(folder: Path, size: int, what: str) -> None:
+    """Raise ``StorageUnavailable`` when a folder has no room for ``size`` bytes of ``what``."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < size:
@@ -273,7 +306,7 @@ def _need_space(folder: Path, size: int, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold a lock beside the folder; released by the system when the process dies."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(folder.name + ".lock").open("w") as file:

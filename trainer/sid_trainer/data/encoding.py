@@ -1,24 +1,37 @@
 """Encodings of the training prompts, made chunk by chunk.
 
 Text encoders are large and the networks need the accelerator, so encoders visit it rarely: each
-rank encodes what its samples of the next iterations need, each different prompt once, and keeps
-that in host memory. When all prompts fit, they are encoded once for the whole run. Chunks begin at
-the same iterations on all ranks, so no rank waits for another's encoders.
+rank encodes what its samples of the next iterations need, each different prompt once and in one
+visit, and keeps that in host memory. When all prompts fit, they are encoded once for the whole run.
+Chunks begin at the same iterations on all ranks, so no rank waits for another's encoders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
 
 from sid_trainer.conditions import Condition
-from sid_trainer.data.prompts import PromptOrder
+from sid_trainer.data.prompts import Prompts
+from sid_trainer.data.prompts.order import PromptOrder
 
 CAPACITY = 512
 """Prompts held by a rank. SD3's take 2.7 MB each in bf16: 1.4 GB of host memory."""
-ENCODER_BATCH = 16
-"""Prompts that the text encoders take at a time."""
 
 Encode = Callable[[Sequence[str]], Condition]
+"""Encodes any number of prompts; row i of the result is prompt i, in host memory."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Encoded prompts of some iterations: ``rows`` says which row of ``condition`` each is."""
+
+    iterations: range
+    rows: dict[str, int]
+    condition: Condition
 
 
 class EncodedPrompts:
@@ -34,7 +47,7 @@ class EncodedPrompts:
 
     def __init__(
         self,
-        prompts: Sequence[str],
+        prompts: Prompts,
         order: PromptOrder,
         samples: Sequence[int],
         encode: Encode,
@@ -44,39 +57,47 @@ class EncodedPrompts:
         self._order = order
         self._samples = samples
         self._encode = encode
-        self._capacity = capacity
         self._chunk_length = max(1, capacity // len(samples))
-        self._rows: dict[str, Condition] = {}
+        different = prompts.different
+        few = different is not None and len(different) <= capacity
+        self._all = different if few else None
+        self._chunk: _Chunk | None = None
 
     def condition(self, iteration: int) -> Condition:
         """Encoded prompts of this rank's samples, in host memory."""
-        wanted = self._wanted(iteration)
-        if any(prompt not in self._rows for prompt in wanted):
-            self._load(self._chunk_prompts(iteration))
-        return Condition.cat([self._rows[prompt] for prompt in wanted])
+        chunk = self._chunk
+        if chunk is None or iteration not in chunk.iterations:
+            chunk = self._chunk = self._load(iteration)
+        rows = [chunk.rows[prompt] for prompt in self._wanted(range(iteration, iteration + 1))]
+        return chunk.condition[torch.tensor(rows)]
 
-    def _wanted(self, iteration: int) -> list[str]:
-        return [self._prompts[i] for i in self._order.indices(iteration, self._samples)]
+    def _wanted(self, iterations: range) -> list[str]:
+        numbers = self._order.of(iterations, self._samples)
+        return [self._prompts[number] for row in numbers for number in row]
 
-    def _chunk_prompts(self, iteration: int) -> list[str]:
-        """Different prompts to hold from this iteration on."""
-        different = dict.fromkeys(self._prompts)
-        if len(different) <= self._capacity:
-            return list(different)
-        start = iteration - iteration % self._chunk_length
-        chunk = range(start, start + self._chunk_length)
-        return list(dict.fromkeys(prompt for at in chunk for prompt in self._wanted(at)))
+    def _load(self, iteration: int) -> _Chunk:
+        """Encodings from an iteration on; those that the last chunk has are taken over."""
+        if self._all is not None:
+            return _chunk(range(sys.maxsize), self._all, self._encode, None)
+        end = iteration - iteration % self._chunk_length + self._chunk_length
+        iterations = range(iteration, end)
+        return _chunk(iterations, self._wanted(iterations), self._encode, self._chunk)
 
-    def _load(self, prompts: list[str]) -> None:
-        kept = {prompt: row for prompt, row in self._rows.items() if prompt in set(prompts)}
-        self._rows = kept | encode_each([p for p in prompts if p not in kept], self._encode)
+
+def _chunk(
+    iterations: range, prompts: Iterable[str], encode: Encode, last: _Chunk | None
+) -> _Chunk:
+    different = list(dict.fromkeys(prompts))
+    kept = [prompt for prompt in different if last is not None and prompt in last.rows]
+    missing = [prompt for prompt in different if last is None or prompt not in last.rows]
+    parts = [encode(missing)] if missing else []
+    if last is not None and kept:
+        parts.append(last.condition[torch.tensor([last.rows[prompt] for prompt in kept])])
+    rows = {prompt: row for row, prompt in enumerate([*missing, *kept])}
+    return _Chunk(iterations, rows, parts[0] if len(parts) == 1 else Condition.cat(parts))
 
 
 def encode_each(prompts: Sequence[str], encode: Encode) -> dict[str, Condition]:
-    """Encode prompts in small batches; each becomes a condition of batch 1 of its own."""
-    rows: dict[str, Condition] = {}
-    for start in range(0, len(prompts), ENCODER_BATCH):
-        batch = prompts[start : start + ENCODER_BATCH]
-        encoded = encode(batch)
-        rows |= {prompt: encoded[i : i + 1] for i, prompt in enumerate(batch)}
-    return rows
+    """Encode different prompts in one visit; each becomes a condition of batch 1 of its own."""
+    encoded = encode(prompts)
+    return {prompt: encoded[i : i + 1] for i, prompt in enumerate(prompts)}

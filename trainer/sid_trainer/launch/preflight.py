@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from sid_trainer.attempts import last_attempt
 from sid_trainer.config import RunConfig
+from sid_trainer.data.encoding_folder import check_cache
+from sid_trainer.data.prompts import check_prompts
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.failures import told_of
-from sid_trainer.models import check_file, check_model
+from sid_trainer.models import check_model
 from sid_trainer.storage import open_storage
 
 
@@ -31,4 +33,7 @@ def check_inputs(config: RunConfig) -> None:
         with told_of("student.initFrom"):
             check_model(config.student.init_from, endpoint)
     with told_of("data.prompts.uri"):
-        check_file(config.data.prompts.uri, endpoint)
+        check_prompts(config.data.prompts, endpoint)
+    if config.data.encoding_cache is not None:
+        with told_of("data.encodingCache.uri"):
+            check_cache(config.data.encoding_cache.uri, endpoint)

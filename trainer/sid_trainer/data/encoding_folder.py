@@ -1,0 +1,38 @@
+"""The folder of cached encodings, and whether it can be used; needs no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage import Storage, open_storage
+
+_PROBE = "00"
+"""Entries whose names begin so are listed to see whether the bucket is there: a part of them."""
+
+
+def open_cache(uri: str, endpoint: str | None = None) -> Storage:
+    """The folder of a cache: ``s3://bucket/folder`` or a path."""
+    return open_storage(uri if "://" in uri else Path(uri).absolute().as_uri(), endpoint)
+
+
+def check_cache(uri: str, endpoint: str | None = None) -> None:
+    """Look whether a cache can be used, without writing to it.
+
+    Raises:
+        TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, naming it.
+    """
+    storage = open_cache(uri, endpoint)
+    if uri.startswith("s3://"):
+        storage.list(_PROBE)
+        return
+    folder = Path(uri.removeprefix("file://")).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"{uri} cannot be written: {folder} belongs to others or is mounted read-only; give a "
+            f"folder that user {os.getuid()} may write to",
+        )

@@ -1,0 +1,60 @@
+"""The Hugging Face Hub: who asks it, and what its refusals mean.
+
+Rules this module keeps:
+
+* The token comes from ``HF_TOKEN`` alone; without it none is looked for, as home may not be
+  readable.
+* Every refusal is told with what was asked for and the remedy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage.base import not_found
+
+_TOKEN = "a token{} (HF_TOKEN, teacher.tokenSecretRef)"  # noqa: S105 - a name of it
+
+
+def token() -> str | bool:
+    """The token for requests; False sends none."""
+    return os.environ.get("HF_TOKEN") or False
+
+
+@contextmanager
+def told_of_hub(what: str, revision_field: str, no_entry: TrainerError) -> Iterator[None]:
+    """Turn the Hub's errors into ours.
+
+    Args:
+        what: what is asked for, as the user wrote it.
+        revision_field: the setting that names a revision.
+        no_entry: what to raise when the repository has no such file.
+    """
+    from huggingface_hub import errors  # noqa: PLC0415 - only who needs it
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"{what} is gated: accept its terms on the Hugging Face Hub, and give "
+            + _TOKEN.format(" of that account"),
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise not_found(what, f"correct {revision_field}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise not_found(
+            f"Hugging Face repository {what}",
+            "correct the id, or give " + _TOKEN.format(" that may read it"),
+        ) from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise no_entry from error
+    except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined] # no answer
+        raise TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE,
+            f"cannot fetch {what} from the Hugging Face Hub ({type(error).__name__}): let the pod "
+            "reach huggingface.co, or give an s3:// address or a path",
+        ) from error
