@@ -147,6 +147,22 @@ INVALID = {
         "adversarial.startsAfterImages is not before the end of the run",
     ),
     "relative prompts": ({"spec/data/prompts/uri": "prompts.txt"}, "an absolute path on a volume"),
+    "prompts of no dataset": (
+        {"spec/data/prompts/uri": "hf://owner/name/a.csv"},
+        "must be hf://datasets/OWNER/NAME@REVISION/PATH",
+    ),
+    "a column of text": (
+        {"spec/data/prompts": {"uri": "s3://sid/p.txt.gz", "column": "caption"}},
+        "column is given, but a .txt file has no columns: remove it",
+    ),
+    "a cache on the Hub": (
+        {"spec/data/encodingCache": {"uri": "hf://datasets/o/n/"}},
+        "must be s3://bucket/key, or an absolute path",
+    ),
+    "captions of no dataset": (
+        {"spec/evaluation/metrics": {"captions": {"uri": "captions.txt"}}},
+        "must be hf://datasets/OWNER/NAME@REVISION/PATH",
+    ),
     "two lengths": (
         {"spec/training": {"iterations": 10, "images": 10}},
         "training.iterations and training.images are both set",
@@ -290,6 +306,13 @@ VALID: dict[str, dict[str, Any]] = {
     "model on a volume": {"spec/teacher/model": "/mnt/models/sd3", **volume()},
     "model in a bucket": {"spec/teacher/model": "s3://sid/teachers/digits"},
     "revision": {"spec/teacher/revision": "main", "spec/teacher/family": "sd3"},
+    "prompts of a dataset": {
+        "spec/data/prompts": {"uri": "hf://datasets/o/n@refs%2Fpr%2F1/d/*.parquet", "column": "c"}
+    },
+    "prompts in a folder": {
+        "spec/data/prompts/uri": "s3://sid/prompts/",
+        "spec/data/encodingCache": {"uri": "s3://sid/encodings"},
+    },
     "ZeroCFG": {"spec/distillation/guidance": {"strategy": "ZeroCFG"}},
     "scales of their own": {
         "spec/distillation/guidance": {"scale": 7, "fakeTrainingScale": 1, "fakeScale": -1}

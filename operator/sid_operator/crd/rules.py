@@ -27,6 +27,11 @@ _BATCH, _MICRO = "self.training.batchSize", "self.training.microBatchSize"
 _S3 = r"self.matches(r'^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^/].*$')"
 _PATH = r"self.matches(r'^/[^/].*$')"
 _HUB_ID = r"self.matches(r'^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$')"
+_DATASET = r"self.matches(r'^hf://datasets/[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*(@[^/@]+)?/.*$')"
+_HUB_FORMS = {
+    _HUB_ID: "a Hugging Face id (organisation/model)",
+    _DATASET: "hf://datasets/OWNER/NAME@REVISION/PATH",
+}
 _REQUEST = "quantity(string(self.requests[name]))"
 _LIMIT = "quantity(string(self.limits[name]))"
 _SCALE = GuidanceConfig.model_fields["scale"].default
@@ -58,15 +63,27 @@ class Rule:
         return entry
 
 
-def _location(path: str, *, hub: bool) -> Rule:
-    """The value at ``path`` is a place that a pod can read from."""
-    arms = [_HUB_ID, _S3, _PATH] if hub else [_S3, _PATH]
-    kinds = "a Hugging Face id (organisation/model), " if hub else ""
+def _location(path: str, hub: str = "") -> Rule:
+    """The value at ``path`` is a place that a pod can read from.
+
+    ``hub`` is a rule for its form on the Hugging Face Hub, where it may lie there.
+    """
+    kinds = f"{_HUB_FORMS[hub]}, " if hub else ""
     return Rule(
         path,
-        " || ".join(arms),
+        " || ".join(filter(None, [hub, _S3, _PATH])),
         f"must be {kinds}s3://bucket/key, or an absolute path on a volume of workers.volumes "
         "(/mnt/NAME/...)",
+    )
+
+
+def _no_column_of_text(path: str) -> Rule:
+    """The prompts at ``path`` have a column only where their format has columns."""
+    return Rule(
+        path,
+        r"!has(self.column) || !self.uri.matches(r'\.txt(\.gz)?$')",
+        "column is given, but a .txt file has no columns: remove it",
+        field="column",
     )
 
 
@@ -179,6 +196,8 @@ CONTRADICTIONS = (
         field="distillation.adversarial",
     ),
     *(_begins(start) for start in ("studentStartsAfterImages", "startsAfterImages")),
+    _no_column_of_text("spec.data.prompts"),
+    _no_column_of_text("spec.evaluation.metrics.captions"),
     Rule(
         "spec.teacher",
         f"!has(self.revision) || {_HUB_ID.replace('self.', 'self.model.')}",
@@ -255,9 +274,11 @@ CONTRADICTIONS = (
 )
 
 LOCATIONS = (
-    _location("spec.teacher.model", hub=True),
-    _location("spec.student.initFrom", hub=True),
-    _location("spec.data.prompts.uri", hub=False),
+    _location("spec.teacher.model", _HUB_ID),
+    _location("spec.student.initFrom", _HUB_ID),
+    _location("spec.data.prompts.uri", _DATASET),
+    _location("spec.data.encodingCache.uri"),
+    _location("spec.evaluation.metrics.captions.uri", _DATASET),
 )
 
 _IDENTITY = "checkpoints of the run so far would not fit"

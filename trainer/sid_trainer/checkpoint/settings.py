@@ -30,6 +30,8 @@ from sid_trainer.config import (
 
 _SECTIONS = {"teacher", "student", "distillation", "data", "training"}
 _FREE = {
+    "data": {"encoding_cache"},
+    "student": {"export_precision"},
     "training": {
         "iterations",
         "images",
