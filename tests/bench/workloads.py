@@ -1,0 +1,111 @@
+"""What is trained where: sizes that fit the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tests.bench.shapes import Shape, flux, sd3, small
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained.
+
+    Attributes:
+        shape: of the networks.
+        device: cpu or cuda.
+        batch: images a process in an iteration.
+        checkpointing: whether activations are recomputed.
+        world_size: processes of the run.
+        processes: world sizes to measure.
+    """
+
+    shape: Shape
+    device: str
+    batch: int
+    checkpointing: bool = False
+    world_size: int = 1
+    processes: tuple[int, ...] = (1,)
+
+    @property
+    def precision(self) -> str:
+        """bf16 on accelerators."""
+        return "bf16" if self.device == "cuda" else "fp32"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which networks compute."""
+        return DTYPES[self.precision]
+
+    def describe(self) -> str:
+        """Its size in words."""
+        kept = "recomputed" if self.checkpointing else "kept"
+        return f"{self.shape.name}, batch {self.batch}, activations {kept}"
+
+    def sections(self, iterations: int) -> dict[str, Any]:
+        """The run's configuration."""
+        return {
+            "teacher": {"model": "teacher"},
+            "data": {"prompts": {"uri": "unused"}, "resolution": self.shape.resolution},
+            "storage": {"uri": "file:///unused"},
+            "launch": {
+                "device": self.device,
+                "processesPerNode": self.world_size,
+                "progressPort": 0,
+            },
+            "training": {
+                "batchSize": self.batch * self.world_size,
+                "iterations": iterations,
+                "precision": self.precision,
+                "learningRate": 1e-6,
+                "gradientCheckpointing": self.checkpointing,
+            },
+        }
+
+
+WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
+    "cpu": {
+        "digits": Workload(
+            small("2 layers of 64, 16 tokens", width=64, layers=2, side=8, tokens=85),
+            "cpu",
+            batch=32,
+            processes=(1, 2),
+        ),
+        "wide": Workload(
+            small("2 layers of 512, 1024 tokens", width=512, layers=2, side=64, tokens=85),
+            "cpu",
+            batch=1,
+            processes=(1, 2),
+        ),
+    },
+    "cuda": {
+        # About 1.1 billion parameters each: 42 bytes of each for the three networks with fp32
+        # gradients and average, so 45 GB of an 80 GB card; the plain loop stands beside them.
+        "sd3.5-medium": Workload(
+            sd3("SD3.5-Medium, 6 layers", layers=6, heads=24, dual=3, qk_norm="rms_norm"),
+            "cuda",
+            batch=8,
+            checkpointing=True,
+        ),
+        "flux": Workload(
+            flux("FLUX.1-dev, 1 + 2 layers", layers=1, single=2),
+            "cuda",
+            batch=4,
+            checkpointing=True,
+        ),
+    },
+}
+
+
+def workload(name: str, device: str, world_size: int) -> Workload:
+    """The workload of a name on some processes."""
+    offered = WORKLOADS[device][name]
+    return Workload(
+        offered.shape, device, offered.batch, offered.checkpointing, world_size, offered.processes
+    )
