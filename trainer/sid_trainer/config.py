@@ -90,6 +90,11 @@ class StudentConfig(Section):
         description="Noise between two steps: fresh draws it anew, fixed reuses the first, ddim "
         "takes the noise that the step implies (deterministic).",
     )
+    export_precision: Literal["fp32", "bf16"] | None = Field(
+        default=None,
+        description="Type in which the student's weights are written. Default: the type that "
+        "training.precision computes in.",
+    )
     init_from: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
         default=None,
         description="An earlier student (same values as teacher.model) to start the student "
@@ -464,6 +469,13 @@ class CheckpointConfig(Section):
         le=1_000,
         description="Checkpoints kept; older ones are removed after a new one is committed.",
     )
+    tolerated_failures: int = Field(
+        default=3,
+        ge=0,
+        le=1_000,
+        description="Checkpoints in a row that may stay unwritten because the store does not "
+        "answer. Training goes on meanwhile; one more ends the run, which is then retried.",
+    )
 
 
 class ReferenceImagesConfig(Section):
@@ -723,6 +735,13 @@ class LaunchConfig(Section):
         default="127.0.0.1", description="Address on which rank 0 serves its progress."
     )
     progress_port: int = Field(default=9400, ge=0, le=65535, description="Port there; 0 = none.")
+    grace_seconds: int = Field(
+        default=30,
+        ge=1,
+        le=86_400,
+        description="Seconds between SIGTERM and SIGKILL, as a pod's grace period: room for a last "
+        "checkpoint.",
+    )
 
     @property
     def world_size(self) -> int:

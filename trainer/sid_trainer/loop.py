@@ -9,15 +9,18 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from sid_trainer.adversarial import RealSamples
+from sid_trainer.checkpoint.group import SharedError
 from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
+from sid_trainer.contract import FailureReason
 from sid_trainer.data.encoding import EncodedPrompts
 from sid_trainer.iteration import Distiller, MicroBatch
 from sid_trainer.training_metrics import TrainingMetrics
@@ -35,6 +38,9 @@ class Services(Protocol):
     def checkpoint(self, iteration: int) -> None:
         """A checkpoint is due; a collective."""
 
+    def metrics(self, iteration: int) -> None:
+        """A measurement of the student is due; a collective."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -44,19 +50,23 @@ class Schedule:
         total: length of the run in iterations.
         samples_every: iterations between two sample grids.
         checkpoint_every: iterations between two checkpoints.
+        metrics_every: iterations between two measurements of the student, if there are any.
     """
 
     total: int
     samples_every: int
     checkpoint_every: int
+    metrics_every: int | None = None
 
     @classmethod
     def of(cls, config: RunConfig) -> Schedule:
         """Schedule of a run."""
+        metrics = config.evaluation.metrics
         return cls(
             config.training.total_iterations,
             config.evaluation.every_iterations,
             config.checkpoint.every_iterations,
+            None if metrics is None else metrics.every_iterations,
         )
 
     def samples_due(self, iteration: int) -> bool:
@@ -66,6 +76,11 @@ class Schedule:
     def checkpoint_due(self, iteration: int) -> bool:
         """Whether a checkpoint is due after ``iteration`` iterations."""
         return iteration == self.total or iteration % self.checkpoint_every == 0
+
+    def metrics_due(self, iteration: int) -> bool:
+        """Whether a measurement is due on the way; that of the end is not the loop's."""
+        every = self.metrics_every
+        return every is not None and iteration % every == 0 and iteration < self.total
 
 
 class RealImages(Protocol):
@@ -113,25 +128,61 @@ class Batches:
 
 
 def run_loop(
-    distiller: Distiller, batches: Batches, schedule: Schedule, services: Services, done: int
+    distiller: Distiller,
+    batches: Batches,
+    schedule: Schedule,
+    services: Services,
+    done: int,
+    watch: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> None:
     """Train from ``done`` finished iterations to the end of the schedule; a collective.
 
+    Args:
+        distiller: makes an iteration.
+        batches: of each iteration.
+        schedule: what is due when.
+        services: what is called on the way.
+        done: iterations finished before.
+        watch: of a :class:`~sid_trainer.watchdog.Watchdog`. Checkpoints and measurements are not
+            watched: how long they take depends on the storage and on what is measured.
+
     Raises:
-        TrainerError: ``NumericalError`` on every rank when too many updates in a row were skipped.
+        TrainerError: ``NumericalError`` on every rank when too many updates in a row were skipped,
+            ``InvalidData`` when images cannot be used; a checkpoint was written before.
     """
     metrics, networks = TrainingMetrics(), distiller.networks
     for iteration in range(done + 1, schedule.total + 1):
-        metrics.add(distiller.iterate(iteration - 1, batches.of(iteration - 1)))
-        networks.tell_skipped(iteration)
-        if metrics.due or schedule.checkpoint_due(iteration):
-            metrics.read()
+        with (
+            _keeping(iteration - 1, done, schedule, services),
+            watch(f"iteration {iteration}"),
+        ):
+            metrics.add(distiller.iterate(iteration - 1, batches.of(iteration - 1)))
+            networks.tell_skipped(iteration)
+            if metrics.due or schedule.checkpoint_due(iteration):
+                metrics.read()
         skipped = float(networks.skipped_updates)
         services.iteration(iteration, metrics.latest | {"skippedUpdates": skipped})
         if schedule.samples_due(iteration):
             services.samples(iteration)
         if schedule.checkpoint_due(iteration):
             services.checkpoint(iteration)
+        if schedule.metrics_due(iteration):  # after the checkpoint: it takes long, and may fail
+            services.metrics(iteration)
+
+
+@contextmanager
+def _keeping(iteration: int, done: int, schedule: Schedule, services: Services) -> Iterator[None]:
+    """Write a checkpoint of what is trained when the data of the next iteration are bad.
+
+    Batches are made before anything changes, and bad data are known to all ranks at once.
+    """
+    try:
+        yield
+    except SharedError as error:
+        stored = iteration == done or schedule.checkpoint_due(iteration)
+        if error.reason is FailureReason.INVALID_DATA and not stored:
+            services.checkpoint(iteration)
+        raise
 
 
 def _cuts(length: int, size: int) -> Iterator[slice]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sid_trainer.attempts import attempt_folder
 from sid_trainer.contract import FailureReason, ProgressReport, TrainerError
@@ -45,9 +45,14 @@ class MetricsStream:
         self._parts = 0
         self._due = clock() + FLUSH_SECONDS
 
-    def add(self, report: ProgressReport) -> None:
-        """Add a line; write a part when one is due."""
-        self._lines.append(_line(report))
+    def add(self, report: ProgressReport, metrics: Mapping[str, float] | None = None) -> None:
+        """Add a line; write a part when one is due.
+
+        Args:
+            report: tells the iteration.
+            metrics: of that iteration; those of the report by default.
+        """
+        self._lines.append(_line(report, report.metrics if metrics is None else metrics))
         if len(self._lines) >= FLUSH_LINES or self._clock() >= self._due:
             self.flush()
 
@@ -73,12 +78,12 @@ class MetricsStream:
         self._lines.clear()
 
 
-def _line(report: ProgressReport) -> str:
+def _line(report: ProgressReport, metrics: Mapping[str, float]) -> str:
     entry = {
         "iteration": report.iteration,
         "images": report.images,
         "time": report.time.isoformat(timespec="milliseconds"),
         "imagesPerSecond": round(report.images_per_second, 3),
-        **report.metrics,
+        **metrics,
     }
     return json.dumps(entry) + "\n"

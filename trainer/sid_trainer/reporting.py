@@ -74,8 +74,17 @@ class Reporter:
     def samples(self, uri: str) -> None:
         """A grid of samples was stored."""
 
+    def evaluated(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """The student was measured after ``iteration`` iterations."""
+
+    def measured_before(self, metrics: Mapping[str, float]) -> None:
+        """The last measurement of an earlier attempt had these metrics."""
+
     def student(self, uri: str) -> None:
         """The student was exported."""
+
+    def report_page(self, uri: str) -> None:
+        """The report was written."""
 
     def close(self) -> None:
         """Write what is left and stop serving."""
@@ -136,6 +145,7 @@ class FirstRankReporter(Reporter):
         )
         self._throughput = Throughput(clock=clock)
         self._report_due = self._show_due = clock()
+        self._evaluated: dict[str, float] = {}
         launch = config.launch
         self._sinks = _Sinks(
             Display(self._report.iterations),
@@ -174,15 +184,16 @@ class FirstRankReporter(Reporter):
         self._report_due = now + REPORT_SECONDS
         images = iteration * self._batch
         rate = self._throughput.update(images)
+        current = _finite(metrics)
         left = seconds_left((self._report.iterations - iteration) * self._batch, rate)
         self._update(
             iteration=iteration,
             images=images,
             images_per_second=rate,
             eta_seconds=left,
-            metrics=_finite(metrics),
+            metrics=current | self._evaluated,
         )
-        self._sinks.stream.add(self._report)
+        self._sinks.stream.add(self._report, current)
         if now >= self._show_due or last:
             self._show_due = now + SHOW_SECONDS
             self._sinks.display.show(self._report)
@@ -200,10 +211,28 @@ class FirstRankReporter(Reporter):
         self._update(samples_uri=uri)
         self._sinks.display.say(f"samples {uri}")
 
+    def evaluated(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """Tell the measurement, in every report from now on and once in the stream."""
+        self.measured_before(metrics)
+        images = iteration * self._batch
+        measured = self._report.model_copy(update={"iteration": iteration, "images": images})
+        self._sinks.stream.add(measured, _finite(metrics))
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        self._sinks.display.say(f"evaluation: {numbers}")
+
+    def measured_before(self, metrics: Mapping[str, float]) -> None:
+        """Tell the metrics in every report from now on."""
+        self._evaluated |= _finite(metrics)
+        self._update(metrics=self._report.metrics | self._evaluated)
+
     def student(self, uri: str) -> None:
         """Tell where the student is."""
         self._update(student_uri=uri)
         self._sinks.display.say(f"student {uri}")
+
+    def report_page(self, uri: str) -> None:
+        """Tell where the report is."""
+        self._sinks.display.say(f"report {uri}")
 
     def close(self) -> None:
         """Write the rest of the metrics, then stop serving."""

@@ -10,39 +10,47 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from sid_trainer.attempts import claim_attempt
-from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, together
+from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, on_each
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.data.encoding import EncodedPrompts
-from sid_trainer.data.prompts import PromptOrder, parse_prompts
+from sid_trainer.data.encoding import Encode, EncodedPrompts
+from sid_trainer.data.encoding_cache import open_encoder
+from sid_trainer.data.images.latents import RealImages
+from sid_trainer.data.images.opening import open_images
+from sid_trainer.data.images.parts import Part
+from sid_trainer.data.images.places import needed_parts
+from sid_trainer.data.prompts import PromptIndex, Prompts, open_prompts
+from sid_trainer.data.prompts.order import PromptOrder
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.distributed import Place, join, leave
-from sid_trainer.export import export_student
+from sid_trainer.ending import end_process
+from sid_trainer.evaluate.evaluator import Ranks
+from sid_trainer.evaluate.stage import EvaluationStage, open_evaluation, open_sampling
+from sid_trainer.export import Edition, export_student
 from sid_trainer.failures import told_of
 from sid_trainer.iteration import Distiller
 from sid_trainer.loop import Batches, Schedule, run_loop
-from sid_trainer.models import fetch_file, fetch_model
+from sid_trainer.models import fetch_model
 from sid_trainer.networks import Networks, build_networks
-from sid_trainer.previews import Previews, preview_prompts
 from sid_trainer.reporting import Reporter, open_reporter
+from sid_trainer.run_directory import RunDirectory
 from sid_trainer.sampler import scheduler_config
-from sid_trainer.samples import save_grid
 from sid_trainer.state import RankState
 from sid_trainer.storage import Storage, open_storage
 from sid_trainer.teachers import Teacher, open_teacher
+from sid_trainer.watchdog import Watchdog
 
-COMPUTE_DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
-Value = TypeVar("Value")
+COMPUTE_DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "pure-bf16": torch.bfloat16}
 
 
 def train(config: RunConfig) -> None:
@@ -52,14 +60,14 @@ def train(config: RunConfig) -> None:
         TrainerError: with the cause, on every rank alike where it concerns all.
     """
     refuse_impossible(config)
-    place = join(config.launch)
+    place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
     storage = open_storage(config.storage.uri, config.storage.endpoint)
     attempt = from_first(group, lambda: claim_attempt(storage))
     with open_reporter(config, storage, place.rank, attempt) as reporter:
         run = Run(config, place, group, storage, reporter)
         reporter.stage("loading")
-        inputs = _on_each(group, lambda: fetch_inputs(config))
+        inputs = on_each(group, lambda: fetch_inputs(config))
         _train(run, inputs, attempt)
         reporter.stage("done")
     leave()
@@ -97,11 +105,13 @@ class Inputs:
         teacher: pipeline directory.
         student: pipeline directory that the student starts from; the teacher's by default.
         prompts: training prompts.
+        images: parts of the real images, for data-aided training.
     """
 
     teacher: Path
     student: Path
-    prompts: list[str]
+    prompts: PromptIndex
+    images: list[Part] | None
 
 
 def fetch_inputs(config: RunConfig) -> Inputs:
@@ -111,51 +121,68 @@ def fetch_inputs(config: RunConfig) -> Inputs:
         TrainerError: naming the field whose value cannot be had.
     """
     endpoint = config.storage.endpoint
-    init_from, uri = config.student.init_from, config.data.prompts.uri
+    init_from = config.student.init_from
     with told_of("teacher.model"):
         teacher = student = fetch_model(config.teacher.model, config.teacher.revision, endpoint)
     if init_from is not None:
         with told_of("student.initFrom"):
             student = fetch_model(init_from, None, endpoint)
     with told_of("data.prompts.uri"):
-        prompts = parse_prompts(fetch_file(uri, endpoint).read_bytes(), uri)
-    return Inputs(teacher, student, prompts)
-
-
-def _on_each(group: ProcessGroup, work: Callable[[], Value]) -> Value:
-    """Run ``work`` on every rank, each keeping its result; a failure of one is everybody's."""
-    results: list[Value] = []
-    together(group, lambda: results.append(work()))
-    return results[0]
+        prompts = open_prompts(config.data.prompts, endpoint)
+    return Inputs(teacher, student, prompts, needed_parts(config))
 
 
 def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     config, place = run.config, run.place
     dtype = COMPUTE_DTYPE[config.training.precision]
     teacher = open_teacher(config.teacher, inputs.teacher, place.device, dtype)
+    encode = open_encoder(teacher, config.data, config.storage.endpoint)
     latent_shape = teacher.latent_shape(config.data.resolution or teacher.default_resolution)
+    images = _images(run, inputs, teacher)
     networks = build_networks(config, teacher, inputs.student)
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
     store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last)
     done = _resume(run, store, networks)
     run.reporter.stage("encoding")
+    empty = encode([""]).to(place.device, dtype)
     distiller = Distiller(
         teacher,
         networks,
         config.student,
         config.distillation,
+        config.training,
         latent_shape,
-        teacher.encode([""]).to(place.device, dtype),
-        config.training.seed,
+        empty,
     )
-    services = RunServices(run, store, distiller, _previews(run, teacher, inputs.prompts))
-    batches = _batches(run, distiller, inputs.prompts)
+    evaluation = open_evaluation(
+        config,
+        Ranks(place, run.group, run.storage),
+        run.reporter,
+        open_sampling(config, distiller, empty),
+        inputs.prompts,
+        encode,
+        partial(_export, run, teacher, networks),
+    )
+    evaluation.prepare(done)
+    services = RunServices(run, store, distiller, evaluation)
+    batches = replace(_batches(run, distiller, encode, inputs.prompts), images=images)
     run.reporter.stage("training")
     schedule = Schedule.of(config)
-    run_loop(distiller, batches, schedule, services, done)
+    with _watchdog(run) as watchdog:
+        run_loop(distiller, batches, schedule, services, done, watchdog.watch)
+    finished = max(done, schedule.total)  # a run may be cut short later
+    evaluation.finish(finished)
     run.reporter.stage("exporting")
-    _export(run, teacher, networks, max(done, schedule.total))  # a run may be cut short later
+    run.reporter.student(_export(run, teacher, networks, evaluation.edition(finished)))
+    run.reporter.report_page(evaluation.report(finished))
+
+
+def _watchdog(run: Run) -> Watchdog:
+    directory, rank = RunDirectory.from_environment(), run.place.rank
+    return Watchdog(
+        run.config.training.watchdog_seconds, lambda error: end_process(error, rank, directory)
+    )
 
 
 def _resume(run: Run, store: CheckpointStore, networks: Networks) -> int:
@@ -171,39 +198,34 @@ def _resume(run: Run, store: CheckpointStore, networks: Networks) -> int:
     return resumed.iteration
 
 
-def _previews(run: Run, teacher: Teacher, prompts: list[str]) -> Previews:
-    return Previews(
-        teacher,
-        preview_prompts(run.config, prompts),
-        run.config.evaluation.seed,
-        run.place,
-        run.config.micro_batch_size,
-    )
+def _images(run: Run, inputs: Inputs, teacher: Teacher) -> RealImages | None:
+    samples = run.place.samples(run.config.training.batch_size)
+    return open_images(run.config, inputs.images, teacher, samples, run.group, run.storage)
 
 
-def _batches(run: Run, distiller: Distiller, prompts: list[str]) -> Batches:
+def _batches(run: Run, distiller: Distiller, encode: Encode, prompts: Prompts) -> Batches:
     training = run.config.training
     order = PromptOrder(len(prompts), training.batch_size, training.seed)
     samples = run.place.samples(training.batch_size)
-    encoded = EncodedPrompts(prompts, order, samples, distiller.teacher.encode)
+    encoded = EncodedPrompts(prompts, order, samples, encode)
     return Batches(encoded, samples, run.config.micro_batch_size, distiller)
 
 
-def _export(run: Run, teacher: Teacher, networks: Networks, iteration: int) -> None:
-    state_dict = networks.student_state_dict()
+def _export(run: Run, teacher: Teacher, networks: Networks, edition: Edition) -> str:
+    """Export the student of now; return where it is; a collective."""
+    student = run.config.student
+    dtype = COMPUTE_DTYPE[student.export_precision or run.config.training.precision]
+    state_dict = networks.student_state_dict(dtype=dtype)
     resolution = run.config.data.resolution or teacher.default_resolution
 
     def export() -> str:
+        network = replace(teacher.exported(state_dict or {}, resolution), dtype=dtype)
+        scheduler = scheduler_config(student)
         return export_student(
-            run.storage,
-            run.config,
-            teacher.directory,
-            teacher.exported(state_dict or {}, resolution),
-            scheduler_config(run.config.student),
-            iteration,
+            run.storage, run.config, teacher.directory, network, scheduler, edition
         )
 
-    run.reporter.student(from_first(run.group, export))
+    return from_first(run.group, export)
 
 
 @dataclass(frozen=True)
@@ -213,7 +235,7 @@ class RunServices:
     run: Run
     store: CheckpointStore
     distiller: Distiller
-    previews: Previews
+    evaluation: EvaluationStage
 
     def iteration(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Tell the iteration."""
@@ -221,14 +243,11 @@ class RunServices:
 
     def samples(self, iteration: int) -> None:
         """Draw, store and tell sample pictures; a collective."""
-        images = self.previews.images(self.distiller)
+        self.evaluation.samples(iteration)
 
-        def save() -> str:
-            if images is None:
-                raise RuntimeError("the first rank has no sample pictures")
-            return save_grid(self.run.storage, iteration, images, self.previews.prompts)
-
-        self.run.reporter.samples(from_first(self.run.group, save))
+    def metrics(self, iteration: int) -> None:
+        """Measure the student, store and tell the result; a collective."""
+        self.evaluation.metrics(iteration)
 
     def checkpoint(self, iteration: int) -> None:
         """Store and tell a checkpoint; a collective."""

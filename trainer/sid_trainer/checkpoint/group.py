@@ -23,6 +23,10 @@ as its connections close, and one that lives works for a bounded time: storage h
 Value = TypeVar("Value")
 
 
+class SharedError(TrainerError):
+    """An error that every rank raises at the same place, so that they may still work together."""
+
+
 class ProcessGroup(Protocol):
     """The ranks of a run."""
 
@@ -84,26 +88,37 @@ def together(group: ProcessGroup, work: Callable[[], Value]) -> list[Value]:
     """Run ``work`` on every rank and return all results; a collective.
 
     Raises:
-        TrainerError: on every rank, when it was raised on one.
+        SharedError: on every rank, when a TrainerError was raised on one.
     """
     outcomes = group.all_gather(_attempted(work))
     failed = {rank: outcome for rank, outcome in enumerate(outcomes) if outcome.reason is not None}
     for rank, outcome in failed.items():
         who = f"rank {rank}: " if len(failed) < group.world else ""
-        raise TrainerError(outcome.reason, who + outcome.message)
+        raise SharedError(outcome.reason, who + outcome.message)
     return [outcome.value for outcome in outcomes]
+
+
+def on_each(group: ProcessGroup, work: Callable[[], Value]) -> Value:
+    """Run ``work`` on every rank, each keeping its own result; a collective.
+
+    Raises:
+        SharedError: on every rank, when a TrainerError was raised on one.
+    """
+    results: list[Value] = []
+    together(group, lambda: results.append(work()))
+    return results[0]
 
 
 def from_first(group: ProcessGroup, work: Callable[[], Value]) -> Value:
     """Run ``work`` on rank 0 and return its result on every rank; a collective.
 
     Raises:
-        TrainerError: on every rank, when rank 0 raised it.
+        SharedError: on every rank, when rank 0 raised a TrainerError.
     """
     outcome: _Outcome[Value] = _attempted(work) if group.rank == 0 else _Outcome()
     first = group.all_gather(outcome)[0]
     if first.reason is not None:
-        raise TrainerError(first.reason, first.message)
+        raise SharedError(first.reason, first.message)
     value: Value = first.value
     return value
 

@@ -39,7 +39,7 @@ _FREE = {
         "gradient_checkpointing",
         "max_skipped_updates",
         "watchdog_seconds",
-    }
+    },
 }
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from sid_trainer.config import RunConfig
+from sid_trainer.export.licence import Licence
 
+SAMPLES = "samples.png"
+"""Picture beside the card."""
 _FRESH_NOTE = """
 The sampler draws new noise between two steps. This pipeline does not hand its `generator` to the
 scheduler, so that noise comes from torch's **global** generator: `torch.manual_seed` as above makes
@@ -17,72 +21,101 @@ a picture repeatable, `generator=` alone does not.
 """
 _HAND_ON_GENERATOR = ("SanaPipeline",)
 """Pipelines that do hand their generator to the scheduler."""
+_METRICS = {
+    "fid": "FID to the reference images (lower is better)",
+    "fidTeacher": "FID to the teacher's samples (lower is better)",
+    "clipScore": "CLIP score (higher is better)",
+    "preferenceScore": "Preference score (higher is better)",
+}
 
 
-def model_card(
-    config: RunConfig, pipeline_class: str, iteration: int, call: Mapping[str, object]
-) -> str:
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says of one export.
+
+    Attributes:
+        pipeline_class: diffusers class that loads the student.
+        iteration: finished iterations.
+        revision: of the teacher, as found or configured.
+        precision: torch's name of the type of the weights.
+        call: further arguments of the pipeline's call.
+        licence: of the teacher.
+        metrics: of this student, by name.
+        has_samples: whether there is a picture beside the card.
+    """
+
+    pipeline_class: str
+    iteration: int
+    revision: str | None = None
+    precision: str = "float32"
+    call: Mapping[str, object] = field(default_factory=dict)
+    licence: Licence = field(default_factory=Licence)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    has_samples: bool = False
+
+
+def model_card(config: RunConfig, facts: CardFacts) -> str:
     """README.md of the student.
 
     Args:
         config: the run.
-        pipeline_class: diffusers class that loads it.
-        iteration: finished iterations.
-        call: further arguments of the pipeline's call.
+        facts: of this export.
     """
-    drawn_globally = config.student.noise == "fresh" and pipeline_class not in _HAND_ON_GENERATOR
-    return "\n".join(
-        [
-            _front_matter(config),
-            f"# {config.name}",
-            "",
-            _summary(config, iteration),
-            "",
-            "## Use",
-            "",
-            _snippet(config, pipeline_class, call),
-            _FRESH_NOTE if drawn_globally else "",
-            "## Training",
-            "",
-            _settings_table(config, iteration),
-            "",
-            "The use of this model is bound by the licence of its teacher.",
-            "",
-        ]
+    drawn_globally = config.student.noise == "fresh" and (
+        facts.pipeline_class not in _HAND_ON_GENERATOR
     )
+    parts = [
+        _front_matter(config, facts.licence),
+        f"# {config.name}",
+        _summary(config, facts),
+        f"![samples]({SAMPLES})" if facts.has_samples else "",
+        "## Use",
+        _snippet(config, facts),
+        _FRESH_NOTE.strip() if drawn_globally else "",
+        "## Results" if facts.metrics else "",
+        _results(config, facts.metrics),
+        "## Training",
+        _settings_table(config, facts.iteration),
+        "## Licence",
+        _licence_note(config, facts.licence),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(config: RunConfig) -> str:
+def _front_matter(config: RunConfig, licence: Licence) -> str:
     data: dict[str, Any] = {
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "tags": ["distillation", "sid-dit", "few-step"],
+        **licence.front_matter,
     }
     if not config.teacher.model.startswith(("s3://", "/", ".")):
         data["base_model"] = config.teacher.model
-    return f"---\n{yaml.safe_dump(data, sort_keys=False)}---\n"
+    return f"---\n{yaml.safe_dump(data, sort_keys=False)}---"
 
 
-def _summary(config: RunConfig, iteration: int) -> str:
+def _summary(config: RunConfig, facts: CardFacts) -> str:
     steps = config.student.steps
-    revision = f" (revision `{config.teacher.revision}`)" if config.teacher.revision else ""
-    images = iteration * config.training.batch_size
+    revision = f" (revision `{facts.revision}`)" if facts.revision else ""
+    images = facts.iteration * config.training.batch_size
+    aided = config.distillation.adversarial is not None
     return (
-        f"A {steps}-step student of `{config.teacher.model}`{revision}, distilled without images "
-        "by score identity distillation (SiD-DiT, [arXiv 2509.25127]"
-        f"(https://arxiv.org/abs/2509.25127)) over {images:,} generated images. It samples in "
-        f"{steps} {'step' if steps == 1 else 'steps'} without classifier-free guidance."
+        f"A {steps}-step student of `{config.teacher.model}`{revision}, distilled "
+        f"{'with the aid of' if aided else 'without'} images by score identity distillation "
+        "(SiD-DiT, [arXiv 2509.25127](https://arxiv.org/abs/2509.25127)) over "
+        f"{images:,} generated images. It samples in {steps} {'step' if steps == 1 else 'steps'} "
+        "without classifier-free guidance."
     )
 
 
-def _snippet(config: RunConfig, pipeline_class: str, call: Mapping[str, object]) -> str:
-    dtype = "bfloat16" if config.training.precision == "bf16" else "float32"
-    further = "".join(f", {name}={value!r}" for name, value in call.items())
+def _snippet(config: RunConfig, facts: CardFacts) -> str:
+    further = "".join(f", {name}={value!r}" for name, value in facts.call.items())
+    name = facts.pipeline_class
     return (
         "```python\n"
         "import torch\n"
-        f"from diffusers import {pipeline_class}\n\n"
-        f'pipe = {pipeline_class}.from_pretrained("PATH", dtype=torch.{dtype})\n'
+        f"from diffusers import {name}\n\n"
+        f'pipe = {name}.from_pretrained("PATH", dtype=torch.{facts.precision})\n'
         "torch.manual_seed(0)\n"
         f'image = pipe("a prompt", num_inference_steps={config.student.steps}, '
         f"guidance_scale=1.0{further}).images[0]\n"
@@ -90,6 +123,21 @@ def _snippet(config: RunConfig, pipeline_class: str, call: Mapping[str, object])
         "The arguments must be as shown: the student was trained for exactly these steps, without "
         "guidance."
     )
+
+
+def _results(config: RunConfig, metrics: Mapping[str, float]) -> str:
+    settings = config.evaluation.metrics
+    if not metrics or settings is None:
+        return ""
+    rows = {_METRICS.get(name, name): f"{value:.4g}" for name, value in metrics.items()}
+    models = {
+        "Samples": f"{settings.samples:,}",
+        "Feature extractor": settings.fid and settings.fid.features,
+        "CLIP model": settings.clip_score and settings.clip_score.model,
+        "Preference model": settings.preference and settings.preference.model,
+    }
+    named = {name: f"`{value}`" for name, value in models.items() if value}
+    return _table("metric", rows | named)
 
 
 def _settings_table(config: RunConfig, iteration: int) -> str:
@@ -111,8 +159,28 @@ def _settings_table(config: RunConfig, iteration: int) -> str:
         else "last iterate",
         "Seed": str(training.seed),
     }
+    return _table("setting", rows)
+
+
+def _table(kind: str, rows: Mapping[str, str]) -> str:
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join(["| setting | value |", "|---|---|", *lines])
+    return "\n".join([f"| {kind} | value |", "|---|---|", *lines])
+
+
+def _licence_note(config: RunConfig, licence: Licence) -> str:
+    name = licence.front_matter.get("license_name") or licence.front_matter.get("license")
+    told = f" It says: {name}." if name else ""
+    texts = ", ".join(f"[{file.name}]({file.name})" for file in licence.files)
+    carried = f" Its text is carried along: {texts}." if texts else ""
+    forbids = (
+        "\n\n**The teacher's licence allows no commercial use: nor may this student be used so.**"
+        if licence.non_commercial
+        else ""
+    )
+    return (
+        f"The use of this model is bound by the licence of its teacher, `{config.teacher.model}`."
+        f"{told}{carried}{forbids}"
+    )
 
 
 def _level(steps: int, index: int) -> str:

@@ -1,4 +1,4 @@
-"""Writes the student as a diffusers pipeline directory into the run's ``student/``.
+"""Writes a student as a diffusers pipeline directory into a folder of the run, ``student/``.
 
 Rules this module keeps:
 
@@ -8,6 +8,8 @@ Rules this module keeps:
   shape that its config says, none empty, all finite. ZeRO-3 saves empty tensors without a word
   when a gather is missing.
 * ``model_index.json`` goes up last and is taken away first: a half-written student is none.
+* Large files of the teacher's that an earlier export brought there are not uploaded again: within
+  a run the teacher never changes.
 * Weights are safetensors; nothing that runs code is written or copied.
 """
 
@@ -15,8 +17,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +31,37 @@ from torch import Tensor
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.export.card import model_card
+from sid_trainer.export.card import SAMPLES, CardFacts, model_card
+from sid_trainer.export.licence import licence_of
 from sid_trainer.exported_network import ExportedNetwork
 from sid_trainer.models import INDEX
+from sid_trainer.samples import sample_key
 from sid_trainer.storage import Storage
 
-FOLDER = "student"
+STUDENT_FOLDER = "student"
+_LARGE = 2**26
+"""Bytes of a file that is not uploaded twice."""
 SHARD_SIZE = "5GB"
 """Size of a file of weights at most: what the Hub and most object stores take without care."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _NOT_COPIED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx", ".py")
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Which of a run's students is exported.
+
+    Attributes:
+        iteration: finished iterations.
+        folder: where it goes, in the run's folder.
+        metrics: what was measured of it.
+    """
+
+    iteration: int
+    folder: str = STUDENT_FOLDER
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def export_student(
@@ -45,9 +70,9 @@ def export_student(
     teacher: Path,
     network: ExportedNetwork,
     scheduler: dict[str, object],
-    iteration: int,
+    edition: Edition,
 ) -> str:
-    """Write, verify and upload the student; on rank 0 only.
+    """Write, verify and upload a student; on rank 0 only.
 
     Args:
         storage: the run's folder.
@@ -55,7 +80,7 @@ def export_student(
         teacher: the teacher's pipeline directory.
         network: the trained component.
         scheduler: config of the ``FlowMatchEulerDiscreteScheduler`` that samples as training does.
-        iteration: finished iterations.
+        edition: which student it is.
 
     Returns:
         Where the student is.
@@ -66,21 +91,17 @@ def export_student(
     """
     with tempfile.TemporaryDirectory(prefix="sid-student-") as scratch:
         folder = Path(scratch)
-        write_pipeline(folder, config, teacher, network, scheduler, iteration)
+        pipeline_class = write_pipeline(folder, teacher, network, scheduler)
         verify_weights(folder / network.folder, network)
-        _upload(storage, folder)
-    return storage.uri(FOLDER)
+        _write_card(folder, storage, config, teacher, pipeline_class, network, edition)
+        _upload(storage, folder, edition.folder)
+    return storage.uri(edition.folder)
 
 
 def write_pipeline(
-    folder: Path,
-    config: RunConfig,
-    teacher: Path,
-    network: ExportedNetwork,
-    scheduler: dict[str, object],
-    iteration: int,
-) -> None:
-    """Write the pipeline directory; see :func:`export_student`."""
+    folder: Path, teacher: Path, network: ExportedNetwork, scheduler: dict[str, object]
+) -> str:
+    """Write the pipeline directory; return its class. See :func:`export_student`."""
     index: dict[str, Any] = json.loads((teacher / INDEX).read_text(encoding="utf-8"))
     for name in sorted(index):
         source = teacher / name
@@ -92,8 +113,36 @@ def write_pipeline(
     index["_class_name"] = network.pipeline or index["_class_name"]
     index.pop("_name_or_path", None)
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    card = model_card(config, str(index["_class_name"]), iteration, network.call)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    return str(index["_class_name"])
+
+
+def _write_card(
+    folder: Path,
+    storage: Storage,
+    config: RunConfig,
+    teacher: Path,
+    pipeline_class: str,
+    network: ExportedNetwork,
+    edition: Edition,
+) -> None:
+    """Write the model card, with the run's pictures of this student and the teacher's licence."""
+    samples = sample_key(edition.iteration)
+    has_samples = storage.exists(samples)
+    if has_samples:
+        (folder / SAMPLES).write_bytes(storage.get_bytes(samples))
+    licence = licence_of(teacher)
+    licence.copy_to(folder)
+    facts = CardFacts(
+        pipeline_class=pipeline_class,
+        iteration=edition.iteration,
+        revision=teacher.name if _COMMIT.fullmatch(teacher.name) else config.teacher.revision,
+        precision=str(network.dtype).removeprefix("torch."),
+        call=network.call,
+        licence=licence,
+        metrics=edition.metrics,
+        has_samples=has_samples,
+    )
+    (folder / "README.md").write_text(model_card(config, facts), encoding="utf-8")
 
 
 def verify_weights(folder: Path, network: ExportedNetwork) -> None:
@@ -155,15 +204,21 @@ def _ignore_unsafe(folder: str, names: list[str]) -> list[str]:
     return dropped
 
 
-def _upload(storage: Storage, folder: Path) -> None:
+def _upload(storage: Storage, folder: Path, target: str) -> None:
     """Upload everything, the index last; then remove what an earlier export left."""
-    index = f"{FOLDER}/{INDEX}"
+    index = f"{target}/{INDEX}"
     storage.delete([index])
+    there = {found.key: found.size for found in storage.list(target + "/")}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    keys = {f"{FOLDER}/{path.relative_to(folder).as_posix()}": path for path in files}
+    keys = {f"{target}/{path.relative_to(folder).as_posix()}": path for path in files}
     for key, path in keys.items():
-        if key != index:
+        if key != index and not _is_there(path, there.get(key)):
             storage.put_file(key, path)
-    stale = [found.key for found in storage.list(FOLDER + "/") if found.key not in keys]
-    storage.delete(stale)
+    storage.delete([key for key in there if key not in keys])
     storage.put_file(index, keys[index])
+
+
+def _is_there(path: Path, stored_size: int | None) -> bool:
+    """Whether a file is a large one of the teacher's that was uploaded before."""
+    size = path.stat().st_size
+    return path.is_symlink() and size >= _LARGE and size == stored_size

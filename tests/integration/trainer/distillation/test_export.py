@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.export import ExportedNetwork, export_student
-from sid_trainer.export.card import model_card
+from sid_trainer.export import Edition, ExportedNetwork, export_student
+from sid_trainer.export.card import CardFacts, model_card
 from sid_trainer.sampler import scheduler_config
 from sid_trainer.storage import FileStorage
 
@@ -56,7 +56,12 @@ def test_stock_diffusers_loads_the_student(
 ) -> None:
     state, storage, run = student_of(tiny_sd3), FileStorage(tmp_path), config()
     uri = export_student(
-        storage, run, tiny_sd3, network(tiny_sd3, state, dtype), scheduler_config(run.student), 10
+        storage,
+        run,
+        tiny_sd3,
+        network(tiny_sd3, state, dtype),
+        scheduler_config(run.student),
+        Edition(10),
     )
     assert uri == (tmp_path / "student").as_uri()
     pipeline = StableDiffusion3Pipeline.from_pretrained(tmp_path / "student", dtype=dtype)
@@ -77,7 +82,7 @@ def test_an_earlier_export_is_replaced_whole(tiny_sd3: Path, tmp_path: Path) -> 
     storage.put_bytes("student/transformer/left-over.safetensors", b"old")
     storage.put_bytes("student/model_index.json", b"old")
     exported = network(tiny_sd3, state, torch.float32)
-    export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), 10)
+    export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), Edition(10))
     assert not storage.exists("student/transformer/left-over.safetensors")
     assert storage.get_bytes("student/model_index.json") != b"old"
 
@@ -93,7 +98,7 @@ def test_a_failed_upload_leaves_no_index(tiny_sd3: Path, tmp_path: Path) -> None
     storage.put_bytes("student/model_index.json", b"of an earlier export")
     exported = network(tiny_sd3, student_of(tiny_sd3), torch.float32)
     with pytest.raises(TrainerError, match="gone"):
-        export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), 10)
+        export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), Edition(10))
     assert not storage.exists("student/model_index.json")
 
 
@@ -114,7 +119,7 @@ def test_wrong_weights_are_refused_before_upload(
             state[name][0] = float("nan")
     exported = network(tiny_sd3, state, torch.float32)
     with pytest.raises((ValueError, RuntimeError, TrainerError)):
-        export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), 10)
+        export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), Edition(10))
     assert storage.list() == []
 
 
@@ -128,14 +133,16 @@ def test_pickled_weights_and_code_of_the_teacher_are_left_out(
     storage, run = FileStorage(tmp_path / "run"), config()
     exported = network(teacher, student_of(teacher), torch.float32)
     with caplog.at_level(logging.WARNING):
-        export_student(storage, run, teacher, exported, scheduler_config(run.student), 10)
+        export_student(storage, run, teacher, exported, scheduler_config(run.student), Edition(10))
     assert not storage.exists("student/vae/pytorch_model.bin")
     assert not storage.exists("student/vae/code.py")
     assert "code.py" in caplog.text
 
 
 def test_the_card_tells_how_to_use_the_student() -> None:
-    card = model_card(config(), "StableDiffusion3Pipeline", 1000, {"height": 64})
+    card = model_card(
+        config(), CardFacts("StableDiffusion3Pipeline", 1000, "abc", call={"height": 64})
+    )
     front = yaml.safe_load(card.split("---")[1])
     assert front["base_model"] == "owner/teacher"
     assert "num_inference_steps=4, guidance_scale=1.0, height=64" in card
@@ -143,6 +150,6 @@ def test_the_card_tells_how_to_use_the_student() -> None:
     assert "8,000 generated images" in card
     assert "| Noise levels | 1, 0.75, 0.5, 0.25 |" in card
     deterministic = config(student={"noise": "ddim", "steps": 3})
-    card = model_card(deterministic, "StableDiffusion3Pipeline", 1000, {})
+    card = model_card(deterministic, CardFacts("StableDiffusion3Pipeline", 1000))
     assert "global" not in card
     assert "| Noise levels | 1, 0.667, 0.333 |" in card

@@ -62,7 +62,7 @@ def test_it_went_on_from_its_checkpoint(run: Path) -> None:
 
 def test_sample_grids_are_there(run: Path) -> None:
     grids = sorted(path.name for path in run.glob("samples/*.png"))
-    assert grids == ["iter-00000002.png", "iter-00000004.png"]
+    assert grids == ["iter-00000000.png", "iter-00000002.png", "iter-00000004.png"]
 
 
 def test_the_stock_pipeline_loads_and_samples_the_student(run: Path, tiny_sd3: Path) -> None:

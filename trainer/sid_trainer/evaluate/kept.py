@@ -1,0 +1,68 @@
+"""What is measured once in a run and kept in its storage.
+
+Rules this module keeps:
+
+* A name holds a digest of all that the content depends on: other settings, another name.
+* Statistics have tens of megabytes and are needed on rank 0 alone: the other ranks hold none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sid_trainer.checkpoint.group import ProcessGroup, from_first
+from sid_trainer.evaluate.statistics import FeatureStatistics
+from sid_trainer.storage import Storage
+
+FOLDER = "metrics/reference"
+MAX_BYTES = 2**30
+"""Of a file of statistics; Inception's have 34 MB."""
+
+
+def digest(*facts: Any) -> str:
+    """A name for facts that JSON can express."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Kept:
+    """Statistics in a run's storage; all methods are collectives.
+
+    Args:
+        group: all ranks.
+        storage: the run's folder.
+    """
+
+    def __init__(self, group: ProcessGroup, storage: Storage) -> None:
+        self._group, self._storage = group, storage
+
+    def statistics(
+        self, name: str, measure: Callable[[], Callable[[], FeatureStatistics]]
+    ) -> FeatureStatistics | None:
+        """Kept statistics, or new ones that are kept from now on; on rank 0, None elsewhere.
+
+        Args:
+            name: without suffix.
+            measure: a collective that measures; what it returns is called on rank 0 alone.
+        """
+        key = f"{FOLDER}/{name}.npz"
+        if from_first(self._group, lambda: self._storage.exists(key)):
+            return self.on_first(
+                lambda: FeatureStatistics.from_npz(self._storage.get_bytes(key, MAX_BYTES), key)
+            )
+        fitted = measure()
+
+        def keep() -> FeatureStatistics:
+            statistics = fitted()
+            self._storage.put_bytes(key, statistics.to_npz())
+            return statistics
+
+        return self.on_first(keep)
+
+    def on_first(self, work: Callable[[], FeatureStatistics]) -> FeatureStatistics | None:
+        """Run on rank 0, where the result stays; a failure is everybody's."""
+        results: list[FeatureStatistics] = []
+        from_first(self._group, lambda: results.append(work()))
+        return results[0] if results else None

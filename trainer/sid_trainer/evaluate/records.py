@@ -1,0 +1,97 @@
+"""The evaluations of a run, of all its attempts, as one small file in its storage.
+
+Rules this module keeps:
+
+* An evaluation belongs to an iteration: measured again after a resume, it replaces the earlier one.
+* Only evaluations under equal settings are compared with one another: a distance in other features,
+  or of fewer images, is another number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from sid_trainer.evaluate.speed import Speed
+from sid_trainer.storage import Storage
+
+KEY = "metrics/evaluations.json"
+Metric = Literal["fid", "fidTeacher", "clipScore", "preferenceScore"]
+LOWER_IS_BETTER = frozenset({"fid", "fidTeacher"})
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class Evaluation(_Document):
+    """The averaged student after some iterations."""
+
+    iteration: int
+    images: int
+    settings: str
+    metrics: dict[str, float]
+    seconds: float
+
+
+class Records(_Document):
+    """All evaluations, in order of their iterations."""
+
+    evaluations: tuple[Evaluation, ...] = ()
+    best: int | None = None
+    """Iteration of the student in ``student-best/``."""
+    speed: Speed | None = None
+
+    @classmethod
+    def load(cls, storage: Storage) -> Records:
+        """Those of the run so far."""
+        if not storage.exists(KEY):
+            return cls()
+        return cls.model_validate_json(storage.get_bytes(KEY))
+
+    def save(self, storage: Storage) -> None:
+        """Replace the stored ones."""
+        data = self.model_dump_json(by_alias=True, indent=2).encode()
+        storage.put_bytes(KEY, data, "application/json")
+
+    def with_evaluation(self, evaluation: Evaluation) -> Records:
+        """These and one more, in place of an earlier one of the same iteration."""
+        others = [other for other in self.evaluations if other.iteration != evaluation.iteration]
+        ordered = sorted([*others, evaluation], key=lambda each: each.iteration)
+        return self.model_copy(update={"evaluations": tuple(ordered)})
+
+    def at(self, iteration: int, settings: str) -> Evaluation | None:
+        """The evaluation after some iterations, if it was made under these settings."""
+        return next(
+            (e for e in self.evaluations if (e.iteration, e.settings) == (iteration, settings)),
+            None,
+        )
+
+    @property
+    def latest(self) -> Mapping[str, float]:
+        """Metrics of the last evaluation."""
+        return self.evaluations[-1].metrics if self.evaluations else {}
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which evaluation counts as the best one."""
+
+    metric: Metric
+    settings: str
+
+    def of(self, records: Records) -> Evaluation | None:
+        """The best evaluation under the settings, the earliest of equals."""
+        sign = 1 if self.metric in LOWER_IS_BETTER else -1
+        candidates = [
+            evaluation
+            for evaluation in records.evaluations
+            if evaluation.settings == self.settings
+            and math.isfinite(evaluation.metrics.get(self.metric, math.nan))
+        ]
+        return min(candidates, key=lambda each: sign * each.metrics[self.metric], default=None)

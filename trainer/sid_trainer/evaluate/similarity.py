@@ -1,0 +1,97 @@
+"""How well images fit their captions: cosines in CLIP and in models of human preference.
+
+Both kinds are a ``transformers.CLIPModel`` with its tokenizer and image processor; PickScore and
+HPSv2 are CLIP models trained on people's choices. Weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.teachers.base import on_accelerator
+
+BATCH = 32
+"""Images that the model takes at a time."""
+
+
+class ClipModel:
+    """A CLIP model that rests in host memory.
+
+    Args:
+        directory: of the model, its tokenizer and its image processor.
+        device: where it computes.
+        scaled: multiply cosines by the model's own scale (100 for all that is known), as PickScore
+            does; plain cosines otherwise.
+
+    Raises:
+        TrainerError: ``InvalidData`` when the directory holds another model or lacks a part.
+    """
+
+    def __init__(self, directory: Path, device: torch.device, *, scaled: bool) -> None:
+        from transformers import (  # noqa: PLC0415 - slow to load, and only who asks needs it
+            AutoTokenizer,
+            CLIPImageProcessorPil,
+            CLIPModel,
+        )
+
+        _refuse_other_models(directory)
+        try:
+            self._model = CLIPModel.from_pretrained(
+                directory, local_files_only=True, dtype=torch.float32, use_safetensors=True
+            ).eval()
+            self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            self._processor = CLIPImageProcessorPil.from_pretrained(
+                directory, local_files_only=True
+            )
+        except (OSError, ValueError) as error:
+            raise TrainerError(
+                FailureReason.INVALID_DATA,
+                f"the CLIP model cannot be loaded: {error}; it needs config.json, safetensors, "
+                "tokenizer and preprocessor_config.json",
+            ) from error
+        self._device = device
+        self._scale = float(self._model.logit_scale.exp()) if scaled else 1.0
+        self._tokens = self._model.config.text_config.max_position_embeddings
+
+    @torch.no_grad()
+    def scores(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        """Scores ``[B]``, fp32 in host memory.
+
+        Args:
+            images: ``[B, 3, H, W]`` in uint8.
+            captions: one each; cut at the model's length, as CLIP does.
+        """
+        batches = range(0, len(images), BATCH)
+        with on_accelerator([self._model], self._device):
+            return torch.cat(
+                [self._scores(images[at : at + BATCH], captions[at : at + BATCH]) for at in batches]
+            )
+
+    def _scores(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        pixels = self._processor(images=list(images), return_tensors="pt")
+        tokens = self._tokenizer(
+            list(captions),
+            padding=True,
+            truncation=True,
+            max_length=self._tokens,
+            return_tensors="pt",
+        )
+        image = self._model.get_image_features(**pixels.to(self._device)).pooler_output
+        text = self._model.get_text_features(**tokens.to(self._device)).pooler_output
+        return torch.cosine_similarity(image, text).cpu() * self._scale
+
+
+def _refuse_other_models(directory: Path) -> None:
+    kind = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != "clip":
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"the model is a {kind}, not a CLIP model: give a transformers CLIPModel, for instance "
+            "openai/clip-vit-large-patch14",
+        )

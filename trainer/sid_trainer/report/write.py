@@ -1,0 +1,201 @@
+"""Gathers what a report shows from the run's storage, and stores it beside the student.
+
+Everything but the versions is read from storage, so a report covers all attempts of a run.
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import yaml
+from PIL import Image
+
+from sid_trainer.config import RunConfig
+from sid_trainer.evaluate.records import LOWER_IS_BETTER, Records
+from sid_trainer.report.chart import line_chart
+from sid_trainer.report.history import Line, curve, joined, read_history
+from sid_trainer.report.page import Chart, Fact, Page, Picture, Table, render
+from sid_trainer.storage import Storage
+
+KEY = "report.html"
+MAX_WIDTH = 1600
+"""Pixels of a picture; wider ones are reduced."""
+_SMALL = 300_000
+"""Bytes of a PNG that stays one; larger pictures become JPEG."""
+_GRID = re.compile(r"samples/iter-(\d+)\.png")
+_PACKAGES = ("sid-operator", "torch", "diffusers", "transformers", "deepspeed", "numpy")
+_CHARTS: Mapping[str, Sequence[str]] = {
+    "Fréchet distance (lower is better)": ("fid", "fidTeacher"),
+    "CLIP score (higher is better)": ("clipScore",),
+    "Preference score (higher is better)": ("preferenceScore",),
+    "Student's loss": ("generatorLoss",),
+    "Fake score's loss": ("fakeScoreLoss",),
+    "Gradient norms": ("generatorGradNorm", "fakeGradNorm"),
+    "Images a second": ("imagesPerSecond",),
+}
+_NAMES = {
+    "fid": "FID",
+    "fidTeacher": "FID to the teacher",
+    "clipScore": "CLIP score",
+    "preferenceScore": "Preference score",
+    "generatorLoss": "student",
+    "fakeScoreLoss": "fake score",
+    "generatorGradNorm": "student",
+    "fakeGradNorm": "fake score",
+    "imagesPerSecond": "images/s",
+}
+
+
+def report_key() -> str:
+    """Key of the report, relative to the run's folder."""
+    return KEY
+
+
+def write_report(storage: Storage, config: RunConfig, iteration: int, device: str) -> str:
+    """Store the report and return where it is; on rank 0 only.
+
+    Args:
+        storage: the run's folder.
+        config: the run.
+        iteration: finished iterations.
+        device: what it was trained on.
+    """
+    records = Records.load(storage)
+    page = Page(
+        title=config.name,
+        summary=_summary(config, iteration),
+        facts=_facts(config, records, iteration),
+        charts=_charts(joined(read_history(storage))),
+        evaluations=_evaluations(records),
+        pictures=_pictures(storage),
+        settings=_settings(config),
+        versions=_versions(config, device),
+    )
+    storage.put_bytes(KEY, render(page).encode(), "text/html; charset=utf-8")
+    return storage.uri(KEY)
+
+
+def _summary(config: RunConfig, iteration: int) -> str:
+    images = iteration * config.training.batch_size
+    return (
+        f"A {config.student.steps}-step student of {config.teacher.model} after {iteration:,} "
+        f"iterations, {images:,} generated images."
+    )
+
+
+def _facts(config: RunConfig, records: Records, iteration: int) -> list[Fact]:
+    last = records.evaluations[-1] if records.evaluations else None
+    count = config.evaluation.metrics.samples if config.evaluation.metrics is not None else 0
+    facts = [
+        Fact(_NAMES.get(name, name), f"{value:.4g}", f"{count:,} samples")
+        for name, value in (last.metrics if last is not None else {}).items()
+    ]
+    if (speed := records.speed) is not None:
+        facts.append(
+            Fact(
+                "Speed-up over the teacher",
+                f"{speed.factor:.3g}×",
+                f"{speed.student_steps} steps in {speed.student_seconds:.3g} s; teacher: "
+                f"{speed.teacher_steps} steps, guidance {speed.teacher_guidance:g}, in "
+                f"{speed.teacher_seconds:.3g} s. {speed.images} images a rank, {speed.ranks} "
+                f"ranks, {speed.device}; without text encoding and decoding",
+            )
+        )
+    if records.best is not None:
+        facts.append(Fact("Best student", f"iteration {records.best:,}", "in student-best/"))
+    return [*facts, Fact("Iterations", f"{iteration:,}", f"batch {config.training.batch_size:,}")]
+
+
+def _charts(lines: Sequence[Line]) -> list[Chart]:
+    charts = []
+    for title, names in _CHARTS.items():
+        curves = [found for name in names if (found := curve(lines, name)).points]
+        if curves:
+            keys = [_NAMES.get(found.name, found.name) for found in curves]
+            charts.append(Chart(title, keys, line_chart(curves)))
+    return charts
+
+
+def _evaluations(records: Records) -> Table:
+    names = list(dict.fromkeys(n for each in records.evaluations for n in each.metrics))
+    if not names:
+        return Table([])
+    head = ["Iteration", "Images", *(_heading(name) for name in names), "Seconds", ""]
+    return Table(
+        [
+            head,
+            *(
+                [
+                    f"{each.iteration:,}",
+                    f"{each.images:,}",
+                    *(_number(each.metrics.get(name)) for name in names),
+                    f"{each.seconds:.0f}",
+                    "best" if each.iteration == records.best else "",
+                ]
+                for each in records.evaluations
+            ),
+        ]
+    )
+
+
+def _heading(name: str) -> str:
+    return f"{_NAMES.get(name, name)} {'↓' if name in LOWER_IS_BETTER else '↑'}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _pictures(storage: Storage) -> list[Picture]:
+    """The first and the last sample grid."""
+    found = [(key, match) for key in _grids(storage) if (match := _GRID.fullmatch(key))]
+    chosen = [found[0], found[-1]] if len(found) > 1 else found
+    pictures = []
+    for key, match in chosen:
+        iteration = int(match[1])
+        title = f"After {iteration:,} iterations" if iteration else "Before training"
+        media_type, data = embeddable(storage.get_bytes(key))
+        pictures.append(Picture(title, media_type, data))
+    return pictures
+
+
+def _grids(storage: Storage) -> list[str]:
+    return sorted(found.key for found in storage.list("samples/"))
+
+
+def embeddable(png: bytes) -> tuple[str, bytes]:
+    """A picture of bearable size, with its media type."""
+    if len(png) <= _SMALL:
+        return "image/png", png
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        picture = image.convert("RGB")
+    picture.thumbnail((MAX_WIDTH, picture.height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88)
+    return "image/jpeg", buffer.getvalue()
+
+
+def _settings(config: RunConfig) -> str:
+    sections = config.model_dump(mode="json", by_alias=True, exclude={"launch"}, exclude_none=True)
+    return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
+
+
+def _versions(config: RunConfig, device: str) -> Table:
+    launch = config.launch
+    rows = [
+        ["Device", device],
+        ["Processes", f"{launch.world_size} on {launch.nodes} nodes"],
+        ["Python", platform.python_version()],
+    ]
+    return Table([*rows, *([name, found] for name in _PACKAGES if (found := _version(name)))])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
