@@ -24,7 +24,8 @@ from sid_trainer.contract import FailureReason, TrainerError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """How long a collective of the training waits for the other ranks: encoding must fit in it.
-Downloads, checkpoints and the export need not, see :mod:`sid_trainer.checkpoint.group`."""
+Downloads, checkpoints and the export need not, see :mod:`sid_trainer.checkpoint.group`. The
+watchdog's time comes on top, so that it speaks first: it knows who is waited for."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,12 @@ class Place:
         return range(self.rank * share, (self.rank + 1) * share)
 
 
-def join(launch: LaunchConfig) -> Place:
+def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
     """Join the other processes; a collective.
+
+    Args:
+        launch: how the processes find each other.
+        watchdog_seconds: of the run, see :mod:`sid_trainer.watchdog`.
 
     Raises:
         TrainerError: ``InvalidConfiguration`` when the accelerator is not there, or the number of
@@ -60,7 +65,7 @@ def join(launch: LaunchConfig) -> Place:
     deepspeed.init_distributed(
         dist_backend="nccl" if device.type == "cuda" else "gloo",
         auto_mpi_discovery=False,
-        timeout=COLLECTIVE_TIMEOUT,
+        timeout=COLLECTIVE_TIMEOUT + timedelta(seconds=watchdog_seconds),
         verbose=False,
     )
     place = Place(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

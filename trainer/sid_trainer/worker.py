@@ -2,10 +2,8 @@
 
 Rules this module keeps:
 
-* The failure is written where the launcher reads it before the process ends.
-* A failed process ends at once (``os._exit``): destructors of process groups may wait for peers
-  that are gone, and the whole gang with them.
-* A known failure is one message; an unknown one keeps its traceback.
+* The launcher hears of every end (:mod:`sid_trainer.ending`).
+* SIGTERM ends the process at once, even inside a collective.
 """
 
 from __future__ import annotations
@@ -13,15 +11,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sid_trainer.config import RunConfig
 from sid_trainer.config_file import load_config
 from sid_trainer.console import hide_progress_bars, set_up_logging
-from sid_trainer.contract import EXIT_CODE_OF, ExitCode, FailureReason
-from sid_trainer.failures import failure_of
+from sid_trainer.contract import ExitCode
+from sid_trainer.ending import end_process
 from sid_trainer.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -39,7 +36,7 @@ def work(config_path: Path, train: Callable[[RunConfig], None] | None = None) ->
     """
     rank, world = _place(os.environ)
     set_up_logging(rank, world)
-    # The agent ends its workers by SIGTERM: at once, even inside a collective.
+    # The agent ends its workers so.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     directory = RunDirectory.from_environment()
     try:
@@ -47,7 +44,7 @@ def work(config_path: Path, train: Callable[[RunConfig], None] | None = None) ->
             directory.note_group()
         (train or _trainer())(load_config(config_path))
     except BaseException as error:  # noqa: BLE001 - the launcher must hear of every end
-        _leave(error, rank, directory)
+        end_process(error, rank, directory)
     return ExitCode.DONE
 
 
@@ -61,18 +58,3 @@ def _trainer() -> Callable[[RunConfig], None]:
 def _place(environ: Mapping[str, str]) -> tuple[int, int]:
     """Rank and world size as torchrun gives them."""
     return int(environ.get("RANK", "0")), int(environ.get("WORLD_SIZE", "1"))
-
-
-def _leave(error: BaseException, rank: int, directory: RunDirectory | None) -> None:
-    """Tell the failure and end the process."""
-    failure = failure_of(error, rank)
-    unknown = failure.reason is FailureReason.UNKNOWN
-    logger.error(
-        "%s: %s", failure.reason.value, failure.message, exc_info=error if unknown else None
-    )
-    if directory is not None:
-        directory.write_failure(rank, failure)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(EXIT_CODE_OF[failure.reason])

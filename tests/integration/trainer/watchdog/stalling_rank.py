@@ -1,0 +1,48 @@
+"""Run on each rank: iterations of one collective each; a rank may be told to hang.
+
+Arguments: the run folder, and the watchdog's bound in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from sid_trainer.console import set_up_logging
+from sid_trainer.ending import end_process
+from sid_trainer.run_directory import RunDirectory
+from sid_trainer.watchdog import Watchdog
+
+ITERATIONS = 5
+
+
+def never_returns() -> None:
+    """Where the stack of the hanging rank must be seen."""
+    threading.Event().wait()
+
+
+def main() -> None:
+    folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", timeout=timedelta(minutes=10))
+    rank = dist.get_rank()
+    hangs = rank == int(os.environ["HANGING_RANK"])
+    set_up_logging(rank, dist.get_world_size())
+    directory = RunDirectory(folder)
+    with Watchdog(seconds, lambda error: end_process(error, rank, directory)) as watchdog:
+        for iteration in range(1, ITERATIONS + 1):
+            with watchdog.watch(f"iteration {iteration}"):
+                if hangs and iteration == 3:
+                    (folder / "hangs").touch()
+                    never_returns()
+                dist.all_reduce(torch.ones(1))
+
+
+if __name__ == "__main__":
+    main()

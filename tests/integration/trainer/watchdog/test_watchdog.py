@@ -1,0 +1,106 @@
+"""A rank that hangs is named, the stacks are told, and the processes end; with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sid_trainer.contract import ExitCode, Failure, FailureReason
+from sid_trainer.run_directory import RunDirectory
+
+SCRIPT = Path(__file__).parent / "stalling_rank.py"
+BOUND = "5"
+DEADLINE_SECONDS = 300  # a guard against hangs; a loaded machine may be slow
+
+
+@dataclass(frozen=True)
+class Gang:
+    """Two ranks that run."""
+
+    folder: Path
+    processes: list[subprocess.Popen[bytes]]
+
+    def code(self, rank: int) -> int:
+        return self.processes[rank].wait(DEADLINE_SECONDS)
+
+    def log(self, rank: int) -> str:
+        return (self.folder / f"{rank}.log").read_text()
+
+    def failure(self, rank: int) -> Failure:
+        found = [f for f in RunDirectory(self.folder).failures() if f.rank == rank]
+        assert found, self.log(rank)
+        return found[0]
+
+    def wait_until_it_hangs(self) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (self.folder / "hangs").exists():
+            assert time.monotonic() < deadline
+            assert all(process.poll() is None for process in self.processes)
+            time.sleep(0.05)
+
+
+@contextmanager
+def gang(folder: Path, hanging: int, per_node: int = 2) -> Iterator[Gang]:
+    """Two ranks, of which one hangs in the third iteration."""
+    folder.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": str(per_node),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "HANGING_RANK": str(hanging),
+    }
+    processes = []
+    for rank in (0, 1):
+        with (folder / f"{rank}.log").open("wb") as log:
+            command = [sys.executable, str(SCRIPT), str(folder), BOUND]
+            environment = os.environ | common | {"RANK": str(rank)}
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            processes.append(process)
+    try:
+        yield Gang(folder, processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(DEADLINE_SECONDS)
+
+
+def test_a_blocked_rank_is_named_by_all(tmp_path: Path) -> None:
+    # Each rank is a node of its own: the hanging one's pod has failed, the other's waits for it.
+    with gang(tmp_path / "gang", hanging=1, per_node=1) as ranks:
+        assert [ranks.code(rank) for rank in (0, 1)] == [ExitCode.PEER_LOST, ExitCode.STALLED]
+        told = [ranks.failure(rank) for rank in (0, 1)]
+        assert [one.reason for one in told] == [FailureReason.PEER_LOST, FailureReason.STALLED]
+        for one in told:
+            assert "rank 1 has not finished iteration 3" in one.message
+            assert one.message.endswith("the others wait")
+        assert "in never_returns" in ranks.log(1)
+        assert "in all_reduce" in ranks.log(0)
+
+
+def test_a_stopped_rank_is_named_whichever_it_is(tmp_path: Path) -> None:
+    # Both at a time: they wait more than they work. Rank 0 keeps the heartbeats of all.
+    with (
+        gang(tmp_path / "first", hanging=0) as first,
+        gang(tmp_path / "second", hanging=1) as second,
+    ):
+        for ranks, stopped in ((first, 0), (second, 1)):
+            ranks.wait_until_it_hangs()
+            ranks.processes[stopped].send_signal(signal.SIGSTOP)
+        for ranks, stopped in ((first, 0), (second, 1)):
+            assert ranks.code(1 - stopped) == ExitCode.STALLED
+            failure = ranks.failure(1 - stopped)
+            assert failure.reason is FailureReason.STALLED
+            expected = f"rank {stopped} has not finished iteration 3 (not responding"
+            assert expected in failure.message

@@ -1,0 +1,164 @@
+"""Notices that training has come to a halt, says which rank hangs, and ends the process.
+
+A rank that hangs (a file system that does not answer, a GPU in error, a stopped process) leaves the
+others waiting in a collective operation, from which no exception comes for a long time, and then
+one that blames the connection.
+
+Rules this module keeps:
+
+* Two threads, so that neither a blocked main thread nor a store that does not answer stops it: one
+  tells the other ranks of this one, the other keeps the time. Should the interpreter itself be
+  blocked, a timer in C dumps the stacks and ends the process.
+* What ranks tell each other costs neither a collective nor a wait for the device.
+* All stacks are in the log before a process ends.
+* The failure is told where it is: pods of ranks that hang end as ``Stalled`` and are replaced, the
+  others as ``PeerLost``, and wait for the replacement.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch.distributed as dist
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.heartbeats import Heartbeats, collectives_begun
+from sid_trainer.stall import Heartbeat, Judgement, judge_stall, store_is_silent
+
+LONGEST_TICK = 5.0
+"""Seconds between two heartbeats at most."""
+TICKS = 8
+"""Heartbeats within the bound at least."""
+PATIENCE = 5
+"""Heartbeats within which every living rank tells of itself anew."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the main thread is at: its number from 1, its name, and when it began."""
+
+    number: int
+    name: str
+    since: float
+
+
+class Watchdog:
+    """Watches the tasks of this rank's main thread; a context manager, entered by all ranks.
+
+    Args:
+        seconds: within which a task must be finished. 0 watches nothing.
+        end: ends the process for a failure; called in another thread than the main one.
+        environ: where torchrun says how many processes a node has.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        end: Callable[[TrainerError], None],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._seconds, self._end = seconds, end
+        self._per_node = int(environ.get("LOCAL_WORLD_SIZE", "1"))
+        self._tick = min(LONGEST_TICK, seconds / TICKS)
+        self._begun, self._beats = 0, 0
+        self._task: _Task | None = None
+        self._heard: list[Heartbeat] | None = None
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Watchdog:
+        if self._seconds:
+            heartbeats = Heartbeats()
+            for work in (lambda: self._keep_telling(heartbeats), self._keep_time):
+                threading.Thread(target=work, name="watchdog", daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopped.set()
+        faulthandler.cancel_dump_traceback_later()
+
+    @contextmanager
+    def watch(self, name: str) -> Iterator[None]:
+        """Expect what is done within to be finished in time.
+
+        Args:
+            name: of the task, in messages: ``iteration 120``.
+        """
+        self._begun += 1
+        self._task = _Task(self._begun, name, time.monotonic())
+        try:
+            yield
+        finally:
+            self._task = None
+
+    def _overdue(self) -> _Task | None:
+        """The task, if it takes too long."""
+        task = self._task
+        return task if task and time.monotonic() - task.since > self._seconds else None
+
+    def _keep_telling(self, heartbeats: Heartbeats) -> None:
+        while not self._stopped.wait(self._tick):
+            self._beats += 1
+            name = task.name if (task := self._task) else ""
+            try:
+                heartbeats.tell(Heartbeat(self._beats, self._begun, collectives_begun(), name))
+                self._heard = heartbeats.hear() if self._overdue() else None
+            except dist.DistError as error:
+                logger.warning("heartbeats end, as their store does not answer: %s", error)
+                return
+
+    def _keep_time(self) -> None:
+        while not self._stopped.wait(self._tick):
+            task = self._overdue()
+            if self._task is None:
+                faulthandler.cancel_dump_traceback_later()
+            else:
+                # Only a blocked interpreter keeps this from being put off again.
+                later = self._seconds + 2 * PATIENCE * self._tick
+                faulthandler.dump_traceback_later(later, exit=True, file=sys.stderr)
+            if task is not None:
+                self._conclude(task)
+
+    def _conclude(self, task: _Task) -> None:
+        """Dump the stacks, find out who hangs, and end the process."""
+        logger.error(
+            "%s is not finished after %.0f s; the stacks of this rank's threads follow",
+            task.name,
+            self._seconds,
+        )
+        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        judgement = self._judge(task)
+        if self._stopped.is_set() or self._task is not task:
+            logger.warning("%s went on in the end: training goes on", task.name)
+            return
+        self._end(
+            TrainerError(
+                self._reason(judgement),
+                f"nothing was finished for {self._seconds:.0f} s (training.watchdogSeconds): "
+                f"{judgement.message}",
+            )
+        )
+
+    def _judge(self, task: _Task) -> Judgement:
+        self._stopped.wait(PATIENCE * self._tick)
+        before = self._heard
+        self._stopped.wait(PATIENCE * self._tick)
+        after = self._heard
+        if before is None or after is None or before is after:
+            return store_is_silent(task.name)
+        return judge_stall(before, after)
+
+    def _reason(self, judgement: Judgement) -> FailureReason:
+        """Stalled in the pods of the ranks that hang, or in the first where none is known."""
+        nodes = {rank // self._per_node for rank in judgement.ranks or (0,)}
+        here = dist.get_rank() // self._per_node in nodes
+        return FailureReason.STALLED if here else FailureReason.PEER_LOST
