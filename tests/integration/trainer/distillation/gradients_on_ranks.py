@@ -23,7 +23,8 @@ LOSSES = ("fakeScoreLoss", "generatorLoss", "discriminatorLoss", "generatorAdver
 
 def gradients(shards: TrainedShards, rank: int) -> dict[str, Tensor] | None:
     """Gradients of the last update: with beta1 = 0 Adam's first moment is the gradient."""
-    return shards.gather(shards.moments["exp_avg"], rank)
+    moments = shards.moments
+    return shards.gather(moments["exp_avg"], rank) if moments else None
 
 
 def observe(rank: Rank, number: int) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def main() -> None:
             torch.distributed.all_reduce(losses)
             iterations.append(
                 observe(rank, place.rank)
-                | {"losses": losses / place.world_size, "norm": metrics["generatorGradNorm"]}
+                | {"losses": losses / place.world_size, "norm": metrics.get("generatorGradNorm")}
             )
         fake = rank.networks.fake.shards
         final = {

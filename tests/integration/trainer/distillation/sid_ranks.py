@@ -6,16 +6,20 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from sid_trainer.adversarial import RealSamples
 from sid_trainer.config import RunConfig
 from sid_trainer.distributed import Place, join
 from sid_trainer.iteration import Distiller, IterationResult, MicroBatch
 from sid_trainer.networks import build_networks
+from sid_trainer.noise import NoiseSource, Purpose
 from sid_trainer.run import COMPUTE_DTYPE
 from sid_trainer.teachers import open_teacher
 
@@ -47,6 +51,14 @@ def run_config(teacher: str, world_size: int = 2, **sections: dict[str, Any]) ->
     )
 
 
+CAPTIONS = ["seven", "eight", "nine"]
+
+
+def real_latents(samples: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Latents ``[B, C, H, W]`` that stand for real images."""
+    return NoiseSource(77, 0, samples, torch.device("cpu")).normal(Purpose.PREVIEW, shape) / 2
+
+
 class Rank:
     """One rank of a run without data, storage and reporting: every iteration the same prompts."""
 
@@ -65,11 +77,11 @@ class Rank:
         )
         samples = place.samples(config.training.batch_size)
         condition = teacher.encode([PROMPTS[i % len(PROMPTS)] for i in samples])
+        captions = teacher.encode([CAPTIONS[i % len(CAPTIONS)] for i in samples])
+        real = RealSamples(real_latents(samples, self.distiller.latent_shape), captions)
         size = config.micro_batch_size
-        self.batch = [
-            MicroBatch(samples[start : start + size], condition[start : start + size])
-            for start in range(0, len(samples), size)
-        ]
+        cuts = [slice(start, start + size) for start in range(0, len(samples), size)]
+        self.batch = [MicroBatch(samples[cut], condition[cut], real[cut]) for cut in cuts]
 
     def iterate(self, iteration: int) -> IterationResult:
         return self.distiller.iterate(iteration, self.batch)

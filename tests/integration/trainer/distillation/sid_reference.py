@@ -6,6 +6,12 @@ It shares with the trainer the stock network class and the source of random numb
     v_cfg = v_0 + kappa (v_c - v_0)
     L_F = sum ||v_F(x_s) - (eps - x_g)||^2 / B
     L_G = sum w(s) (f_T - f_F) [(f_T - x_g) - alpha (f_T - f_F)] / B
+
+With real images y (data-aided), n = C H W, D the sigmoid of the clamped mean of the tokens that the
+output projection is given, and the mean over a sample's logits taken of all:
+
+    L_F += 1/2 sum -[log D(y_s) + log(1 - D(x_s))] n / B
+    L_G  = 1/2 L_G + 1/2 sum -w(s) log D(x_s) n / B
 """
 
 from __future__ import annotations
@@ -42,7 +48,12 @@ class Reference:
     average_beta: float = 0.5 ** (8 / 16)
     network_class: Any = SD3Transformer2DModel
     shape: tuple[int, int, int] = (4, 8, 8)
-    losses: list[tuple[float, float]] = field(default_factory=list)
+    shared_roll_out: bool = False
+    pool_over: int = 1  # 1 tokens, 2 channels
+    real: Any = None  # latents, encodings and pooled encodings of captions; None is data-free
+    student_from: int = 0
+    real_from: int = 0
+    losses: list[tuple[float, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.teacher = self.network_class.from_pretrained(
@@ -69,16 +80,25 @@ class Reference:
         kappa_train, kappa_fake, kappa_teacher = self.kappas
         batch = len(self.embeds)
 
-        x_g = self._generate(draw, Purpose.FAKE_ROLL_OUT, k).detach()
+        shared = self.shared_roll_out and iteration >= self.student_from
+        roll_out = Purpose.STUDENT_ROLL_OUT if shared else Purpose.FAKE_ROLL_OUT
+        x_g = self._generate(draw, roll_out, k).detach()
         eps = draw.normal(Purpose.FAKE_NOISE, x_g.shape[1:])
         s = self._level(draw.normal(Purpose.FAKE_LEVEL))
         x_s = (1 - s) * x_g + s * eps
-        loss_fake = ((self._cfg(self.fake, x_s, s, kappa_train) - (eps - x_g)) ** 2).sum() / batch
+        score_fake = ((self._cfg(self.fake, x_s, s, kappa_train) - (eps - x_g)) ** 2).sum() / batch
+        data_aided = self.real is not None and iteration >= self.real_from
+        told = self._told(x_s, s, eps, kappa_train) if data_aided else torch.tensor(0.0)
+        loss_fake = score_fake + told * x_g[0].numel() / 2
         self.fake_adam.zero_grad()
         loss_fake.backward()
         self.fake_adam.step()
         if fake_after is not None:
             self.fake.load_state_dict(fake_after, strict=False)
+
+        if iteration < self.student_from:
+            self.losses.append((score_fake.item(),))
+            return
 
         fake_gradient = {n: p.grad.clone() for n, p in self.fake.named_parameters()}
         x_g = self._generate(draw, Purpose.STUDENT_ROLL_OUT, k)
@@ -88,7 +108,9 @@ class Reference:
         f_f = x_s - s * self._cfg(self.fake, x_s, s, kappa_fake)
         f_t = x_s - s * self._cfg(self.teacher, x_s, s, kappa_teacher)
         w = self.weight(s, x_g, f_t).detach()
-        loss = (w * (f_t - f_f) * ((f_t - x_g) - self.alpha * (f_t - f_f))).sum() / batch
+        score = (w * (f_t - f_f) * ((f_t - x_g) - self.alpha * (f_t - f_f))).sum() / batch
+        passing = self._passing(x_s, s, w, kappa_fake) if data_aided else torch.tensor(0.0)
+        loss = score / 2 + passing * x_g[0].numel() / 2 if data_aided else score
         self.student_adam.zero_grad()
         (100 * loss).backward()
         self.student_adam.step()
@@ -99,7 +121,36 @@ class Reference:
             pairs = zip(self.average.parameters(), self.student.parameters(), strict=True)
             for mean, new in pairs:
                 mean.copy_(self.average_beta * mean + (1 - self.average_beta) * new)
-        self.losses.append((loss_fake.item(), loss.item()))
+        adversarial = (told.item(), passing.item()) if data_aided else ()
+        self.losses.append((score_fake.item(), score.item(), *adversarial))
+
+    def _told(self, x_s: Tensor, s: Tensor, eps: Tensor, kappa: float) -> Tensor:
+        y, *captions = self.real
+        y_s = (1 - s) * y + s * eps
+        of_real = self._probability(y_s, s, self._shown(kappa, *captions))
+        of_generated = self._probability(x_s, s, self._shown(kappa, self.embeds, self.pooled))
+        return -(of_real.log().mean(1) + (1 - of_generated).log().mean(1)).mean()
+
+    def _passing(self, x_s: Tensor, s: Tensor, w: Tensor, kappa: float) -> Tensor:
+        of_generated = self._probability(x_s, s, self._shown(kappa, self.embeds, self.pooled))
+        return -(w.flatten() * of_generated.log().mean(1)).mean()
+
+    def _shown(self, kappa: float, embeds: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """The text that the discriminator is shown."""
+        if kappa == 0:
+            n = len(embeds)
+            return self.empty_embeds.repeat(n, 1, 1), self.empty_pooled.repeat(n, 1)
+        return embeds, pooled
+
+    def _probability(self, x: Tensor, s: Tensor, text: tuple[Any, Any]) -> Tensor:
+        """Probability ``[B, L]`` of being real, of SD3's tokens, by its parts one after another."""
+        net = self.fake
+        time = net.time_text_embed(1000 * s.flatten(), text[1])
+        tokens, context = net.pos_embed(x), net.context_embedder(text[0])
+        for block in net.transformer_blocks:
+            context, tokens = block(hidden_states=tokens, encoder_hidden_states=context, temb=time)
+        logits = net.norm_out(tokens, time).mean(self.pool_over).clamp(-10, 10)
+        return 1 / (1 + torch.exp(-logits))
 
     def _generate(self, draw: NoiseSource, purpose: Purpose, k: int) -> Tensor:
         z = x = draw.normal(purpose, self.shape, 0)
