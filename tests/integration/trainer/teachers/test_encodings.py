@@ -1,0 +1,250 @@
+"""Encodings of each family against the stock pipeline's own call, and what they depend on."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sid_trainer.config import TeacherConfig
+from sid_trainer.digits import text
+from sid_trainer.teachers import Teacher, open_teacher
+from sid_trainer.teachers.text_encoders import (
+    ENCODER_BATCH,
+    encoder_identity,
+    shared_pipeline,
+    weight_files,
+)
+
+# diffusers' DPM-Solver hands torch tensors to numpy in a way that numpy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+LONG = "A red cat, asleep. " * 200
+PROMPTS = ["A red cat, asleep", "", LONG]
+SANA = {"height": 128, "width": 128, "use_resolution_binning": False}
+SPRINT = SANA | {"max_timesteps": 1.2, "intermediate_timesteps": None}
+CALLS: dict[str, dict[str, Any]] = {
+    "sd3": {"height": 4, "width": 4},
+    "sana": SANA,
+    "sana-sprint": SPRINT,
+    "flux": {"height": 16, "width": 16},
+}
+TOKENS = {"sd3": text.MAX_TOKENS + 256, "sana": 300, "sana-sprint": 300, "flux": 512}
+
+
+@pytest.fixture(scope="module")
+def directory(
+    tiny_pipeline: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    sd3 = tmp_path_factory.mktemp("sd3")
+
+    def find(name: str) -> Path:
+        if name != "sd3":
+            return tiny_pipeline(name)
+        if not (sd3 / "model_index.json").exists():
+            sd3_pipeline().save_pretrained(sd3)
+        return sd3
+
+    return find
+
+
+def sd3_pipeline() -> StableDiffusion3Pipeline:
+    """T5's tokenizer takes more than the pipeline gives it, as the real one."""
+    torch.manual_seed(3)
+    clip_tokenizer, t5_tokenizer = text.clip_tokenizer(), text.t5_tokenizer()
+    t5_tokenizer.model_max_length = 512
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=2,
+            patch_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=text.JOINT_WIDTH,
+            caption_projection_dim=16,
+            pooled_projection_dim=text.POOLED_WIDTH,
+            pos_embed_max_size=8,
+        ).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=AutoencoderKL(
+            block_out_channels=(8,),
+            latent_channels=4,
+            norm_num_groups=4,
+            scaling_factor=1.5,
+            shift_factor=0.1,
+        ),
+        text_encoder=text.clip_encoder(clip_tokenizer, seed=1),
+        tokenizer=clip_tokenizer,
+        text_encoder_2=text.clip_encoder(clip_tokenizer, seed=2),
+        tokenizer_2=text.clip_tokenizer(),
+        text_encoder_3=text.t5_encoder(t5_tokenizer, seed=3),
+        tokenizer_3=t5_tokenizer,
+    )
+
+
+def teacher(directory: Path, dtype: torch.dtype = torch.float32) -> Teacher:
+    config = TeacherConfig(model="teacher")
+    return open_teacher(config, directory, torch.device("cpu"), dtype)
+
+
+def plain_call(directory: Path, prompts: list[str], dtype: torch.dtype, **call: Any) -> Any:
+    """What the stock pipeline's plain call gives its network for some prompts, unguided."""
+    pipeline = DiffusionPipeline.from_pretrained(directory, dtype=dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    seen: list[dict[str, Any]] = []
+
+    def network_runs(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(kwargs)
+
+    pipeline.transformer.register_forward_pre_hook(network_runs, with_kwargs=True)
+    pipeline(prompts, num_inference_steps=1, guidance_scale=1.0, output_type="latent", **call)
+    return seen[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", CALLS)
+def test_the_network_is_given_what_the_plain_call_gives_it(
+    directory: Callable[[str], Path], name: str, dtype: torch.dtype
+) -> None:
+    # The instruction is asked for by the call, whatever the prompt; the empty prompt comes as the
+    # negative prompt, without it, and is compared in test_stock_step.
+    prompts = [prompt for prompt in PROMPTS if prompt or not name.startswith("sana")]
+    stock = plain_call(directory(name), prompts, dtype, **CALLS[name])
+    ours = teacher(directory(name), dtype).encode(prompts).tensors
+    theirs = {"prompt_embeds": stock["encoder_hidden_states"]}
+    if name.startswith("sana"):
+        theirs["mask"] = stock["encoder_attention_mask"]
+    else:
+        theirs["pooled"] = stock["pooled_projections"]
+    for key, expected in theirs.items():
+        assert ours[key].dtype == expected.dtype
+        assert torch.equal(ours[key], expected)
+    assert ours["prompt_embeds"].shape[1] == TOKENS[name]
+    assert not torch.equal(ours["prompt_embeds"][0], ours["prompt_embeds"][-1])
+
+
+@pytest.mark.parametrize("name", ["sana", "sana-sprint"])
+def test_the_mask_ends_with_the_prompt(directory: Callable[[str], Path], name: str) -> None:
+    mask = teacher(directory(name)).encode(PROMPTS).tensors["mask"]
+    assert mask[1].tolist() == [1] + [0] * 299  # <bos> alone
+    assert 1 < mask[0].sum() < 300
+    assert mask[2].sum() == 300
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_many_prompts_are_one_visit(
+    directory: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = teacher(directory(name))
+    module = sys.modules[type(adapter).encode.__module__]
+    visits = []
+    original = module.on_accelerator
+    monkeypatch.setattr(
+        module, "on_accelerator", lambda *given: visits.append(given) or original(*given)
+    )
+    prompts = ["" if i % 7 == 3 else f"cat number {i}" for i in range(2 * ENCODER_BATCH + 3)]
+    together = adapter.encode(prompts)
+    assert len(visits) == 1
+    for row in (0, 3, 16, 34):
+        for key, alone in adapter.encode([prompts[row]]).tensors.items():
+            torch.testing.assert_close(together.tensors[key][row : row + 1], alone)
+
+
+def stored_as(directory: Path, target: Path, dtype: torch.dtype) -> Path:
+    """The pipeline with text encoders of another type, as SD3's lie on the Hub."""
+    pipeline = DiffusionPipeline.from_pretrained(directory)
+    for name, component in pipeline.components.items():
+        if name.startswith("text_encoder"):
+            component.to(dtype)
+    pipeline.save_pretrained(target)
+    return target
+
+
+def mapped_files() -> list[tuple[range, str]]:
+    lines = (line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines())
+    return [
+        (range(*(int(end, 16) for end in fields[0].split("-"))), fields[5])
+        for fields in lines
+        if len(fields) == 6
+    ]
+
+
+def backing(tensor: Tensor) -> str:
+    """The file whose page a tensor begins in, or nothing."""
+    found = (file for pages, file in mapped_files() if tensor.data_ptr() in pages)
+    return next(found, "")
+
+
+def test_encoders_of_another_type_are_converted_once_a_node(
+    directory: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SID_CACHE", str(tmp_path / "cache"))
+    half = stored_as(directory("sd3"), tmp_path / "half", torch.float16)
+    assert shared_pipeline(half, torch.float16) == half
+    assert not (tmp_path / "cache").exists()
+    shared = shared_pipeline(half, torch.bfloat16)
+    assert shared.is_relative_to(tmp_path / "cache")
+    made = {file: file.stat().st_mtime_ns for file in shared.rglob("*")}
+    assert shared_pipeline(half, torch.bfloat16) == shared
+    assert made == {file: file.stat().st_mtime_ns for file in shared.rglob("*")}
+    (file,) = weight_files(shared / "text_encoder_3")
+    assert {tensor.dtype for tensor in load_file(file).values()} == {torch.bfloat16}
+
+    adapter: Any = teacher(half, torch.bfloat16)
+    ours = adapter.encode(PROMPTS).tensors
+    stock = plain_call(half, PROMPTS, torch.bfloat16, **CALLS["sd3"])
+    assert torch.equal(ours["prompt_embeds"], stock["encoder_hidden_states"])
+    assert torch.equal(ours["pooled"], stock["pooled_projections"])
+    encoder = adapter._text_pipeline.text_encoder_3
+    assert backing(encoder.encoder.block[0].layer[1].DenseReluDense.wo.weight) == str(file)
+
+
+def test_encoders_without_safetensors_are_refused(
+    directory: Callable[[str], Path], tmp_path: Path
+) -> None:
+    copied = shutil.copytree(directory("flux"), tmp_path / "flux")
+    (copied / "text_encoder_2" / "model.safetensors").unlink()
+    with pytest.raises(Exception, match=r"no text_encoder_2/model\.safetensors: save it with"):
+        teacher(copied).encode(["a"])
+
+
+def test_the_identity_is_that_of_the_encodings(
+    directory: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SID_CACHE", str(tmp_path / "cache"))
+    original = directory("flux")
+    copied = shutil.copytree(original, tmp_path / "copied")
+    identity = teacher(original).encoding_identity()
+    assert teacher(copied).encoding_identity() == identity
+    (copied / "scheduler" / "scheduler_config.json").write_text("{}")
+    assert teacher(copied).encoding_identity() == identity
+    assert teacher(original, torch.bfloat16).encoding_identity() != identity
+    for number, name in enumerate(
+        ["tokenizer_2/tokenizer_config.json", "text_encoder/config.json"]
+    ):
+        changed = shutil.copytree(original, tmp_path / str(number))
+        (changed / name).write_text((changed / name).read_text() + " ")
+        assert encoder_identity(changed) != encoder_identity(original)
+    changed = shutil.copytree(original, tmp_path / "weights")
+    weights = changed / "text_encoder" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert encoder_identity(changed) != encoder_identity(original)
+    assert teacher(directory("flux-without-guidance")).encoding_identity() != identity
