@@ -46,6 +46,14 @@ FAILING: Final = "Failing"
 NO_REPORT: Final = "NoReport"
 FINISHED: Final = "Finished"
 
+# Stalled
+NO_PROGRESS: Final = "NoProgress"
+PROGRESSING: Final = "Progressing"
+
+# CheckpointsStored
+STORED: Final = "Stored"
+NOT_STORED: Final = "NotStored"
+
 # Suspended
 SUSPENDED: Final = "SuspendedByUser"
 RESUMED: Final = "Resumed"
@@ -67,6 +75,8 @@ EVENT_RECREATING: Final = "Recreating"
 EVENT_UPDATED: Final = "Updated"
 EVENT_EXPIRED: Final = "Expired"
 EVENT_CLEANING: Final = "CleaningUp"
+EVENT_STALLED: Final = "Stalled"
+EVENT_NOT_STORED: Final = "CheckpointNotStored"
 
 SPEC_VALID: Final = "The spec is valid."
 NO_IMAGE: Final = (
@@ -125,6 +135,22 @@ UNHEARD: Final = (
 )
 PODS_REPLACED: Final = "Pods are being replaced; training goes on from the last checkpoint."
 IS_FAILING: Final = "A pod failed in a way that trying again cannot cure; the run is ending."
+STANDS_STILL: Final = (
+    "No progress since iteration {iteration} for over {minutes:.0f} minutes, far longer than an "
+    "iteration took. {what}"
+)
+WATCHDOG_WAITS: Final = (
+    "The trainer's watchdog restarts the pods after training.watchdogSeconds ({seconds}) without "
+    "an iteration; delete the pods to restart them now."
+)
+WATCHDOG_OFF: Final = (
+    "training.watchdogSeconds is 0: delete the pods to go on from the last checkpoint."
+)
+IS_PROGRESSING: Final = "Iterations are being made, or the pods were restarted."
+CHECKPOINT_MISSED: Final = (
+    "Training goes on, but {problem}. Check the store at checkpoint.endpoint."
+)
+CHECKPOINT_STORED: Final = "Checkpoints are stored; status.checkpoint is the newest."
 NOT_YET: Final = "Training has not started."
 IS_SUSPENDED: Final = "runPolicy.suspend is true: no pods run, and the checkpoints are kept."
 IS_RESUMED: Final = "runPolicy.suspend is false."

@@ -127,6 +127,9 @@ class ProgressReport(Message):
         dict[Annotated[str, Field(max_length=64)], FiniteFloat], Field(max_length=64)
     ] = {}
     checkpoint: CheckpointRef | None = None
+    checkpoint_problem: Text | None = Field(
+        default=None, description="Why the newest checkpoint that was due is not stored."
+    )
     samples_uri: Text | None = None
     student_uri: Text | None = None
 

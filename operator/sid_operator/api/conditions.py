@@ -49,6 +49,7 @@ class ConditionType(enum.StrEnum):
     PODS_READY = "PodsReady"
     RUNNING = "Running"
     STALLED = "Stalled"
+    CHECKPOINTS = "CheckpointsStored"
     SUSPENDED = "Suspended"
     COMPLETE = "Complete"
     FAILED = "Failed"
@@ -62,7 +63,8 @@ class Condition(StatusPart):
 
     type: Annotated[str, Field(min_length=1, max_length=316)] = Field(
         description="Accepted (the spec is valid and its objects exist), PodsReady, Running "
-        "(iterations are made), Stalled (none is made any more), Suspended, Complete or Failed."
+        "(iterations are made), Stalled (none is made any more), CheckpointsStored, Suspended, "
+        "Complete or Failed."
     )
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: Annotated[str, Field(min_length=1, max_length=1024)] = Field(

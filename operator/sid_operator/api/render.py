@@ -38,6 +38,7 @@ def _launch(workers: WorkersSpec, name: str) -> LaunchConfig:
         rendezvous_port=RENDEZVOUS_PORT,
         progress_host=ANY_ADDRESS,
         progress_port=PROGRESS_PORT,
+        grace_seconds=workers.termination_grace_period_seconds,
     )
 
 

@@ -151,6 +151,15 @@ class WorkersSpec(Section):
         "counts as memory of the pod.",
     )
 
+    termination_grace_period_seconds: int = Field(
+        default=120,
+        ge=1,
+        le=86_400,
+        description="Seconds between a pod's SIGTERM (suspension, eviction, drain of the node) and "
+        "its SIGKILL. A last checkpoint is stored in that time, less 10 s; one that takes longer "
+        "is lost, and training goes on from the one before it.",
+    )
+
     @property
     def processes_per_node(self) -> int:
         """Training processes of a pod."""

@@ -9,6 +9,7 @@ from sid_operator.api.conditions import Condition, ConditionType
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
 from sid_operator.plan import children, cleanup, expiry, progress
 from sid_operator.plan.causes import Cause
+from sid_operator.plan.checkpoints import checkpoints_stored
 from sid_operator.plan.conditions import Verdict, find, updated
 from sid_operator.plan.ending import ended, is_over
 from sid_operator.plan.events import notices
@@ -24,6 +25,7 @@ from sid_operator.plan.readiness import (
     pods_ready,
 )
 from sid_operator.plan.running import running, unheard_after
+from sid_operator.plan.stalling import seconds_until, stalled
 from sid_operator.resources.run import Run
 
 RESYNC_SECONDS = 600.0
@@ -98,10 +100,13 @@ def _going_on(
     resource: Resource, run: Run, observed: Observed, status: SiDDistillationStatus, now: datetime
 ) -> Plan:
     cause = None if run.spec.run_policy.suspend else blocking_cause(run, observed)
+    at_work = running(run, resource.status, observed, now)
     verdicts = [
         _accepted(observed),
         pods_ready(run, observed, cause),
-        running(run, resource.status, observed, now),
+        at_work,
+        *stalled(run, status, at_work, now),
+        *checkpoints_stored(observed.report),
         *_suspended(run, status.conditions),
     ]
     conditions = updated(status.conditions, verdicts, resource.generation, now)
@@ -112,7 +117,9 @@ def _going_on(
         status=after,
         notices=notices(resource.status, after),
         scrape=_scrape(observed),
-        look_again_after=_look_again_after(run, observed, now),
+        look_again_after=_look_again_after(
+            run, observed, seconds_until(run, status, at_work, now), now
+        ),
         wants_creation_failures=lacks_pods_for_long(run, observed, now),
     )
 
@@ -182,10 +189,14 @@ def _scrape(observed: Observed) -> ScrapeTarget | None:
     return ScrapeTarget(zero.uid, zero.ip) if zero is not None and zero.ip else None
 
 
-def _look_again_after(run: Run, observed: Observed, now: datetime) -> float:
+def _look_again_after(
+    run: Run, observed: Observed, until_stalled: float | None, now: datetime
+) -> float:
     if observed.refusal is not None:
         return RETRY_SECONDS
     waits = [RESYNC_SECONDS]
+    if until_stalled is not None:
+        waits.append(until_stalled)
     if lacks_pods(run, observed):
         waits.append(CREATION_GRACE.total_seconds())
     unheard = unheard_after(observed, now)

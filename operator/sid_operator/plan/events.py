@@ -10,6 +10,11 @@ from sid_operator.api.status import FailureStatus, SiDDistillationStatus
 from sid_operator.plan.conditions import find
 from sid_operator.plan.model import Notice
 
+TROUBLE = (
+    (ConditionType.STALLED, "True", reasons.EVENT_STALLED),
+    (ConditionType.CHECKPOINTS, "False", reasons.EVENT_NOT_STORED),
+)
+"""Conditions, the status in which they are bad news, and the reason of the Event."""
 MAX_MESSAGE = 1000
 """Characters; the API takes 1024."""
 
@@ -18,7 +23,11 @@ def notices(before: SiDDistillationStatus, after: SiDDistillationStatus) -> tupl
     """The Events that tell the way from one status to the next."""
     return tuple(
         Notice(notice.type, notice.reason, notice.message[:MAX_MESSAGE])
-        for notice in (*_phase(before, after), *_failure(before, after))
+        for notice in (
+            *_phase(before, after),
+            *_failure(before, after),
+            *_trouble(before, after),
+        )
     )
 
 
@@ -49,6 +58,16 @@ def _failure(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Ite
     if told_with_phase or _same(before.failure, after.failure):
         return
     yield Notice("Warning", after.failure.reason, after.failure.message)
+
+
+def _trouble(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
+    """Conditions that turned bad while the run goes on."""
+    for kind, bad, reason in TROUBLE:
+        now = find(after.conditions, kind)
+        then = find(before.conditions, kind)
+        if now is None or now.status != bad or (then is not None and then.status == bad):
+            continue
+        yield Notice("Warning", reason, now.message)
 
 
 def _same(one: FailureStatus | None, other: FailureStatus) -> bool:

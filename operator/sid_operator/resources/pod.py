@@ -19,8 +19,6 @@ from sid_operator.resources.run import Run
 from sid_trainer.contract import CONFIG_PATH, PROGRESS_PORT, RENDEZVOUS_PORT, TERMINATION_LOG
 
 SCRATCH = "/scratch"
-GRACE_SECONDS = 60
-"""Time between SIGTERM and SIGKILL: longer than the launcher gives its workers to end."""
 
 
 POD_SECURITY: Manifest = {
@@ -51,7 +49,7 @@ def _pod_spec(run: Run) -> Manifest:
         "subdomain": run.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": workers.termination_grace_period_seconds,
         "securityContext": POD_SECURITY,
         "containers": [_container(run)],
         "volumes": _volumes(run),

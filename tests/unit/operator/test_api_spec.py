@@ -56,6 +56,7 @@ def test_rendered_configuration() -> None:
         "rendezvous_port": 29500,
         "progress_host": "0.0.0.0",  # noqa: S104
         "progress_port": 9400,
+        "grace_seconds": 120,
     }
 
 

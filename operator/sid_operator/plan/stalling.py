@@ -1,0 +1,87 @@
+"""Condition Stalled: iterations should be made, and none is.
+
+Rules this module keeps:
+
+* What counts as long adapts to the pace so far: many times what an iteration took, and never less
+  than a quarter of an hour, in which a checkpoint or a recompilation may fall.
+* The trainer's own watchdog ends a gang that hangs; the condition tells people, and tells them
+  too where the watchdog is off or everything is frozen.
+* The condition is there only once it has been true.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sid_operator import reasons
+from sid_operator.api.conditions import Condition, ConditionStatus, ConditionType
+from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.plan.conditions import Verdict, find
+from sid_operator.resources.run import Run
+
+SHORTEST = timedelta(minutes=15)
+ITERATIONS = 20
+"""Iterations that would have been made at the usual pace before silence means something."""
+LONGEST = timedelta(days=1)
+
+
+def stalled(
+    run: Run, status: SiDDistillationStatus, running: Verdict, now: datetime
+) -> list[Verdict]:
+    """The condition of a run that is not over, if there is one to tell.
+
+    Args:
+        run: tells the batch size and the watchdog's time.
+        status: with the newest report in it.
+        running: the condition Running of now.
+        now: the time, in UTC.
+    """
+    silence = _silence(status, running, now)
+    patience = _patience(run, status)
+    if silence is not None and silence >= patience:
+        return [_verdict("True", reasons.NO_PROGRESS, _told(run, status, patience))]
+    return _ended(status.conditions)
+
+
+def seconds_until(
+    run: Run, status: SiDDistillationStatus, running: Verdict, now: datetime
+) -> float | None:
+    """Seconds until silence would mean something, or None where it would not or does already."""
+    silence = _silence(status, running, now)
+    if silence is None:
+        return None
+    left = (_patience(run, status) - silence).total_seconds()
+    return left if left > 0 else None
+
+
+def _silence(status: SiDDistillationStatus, running: Verdict, now: datetime) -> timedelta | None:
+    """Time since the last sign of progress of a run that trains."""
+    if running.status == "False" or running.message == reasons.STAGE["exporting"]:
+        return None
+    if status.progress is None or status.progress.last_update_time is None:
+        return None
+    return now - status.progress.last_update_time
+
+
+def _patience(run: Run, status: SiDDistillationStatus) -> timedelta:
+    pace = status.progress.images_per_second if status.progress is not None else None
+    usual = ITERATIONS * run.spec.training.batch_size / pace if pace else 0.0
+    return min(LONGEST, max(SHORTEST, timedelta(seconds=min(usual, LONGEST.total_seconds()))))
+
+
+def _told(run: Run, status: SiDDistillationStatus, patience: timedelta) -> str:
+    iteration = status.progress.iteration if status.progress is not None else 0
+    seconds = run.spec.training.watchdog_seconds
+    what = reasons.WATCHDOG_WAITS.format(seconds=seconds) if seconds else reasons.WATCHDOG_OFF
+    minutes = patience.total_seconds() / 60
+    return reasons.STANDS_STILL.format(iteration=iteration, minutes=minutes, what=what)
+
+
+def _ended(conditions: list[Condition]) -> list[Verdict]:
+    if find(conditions, ConditionType.STALLED) is None:
+        return []
+    return [_verdict("False", reasons.PROGRESSING, reasons.IS_PROGRESSING)]
+
+
+def _verdict(status: ConditionStatus, reason: str, message: str) -> Verdict:
+    return Verdict(ConditionType.STALLED, status, reason, message)
