@@ -189,6 +189,10 @@ BAD = {
         with_files({"a.png": b"GIF89a", "a.txt": b"a"}),
         r"s\.tar: a\.png is not a usable image \(no JPEG, PNG or WebP\): replace it",
     ),
+    "cut image": (
+        with_files({"a.png": IMAGE[:50], "a.txt": b"a"}),
+        r"s\.tar: a\.png cannot be decoded \(.*\): replace it by a whole JPEG",
+    ),
     "empty folder": (loose({}), r"is empty: give WebDataset shards"),
     "nothing of use": (loose({"a.gif": b""}), r"holds no shards and no images \(a\.gif\)"),
     "compressed": (loose({"a.tar.gz": b""}), r"a\.tar\.gz is compressed: unpack it"),

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.data.images.pixels import shorter_side, square_pixels
+from sid_trainer.data.images.pixels import checked_side, square_pixels
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -78,7 +78,7 @@ def test_scaling_down_is_antialiased() -> None:
     assert float((pixels - 0.5).abs().max()) < 0.05
 
 
-def test_it_is_resizing_by_the_shorter_side_and_cropping() -> None:
+def test_it_is_resizing_by_the_checked_side_and_cropping() -> None:
     """Against the two steps apart, where these round nothing."""
     values = np.random.default_rng(2).integers(0, 256, (32, 64, 3), dtype=np.uint8)
     image = Image.fromarray(values)
@@ -127,10 +127,9 @@ def test_cmyk_becomes_rgb() -> None:
     assert colour_at(pixels, 8, 8) == (0, 255, 255)
 
 
-def test_the_shorter_side_is_read_from_the_header() -> None:
-    data = encoded(stripes(24, 8, RED, GREEN, BLUE))
-    assert shorter_side(data, "a") == 8
-    assert shorter_side(data[:-10], "a") == 8
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_the_smaller_side_is_that_of_the_whole_image(kind: str) -> None:
+    assert checked_side(encoded(stripes(72, 40, RED, GREEN, BLUE), kind), "a") == 40
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -139,12 +138,13 @@ def test_a_damaged_image_is_told_by_name(kind: str, left: float) -> None:
     values = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(values), kind)
     cut = whole[: left if isinstance(left, int) else int(left * len(whole))]
-    with pytest.raises(TrainerError, match=r"^shard\.tar: a\.img .*replace it") as caught:
-        square_pixels(cut, 8, "shard.tar: a.img")
-    assert caught.value.reason is FailureReason.INVALID_DATA
+    for read in (checked_side, lambda data, name: square_pixels(data, 8, name)):
+        with pytest.raises(TrainerError, match=r"^shard\.tar: a\.img .*replace it") as caught:
+            read(cut, "shard.tar: a.img")
+        assert caught.value.reason is FailureReason.INVALID_DATA
 
 
 def test_other_formats_are_no_images() -> None:
     data = encoded(Image.new("RGB", (4, 4)), "GIF")
     with pytest.raises(TrainerError, match="no JPEG, PNG or WebP"):
-        shorter_side(data, "a.jpg")
+        checked_side(data, "a.jpg")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from sid_trainer.attempts import last_attempt
 from sid_trainer.config import RunConfig
 from sid_trainer.data.encoding_folder import check_cache
+from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.failures import told_of
@@ -34,6 +35,7 @@ def check_inputs(config: RunConfig) -> None:
             check_model(config.student.init_from, endpoint)
     with told_of("data.prompts.uri"):
         check_prompts(config.data.prompts, endpoint)
+    needed_parts(config)
     if config.data.encoding_cache is not None:
         with told_of("data.encodingCache.uri"):
             check_cache(config.data.encoding_cache.uri, endpoint)

@@ -13,7 +13,6 @@ from PIL import Image
 
 from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.conditions import Condition
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.census import take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
@@ -108,14 +107,3 @@ def test_only_the_parts_in_use_are_open(shards: Path, teacher: SD3Teacher) -> No
         in_use = images._order.parts(range(iteration, iteration + 1))
         assert images._reader._open.keys() <= in_use
     assert len(images._order.parts(range(1))) < SHARDS
-
-
-def test_a_corrupt_image_is_told_with_shard_and_member(tmp_path: Path, teacher: SD3Teacher) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), (9, 8, 7)).save(buffer, "PNG")
-    whole = buffer.getvalue()
-    write(tmp_path / "s.tar", {"a.png": whole[: len(whole) * 2 // 3], "a.txt": b"a"})
-    images = opened(tmp_path, teacher, range(BATCH), 4)
-    with pytest.raises(TrainerError, match=r"s\.tar: a\.png cannot be decoded .*: replace it") as e:
-        images.of(0)
-    assert e.value.reason is FailureReason.INVALID_DATA

@@ -1,9 +1,10 @@
 """One look through the whole data set before training: how many images each part has for us.
 
-Each rank looks through some of the parts: a shard must be whole, every image must have a readable
-header and a caption that is not empty. Pixels are decoded only when an image's turn comes. What was
-found is kept in the run's storage, so that a later attempt need not look again; it is looked up by
-the parts' names and versions, so that changed data are looked through anew.
+Each rank looks through some of the parts: a shard must be whole, and every image must have a
+caption that is not empty and must be decodable to its end. So bad data are told before the first
+iteration rather than after days. What was found is kept in the run's storage, so that a later
+attempt need not look again; it is looked up by the parts' names and versions, so that changed data
+are looked through anew.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.data.images.parts import Part
-from sid_trainer.data.images.pixels import shorter_side
+from sid_trainer.data.images.pixels import checked_side
 from sid_trainer.data.images.sample import Sample, bad_data
 from sid_trainer.storage import Storage
 
@@ -112,7 +113,7 @@ def examine(part: Part, smallest: int) -> Count:
 
 def _side(sample: Sample) -> int:
     sample.caption()
-    return shorter_side(sample.image(), sample.name)
+    return checked_side(sample.image(), sample.name)
 
 
 def _looked_through(parts: Sequence[Part], smallest: int, group: ProcessGroup) -> list[Count]:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sid_trainer.checkpoint.group import ProcessGroup, together
+from sid_trainer.checkpoint.group import ProcessGroup, on_each
 from sid_trainer.conditions import Condition
 from sid_trainer.data.images.census import THREADS, Count
 from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.parts import OpenPart, Part
 from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.data.images.sample import Sample
+from sid_trainer.failures import told_of
 from sid_trainer.noise import NoiseSource, Purpose
 from sid_trainer.teachers import Teacher
 
@@ -118,18 +119,20 @@ class RealImages:
             iteration: iterations finished before this one.
 
         Raises:
-            TrainerError: on all ranks; ``InvalidData`` naming an image that cannot be decoded.
+            SharedError: ``InvalidData`` naming an image that cannot be decoded.
         """
         if self._chunk is None or iteration not in self._chunk.iterations:
             self._chunk = None  # its memory is free before the next is made
-            made: list[Chunk] = []
-            together(self._group, lambda: made.append(self._make(iteration)))
-            self._chunk = made[0]
+            self._chunk = on_each(self._group, lambda: self._make(iteration))
         start = (iteration - self._chunk.iterations.start) * len(self._samples)
         rows = slice(start, start + len(self._samples))
         return self._chunk.latents[rows], self._chunk.captions[self._chunk.caption_rows[rows]]
 
     def _make(self, iteration: int) -> Chunk:
+        with told_of("data.images.uri"):
+            return self._made(iteration)
+
+    def _made(self, iteration: int) -> Chunk:
         length = self._chunk_length
         iterations = range(iteration, iteration - iteration % length + length)
         self._reader.keep_only(self._order.parts(iterations))

@@ -27,14 +27,17 @@ _REMEDY = "replace it by a whole JPEG, PNG or WebP image, or remove it"
 _WHITE = (255, 255, 255, 255)
 
 
-def shorter_side(data: bytes, name: str) -> int:
-    """Shorter side of an image in pixels, from its header.
+def checked_side(data: bytes, name: str) -> int:
+    """Shorter side of an image in pixels, after a look whether all of it can be decoded.
 
     Raises:
-        TrainerError: ``InvalidData`` when it is no image of a known format.
+        TrainerError: ``InvalidData`` when it cannot, or is of no known format.
     """
     with _told_of(name), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-        return min(image.size)
+        side = min(image.size)
+        image.draft("RGB", (1, 1))  # all of a JPEG is read, an eighth of its pixels made
+        image.load()
+    return side
 
 
 def square_pixels(data: bytes, resolution: int, name: str) -> Tensor:

@@ -12,16 +12,31 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.folder import folder_parts
 from sid_trainer.data.images.parts import LocalShard, Part, StoredShard, is_hidden, suffix_of
 from sid_trainer.data.images.sample import IMAGE_SUFFIXES, bad_data
+from sid_trainer.failures import told_of
 from sid_trainer.storage import ObjectInfo, Storage, open_storage
 from sid_trainer.storage.base import not_found
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 _WANTED = "give WebDataset shards (.tar), or a folder with .jpg, .png or .webp images"
+
+
+def needed_parts(config: RunConfig) -> list[Part] | None:
+    """The parts of ``data.images``, or None for data-free training; by listings alone.
+
+    Raises:
+        TrainerError: as :func:`find_parts`, with the field.
+    """
+    images = config.data.images
+    if images is None or config.distillation.adversarial is None:
+        return None
+    with told_of("data.images.uri"):
+        return find_parts(images.uri, config.storage.endpoint)
 
 
 def find_parts(uri: str, endpoint: str | None = None) -> list[Part]:
