@@ -22,7 +22,12 @@ from sid_trainer.adversarial import (
     pooled_logits,
 )
 from sid_trainer.conditions import GUIDANCE, Condition
-from sid_trainer.config import AdversarialConfig, DistillationConfig, Pooling
+from sid_trainer.config import (
+    AdversarialConfig,
+    DistillationConfig,
+    Pooling,
+    TrainerSections,
+)
 from sid_trainer.flow import training_noise_level
 from sid_trainer.losses import discriminator_loss, generator_adversarial_loss
 from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
@@ -63,6 +68,22 @@ def normal(seed: int, *shape: int) -> Tensor:
 def test_phases(section: dict[str, Any] | None, images: int, expected: Phase) -> None:
     config = None if section is None else AdversarialConfig.model_validate(section)
     assert phase(config, images) == expected
+
+
+def sections(**sections: dict[str, Any]) -> TrainerSections:
+    data = {"prompts": {"uri": "prompts.txt"}, "images": {"uri": "/mnt/images"}}
+    return TrainerSections.model_validate({"data": data, **sections})
+
+
+def test_data_aided_training_needs_images_and_time() -> None:
+    adversarial = {"adversarial": {"startsAfterImages": 64, "studentStartsAfterImages": 63}}
+    assert sections().distillation.adversarial is None
+    with pytest.raises(ValueError, match=r"adversarial needs real images: give data\.images"):
+        sections(distillation={"adversarial": {}}, data={"prompts": {"uri": "prompts.txt"}})
+    length = {"iterations": 8, "batchSize": 8}
+    with pytest.raises(ValueError, match=r"startsAfterImages 64 is not before .* at 64 images"):
+        sections(distillation=adversarial, training=length)
+    assert sections(distillation=adversarial, training=length | {"iterations": 9})
 
 
 def test_logits_are_means_of_tokens_over_tokens_or_channels() -> None:
