@@ -30,6 +30,8 @@ from sid_trainer.data.images.opening import open_images
 from sid_trainer.data.images.parts import Part
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import PromptIndex, Prompts, open_prompts
+from sid_trainer.data.prompts.consistency import META as PROMPTS
+from sid_trainer.data.prompts.consistency import require_same_prompts, tell_other_prompts
 from sid_trainer.data.prompts.order import PromptOrder
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.distributed import Place, join, leave
@@ -68,6 +70,7 @@ def train(config: RunConfig) -> None:
         run = Run(config, place, group, storage, reporter)
         reporter.stage("loading")
         inputs = on_each(group, lambda: fetch_inputs(config))
+        require_same_prompts(group, inputs.prompts)
         _train(run, inputs, attempt)
         reporter.stage("done")
     leave()
@@ -143,7 +146,7 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
     store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last)
-    done = _resume(run, store, networks)
+    done = _resume(run, store, networks, inputs.prompts)
     run.reporter.stage("encoding")
     empty = encode([""]).to(place.device, dtype)
     distiller = Distiller(
@@ -165,7 +168,7 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
         partial(_export, run, teacher, networks),
     )
     evaluation.prepare(done)
-    services = RunServices(run, store, distiller, evaluation)
+    services = RunServices(run, store, distiller, evaluation, inputs.prompts)
     batches = replace(_batches(run, distiller, encode, inputs.prompts), images=images)
     run.reporter.stage("training")
     schedule = Schedule.of(config)
@@ -185,7 +188,7 @@ def _watchdog(run: Run) -> Watchdog:
     )
 
 
-def _resume(run: Run, store: CheckpointStore, networks: Networks) -> int:
+def _resume(run: Run, store: CheckpointStore, networks: Networks, prompts: PromptIndex) -> int:
     """Go on from the newest checkpoint, if any; return the finished iterations.
 
     What was read, as large as all this rank trains, is free again on return.
@@ -194,6 +197,7 @@ def _resume(run: Run, store: CheckpointStore, networks: Networks) -> int:
     if resumed is None:
         return 0
     networks.restore(resumed.state)
+    tell_other_prompts(resumed.state.meta, prompts)
     run.reporter.resumed(resumed.ref)
     return resumed.iteration
 
@@ -236,6 +240,7 @@ class RunServices:
     store: CheckpointStore
     distiller: Distiller
     evaluation: EvaluationStage
+    prompts: PromptIndex
 
     def iteration(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Tell the iteration."""
@@ -252,6 +257,6 @@ class RunServices:
     def checkpoint(self, iteration: int) -> None:
         """Store and tell a checkpoint; a collective."""
         state = self.distiller.networks.capture()
-        seed = self.run.config.training.seed
-        meta = state.meta | {"iteration": iteration, "seed": seed}
+        seed, prompts = self.run.config.training.seed, self.prompts.fingerprint
+        meta = state.meta | {"iteration": iteration, "seed": seed, PROMPTS: prompts}
         self.run.reporter.checkpoint(self.store.save(RankState(state.tensors, meta), iteration))

@@ -32,7 +32,7 @@ class RankState:
             for the average.
         meta: ``iteration`` (finished iterations), ``rank``, ``worldSize``, ``seed``,
             ``steps`` (optimiser steps of each network), ``skipped`` (updates of each that were
-            left out) and ``numel`` (of each parameter).
+            left out), ``numel`` (of each parameter) and ``prompts`` (their checksum).
     """
 
     tensors: dict[str, torch.Tensor]

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sid_trainer.config import PromptsConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.prompts import PromptIndex, check_prompts, open_prompts
+from sid_trainer.data.prompts.consistency import require_same_prompts, tell_other_prompts
 from sid_trainer.data.prompts.hub import HubAddress, parse_hub
 from sid_trainer.data.prompts.index import MAX_DIFFERENT, write_index
 from sid_trainer.data.prompts.sources import select
@@ -149,3 +151,32 @@ def test_other_addresses_of_the_hub_are_refused(uri: str) -> None:
 def test_looking_for_inputs_needs_no_torch() -> None:
     program = "import sys; import sid_trainer.launch.preflight; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+class Ranks:
+    """A group whose other rank has a value of its own."""
+
+    rank, world = 0, 2
+
+    def __init__(self, other: str) -> None:
+        self._other = other
+
+    def all_gather(self, value: Any) -> list[Any]:
+        return [value, self._other]
+
+
+def test_ranks_and_attempts_have_the_same_prompts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_index(tmp_path / "a", ["a", "bc"])
+    write_index(tmp_path / "b", ["ab", "c"])
+    prompts, others = PromptIndex(tmp_path / "a"), PromptIndex(tmp_path / "b")
+    require_same_prompts(Ranks(prompts.fingerprint), prompts)
+    with pytest.raises(TrainerError, match="its nodes read different prompts") as refused:
+        require_same_prompts(Ranks(others.fingerprint), prompts)
+    assert refused.value.reason is FailureReason.STORAGE_UNAVAILABLE
+    for meta in ({}, {"prompts": prompts.fingerprint}):
+        tell_other_prompts(meta, prompts)
+    assert not caplog.records
+    tell_other_prompts({"prompts": others.fingerprint}, prompts)
+    assert "holds other prompts than when the checkpoint was made" in caplog.text
