@@ -65,6 +65,10 @@ def volume(**fields: object) -> dict[str, Any]:
     }
 
 
+def metrics(**fields: object) -> dict[str, Any]:
+    return {"spec/evaluation/metrics": {"clipScore": {"model": "openai/clip"}, **fields}}
+
+
 def create(document: Resource) -> Resource:
     """What the server would store for ``document``."""
     told = kubectl.kubectl(
@@ -278,6 +282,22 @@ INVALID = {
         'supported values: "Retain", "Delete"',
     ),
     "no time": ({"spec/runPolicy/activeDeadlineSeconds": 0}, "greater than or equal to 1"),
+    "metrics of nothing": ({"spec/evaluation/metrics": {"samples": 50}}, "measures nothing"),
+    "distance to nothing": (metrics(fid={"features": "/mnt/i.pt"}), "compares with nothing"),
+    "best by what is not measured": (
+        metrics(fid={"features": "/mnt/i.pt", "teacher": True}, best="fid"),
+        "best is a metric that is not measured",
+    ),
+    "teacher without steps": (
+        metrics(fid={"features": "/mnt/i.pt", "teacher": True})
+        | {"spec/evaluation/teacher": {"steps": 0}},
+        "evaluation.teacher.steps is 0: give it steps",
+    ),
+    "extractor by a relative path": (
+        metrics(fid={"features": "i.pt", "teacher": True}),
+        "an absolute path on a volume",
+    ),
+    "too few samples": (metrics(samples=1), "greater than or equal to 2"),
 }
 
 
@@ -317,6 +337,14 @@ VALID: dict[str, dict[str, Any]] = {
     "scales of their own": {
         "spec/distillation/guidance": {"scale": 7, "fakeTrainingScale": 1, "fakeScale": -1}
     },
+    "metrics": metrics(
+        fid={"features": "/mnt/i.pt", "images": {"uri": "s3://sid/coco"}, "teacher": True},
+        clipScore={"model": "openai/clip-vit-large-patch14"},
+        preference={"model": "s3://sid/models/hps"},
+        captions={"uri": "/mnt/captions.txt"},
+        everyIterations=500,
+        best="fidTeacher",
+    ),
     "data-aided": {
         "spec/distillation/adversarial": {},
         "spec/data/images": {"uri": "s3://sid/images"},

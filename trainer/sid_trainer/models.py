@@ -84,7 +84,7 @@ def fetch_folder(reference: str, endpoint: str | None = None, cache: Path | None
     root = (cache or cache_root()) / "models"
     folder = _brought(reference, endpoint, root, partial(_model_from_hub, reference, root))
     if not (folder / _CONFIG).is_file():
-        raise not_found(f"{reference.rstrip('/')}/{_CONFIG}", "give a transformers model")
+        raise _no_transformer(reference)
     return folder
 
 
@@ -123,6 +123,21 @@ def check_model(reference: str, endpoint: str | None = None) -> None:
         _pipeline(_local(reference), reference)
 
 
+def check_folder(reference: str, endpoint: str | None = None) -> None:
+    """Look whether a transformers model is there, without fetching it. The Hub is not asked.
+
+    Raises:
+        TrainerError: as :func:`fetch_folder`.
+    """
+    if reference.startswith("s3://"):
+        if not open_storage(reference, endpoint).exists(_CONFIG):
+            raise _no_transformer(reference)
+    elif (Path(reference).exists() or not _HUB_ID.match(reference)) and not (
+        _local(reference) / _CONFIG
+    ).is_file():
+        raise _no_transformer(reference)
+
+
 def check_file(uri: str, endpoint: str | None = None) -> None:
     """Look whether a file is there, without fetching it.
 
@@ -141,6 +156,13 @@ def _no_pipeline(reference: str) -> TrainerError:
     return not_found(
         f"{reference.rstrip('/')}/{INDEX}",
         "give the directory of a diffusers pipeline, as save_pretrained writes it",
+    )
+
+
+def _no_transformer(reference: str) -> TrainerError:
+    return not_found(
+        f"{reference.rstrip('/')}/{_CONFIG}",
+        "give the directory of a transformers model, as save_pretrained writes it",
     )
 
 

@@ -205,6 +205,35 @@ CONTRADICTIONS = (
         field="revision",
     ),
     Rule(
+        "spec.evaluation.metrics",
+        "has(self.fid) || has(self.clipScore) || has(self.preference)",
+        "evaluation.metrics measures nothing: give fid, clipScore or preference, or leave metrics "
+        "out",
+    ),
+    Rule(
+        "spec.evaluation.metrics",
+        "!has(self.best) || "
+        "self.best == 'fid' && has(self.fid) && has(self.fid.images) || "
+        "self.best == 'fidTeacher' && has(self.fid) && self.fid.teacher || "
+        "self.best == 'clipScore' && has(self.clipScore) || "
+        "self.best == 'preferenceScore' && has(self.preference)",
+        "evaluation.metrics.best is a metric that is not measured: configure it, or choose another",
+        field="best",
+    ),
+    Rule(
+        "spec.evaluation.metrics.fid",
+        "has(self.images) || self.teacher",
+        "evaluation.metrics.fid compares with nothing: give images.uri, or set teacher",
+    ),
+    Rule(
+        "spec.evaluation",
+        "self.teacher.steps > 0 || !has(self.metrics) || !has(self.metrics.fid) || "
+        "!self.metrics.fid.teacher",
+        "evaluation.metrics.fid.teacher needs samples of the teacher, but "
+        "evaluation.teacher.steps is 0: give it steps",
+        field="teacher.steps",
+    ),
+    Rule(
         "spec.workers.resources",
         f"(!has(self.requests) || !('{GPU_RESOURCE}' in self.requests)) && "
         f"(!has(self.limits) || !('{GPU_RESOURCE}' in self.limits))",
@@ -276,6 +305,10 @@ CONTRADICTIONS = (
 LOCATIONS = (
     _location("spec.teacher.model", _HUB_ID),
     _location("spec.student.initFrom", _HUB_ID),
+    _location("spec.evaluation.metrics.clipScore.model", _HUB_ID),
+    _location("spec.evaluation.metrics.preference.model", _HUB_ID),
+    _location("spec.evaluation.metrics.fid.features"),
+    _location("spec.evaluation.metrics.fid.images.uri"),
     _location("spec.data.prompts.uri", _DATASET),
     _location("spec.data.encodingCache.uri"),
     _location("spec.evaluation.metrics.captions.uri", _DATASET),

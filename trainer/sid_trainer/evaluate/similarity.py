@@ -56,7 +56,7 @@ class ClipModel:
                 "tokenizer and preprocessor_config.json",
             ) from error
         self._device = device
-        self._scale = float(self._model.logit_scale.exp()) if scaled else 1.0
+        self._scale = float(self._model.logit_scale.detach().exp()) if scaled else 1.0
         self._tokens = self._model.config.text_config.max_position_embeddings
 
     @torch.no_grad()

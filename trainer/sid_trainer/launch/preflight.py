@@ -8,13 +8,13 @@ takes. Nothing is written or downloaded.
 from __future__ import annotations
 
 from sid_trainer.attempts import last_attempt
-from sid_trainer.config import RunConfig
+from sid_trainer.config import MetricsConfig, RunConfig
 from sid_trainer.data.encoding_folder import check_cache
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.failures import told_of
-from sid_trainer.models import check_model
+from sid_trainer.models import check_file, check_folder, check_model
 from sid_trainer.storage import open_storage
 
 
@@ -36,6 +36,25 @@ def check_inputs(config: RunConfig) -> None:
     with told_of("data.prompts.uri"):
         check_prompts(config.data.prompts, endpoint)
     needed_parts(config)
+    _check_judges(config.evaluation.metrics, endpoint)
     if config.data.encoding_cache is not None:
         with told_of("data.encodingCache.uri"):
             check_cache(config.data.encoding_cache.uri, endpoint)
+
+
+def _check_judges(metrics: MetricsConfig | None, endpoint: str | None) -> None:
+    """Look whether what measures the student is there. The Hub is not asked."""
+    if metrics is None:
+        return
+    if metrics.captions is not None:
+        with told_of("evaluation.metrics.captions.uri"):
+            check_prompts(metrics.captions, endpoint)
+    if metrics.fid is not None:
+        with told_of("evaluation.metrics.fid.features"):
+            check_file(metrics.fid.features, endpoint)
+    if metrics.clip_score is not None:
+        with told_of("evaluation.metrics.clipScore.model"):
+            check_folder(metrics.clip_score.model, endpoint)
+    if metrics.preference is not None:
+        with told_of("evaluation.metrics.preference.model"):
+            check_folder(metrics.preference.model, endpoint)

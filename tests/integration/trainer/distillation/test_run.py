@@ -10,10 +10,14 @@ import pytest
 import torch
 import yaml
 from diffusers import StableDiffusion3Pipeline
+from judges import write_judges
 from sid_ranks import PROMPTS, run_on_ranks
 
+from sid_trainer.evaluate.records import Records
+from sid_trainer.storage import FileStorage
 
-def write_config(tmp_path: Path, teacher: Path, iterations: int) -> str:
+
+def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iterations: int) -> str:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(PROMPTS))
     config: dict[str, Any] = {
@@ -28,7 +32,18 @@ def write_config(tmp_path: Path, teacher: Path, iterations: int) -> str:
             "learningRate": 1e-3,
             "ema": {"halfLifeImages": 16},
         },
-        "evaluation": {"everyIterations": 100, "prompts": PROMPTS[:3]},
+        "evaluation": {
+            "everyIterations": 100,
+            "prompts": PROMPTS[:3],
+            "teacher": {"steps": 3},
+            "metrics": {
+                "everyIterations": 1,
+                "samples": 6,
+                "fid": {"features": judges["features"], "images": {"uri": judges["images"]}},
+                "clipScore": {"model": judges["clip"]},
+                "best": "clipScore",
+            },
+        },
         "checkpoint": {"everyIterations": 2, "keepLast": 1},
         "storage": {"uri": f"file://{tmp_path}/run"},
         "launch": {"device": "cpu", "processesPerNode": 2, "progressPort": 0},
@@ -42,8 +57,10 @@ def write_config(tmp_path: Path, teacher: Path, iterations: int) -> str:
 def run(tiny_sd3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of 2 iterations that was then made one of 4."""
     folder = tmp_path_factory.mktemp("run")
+    judges = write_judges(tmp_path_factory.mktemp("judges"))
     for iterations in (2, 4):
-        run_on_ranks(folder, "train_on_ranks.py", write_config(folder, tiny_sd3, iterations))
+        config = write_config(folder, tiny_sd3, judges, iterations)
+        run_on_ranks(folder, "train_on_ranks.py", config)
     return folder / "run"
 
 
@@ -54,15 +71,48 @@ def test_it_went_on_from_its_checkpoint(run: Path) -> None:
         for line in part.read_text().splitlines()
     ]
     assert reports[0]["iteration"] == 3
-    assert reports[-1]["iteration"] == 4
+    trained = [report for report in reports if "generatorLoss" in report]
+    assert trained[-1]["iteration"] == 4
     names = {"generatorLoss", "fakeScoreLoss", "generatorGradNorm", "fakeGradNorm"}
-    assert names <= reports[-1].keys()
+    assert names <= trained[-1].keys()
     assert [folder.name for folder in run.glob("checkpoints/*")] == ["iter-00000004"]
 
 
 def test_sample_grids_are_there(run: Path) -> None:
     grids = sorted(path.name for path in run.glob("samples/*.png"))
     assert grids == ["iter-00000000.png", "iter-00000002.png", "iter-00000004.png"]
+
+
+def test_every_evaluation_is_recorded_and_the_best_student_kept(run: Path) -> None:
+    records = Records.load(FileStorage(run))
+    assert [each.iteration for each in records.evaluations] == [1, 2, 3, 4]
+    scores = [each.metrics["clipScore"] for each in records.evaluations]
+    assert records.best == 1 + scores.index(max(scores))
+    assert all(each.metrics["fid"] > 0 for each in records.evaluations)
+    streamed = [
+        json.loads(line)
+        for part in sorted(run.glob("metrics/attempt-*/part-*.jsonl"))
+        for line in part.read_text().splitlines()
+    ]
+    measured = {line["iteration"]: line["fid"] for line in streamed if "fid" in line}
+    assert measured == {each.iteration: each.metrics["fid"] for each in records.evaluations}
+    best = (run / "student-best" / "README.md").read_text()
+    assert f"| CLIP score (higher is better) | {max(scores):.4g} |" in best
+    assert f"| Iterations | {records.best} of batch 8 |" in best
+    assert (run / "student-best" / "model_index.json").is_file()
+
+
+def test_the_report_and_the_card_show_the_end(run: Path) -> None:
+    html = (run / "report.html").read_text()
+    records = Records.load(FileStorage(run))
+    assert records.speed is not None
+    assert (records.speed.teacher_steps, records.speed.student_steps) == (3, 4)
+    for text in ("Before training", "After 4 iterations", "Speed-up over the teacher", "<svg"):
+        assert text in html
+    card = (run / "student" / "README.md").read_text()
+    assert f"{records.evaluations[-1].metrics['fid']:.4g}" in card
+    samples = (run / "student" / "samples.png").read_bytes()
+    assert samples == (run / "samples" / "iter-00000004.png").read_bytes()
 
 
 def test_the_stock_pipeline_loads_and_samples_the_student(run: Path, tiny_sd3: Path) -> None:
