@@ -1,4 +1,4 @@
-"""``python -m sid_trainer digits teacher|prompts|evaluate``.
+"""``python -m sid_trainer digits teacher|prompts|images|evaluate``.
 
 Importing this module loads no torch; each command imports what it needs.
 """
@@ -17,6 +17,7 @@ from sid_trainer.digits.prompts import balanced_prompts
 
 FAMILY_NAMES = ("sd3", "sana", "flux")
 GATE_FAILED = 1
+USAGE = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
     prompts.add_argument("--output", type=Path, required=True, help="text file to write")
     prompts.set_defaults(run=_prompts)
 
+    images = commands.add_parser("images", help="write the digits as shards with captions")
+    images.add_argument("--output", type=Path, required=True, help="folder to write to")
+    images.add_argument(
+        "--size", type=int, default=8, help="pixels of a side, a multiple of 8 (default: 8)"
+    )
+    images.set_defaults(run=_images)
+
     judge = commands.add_parser(
         "evaluate", help="judge a student; exit code 1 when it misses the gate"
     )
@@ -69,6 +77,18 @@ def _teacher(options: argparse.Namespace) -> int:
 def _prompts(options: argparse.Namespace) -> int:
     options.output.write_text("".join(f"{prompt}\n" for prompt in balanced_prompts()))
     print(f"prompts: {options.output}")
+    return 0
+
+
+def _images(options: argparse.Namespace) -> int:
+    from sid_trainer.digits.images import write_shards  # noqa: PLC0415 - scikit-learn
+
+    try:
+        paths = write_shards(options.output, options.size)
+    except ValueError as error:
+        print(f"--size: {error}", file=sys.stderr)
+        return USAGE
+    print(f"images: {len(paths)} shards in {options.output}")
     return 0
 
 

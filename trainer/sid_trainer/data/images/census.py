@@ -100,12 +100,14 @@ def examine(part: Part, smallest: int) -> Count:
     Raises:
         TrainerError: ``InvalidData`` naming the first file that is bad.
     """
-    opened = part.open()
     try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            sides = list(pool.map(_side, opened.samples))
+        opened = part.open()
+        try:
+            with ThreadPoolExecutor(THREADS) as pool:
+                sides = list(pool.map(_side, opened.samples))
+        finally:
+            opened.close()
     finally:
-        opened.close()
         part.release()
     too_small = tuple(number for number, side in enumerate(sides) if side < smallest)
     return Count(len(sides), too_small, opened.without_image)
