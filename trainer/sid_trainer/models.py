@@ -27,10 +27,10 @@ from pathlib import Path
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.hub import token, told_of_hub
 from sid_trainer.launch.environment import cache_root
+from sid_trainer.pipeline_index import INDEX, check_pipeline
 from sid_trainer.storage import ObjectInfo, Storage, open_storage
 from sid_trainer.storage.base import not_found
 
-INDEX = "model_index.json"
 _CONFIG = "config.json"
 _HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
@@ -117,8 +117,12 @@ def check_model(reference: str, endpoint: str | None = None) -> None:
         TrainerError: as :func:`fetch_model`.
     """
     if reference.startswith("s3://"):
-        if not open_storage(reference, endpoint).exists(INDEX):
+        storage = open_storage(reference, endpoint)
+        keys = [found.key for found in storage.list()]
+        if INDEX not in keys:
             raise _no_pipeline(reference)
+        folders = {key.partition("/")[0] for key in keys}
+        check_pipeline(storage.get_bytes(INDEX), folders.__contains__, reference)
     elif Path(reference).exists() or not _HUB_ID.match(reference):
         _pipeline(_local(reference), reference)
 
@@ -299,13 +303,7 @@ def _pipeline(folder: Path, reference: str) -> Path:
     index = folder / INDEX
     if not index.is_file():
         raise _no_pipeline(reference)
-    try:
-        json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainerError(
-            FailureReason.INVALID_DATA,
-            f"{reference}/{INDEX} does not name a pipeline class: is the download whole?",
-        ) from error
+    check_pipeline(index.read_bytes(), lambda name: (folder / name).is_dir(), reference)
     return folder
 
 

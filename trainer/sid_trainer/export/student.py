@@ -34,7 +34,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.export.card import SAMPLES, CardFacts, model_card
 from sid_trainer.export.licence import licence_of
 from sid_trainer.exported_network import ExportedNetwork
-from sid_trainer.models import INDEX
+from sid_trainer.pipeline_index import INDEX
 from sid_trainer.samples import sample_key
 from sid_trainer.storage import Storage
 

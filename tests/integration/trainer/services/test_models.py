@@ -114,3 +114,24 @@ def test_an_index_that_names_no_pipeline_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("[]")
     with pytest.raises(TrainerError, match="does not name a pipeline class"):
         fetch_model(str(tmp_path))
+
+
+def test_a_pipeline_without_autoencoder_is_refused_before_it_is_fetched(
+    minio: Any, uploaded: str, endpoint: str, prefix: str, tmp_path: Path
+) -> None:
+    index = json.loads(INDEX) | {
+        "transformer": ["diffusers", "SD3Transformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "text_encoder_3": [None, None],
+        "_diffusers_version": "0.42.1",
+    }
+    minio.storage(prefix).put_bytes("model_index.json", json.dumps(index).encode())
+    local = tmp_path / "local"
+    (local / "transformer").mkdir(parents=True)
+    (local / "model_index.json").write_text(json.dumps(index))
+    for reference in (uploaded, str(local)):
+        with pytest.raises(TrainerError, match=f"{reference}/vae, .* does not exist: give") as told:
+            check_model(reference, endpoint)
+        assert told.value.reason is FailureReason.NOT_FOUND
+    (local / "vae").mkdir()
+    check_model(str(local))

@@ -1,0 +1,47 @@
+"""The model_index.json of a diffusers pipeline, and whether all that it names is there.
+
+It imports no torch: what is missing is told before anything is downloaded or loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage.base import not_found
+
+INDEX = "model_index.json"
+
+
+def check_pipeline(index: bytes, has_folder: Callable[[str], bool], reference: str) -> None:
+    """Look whether a pipeline is whole.
+
+    Args:
+        index: its model_index.json.
+        has_folder: tells whether the pipeline has a folder.
+        reference: the pipeline, as the user wrote it.
+
+    Raises:
+        TrainerError: ``InvalidData`` when the index names no pipeline class, ``NotFound`` when the
+            folder of a component is missing.
+    """
+    try:
+        entries = json.loads(index)
+        entries["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"{reference}/{INDEX} does not name a pipeline class: is the download whole?",
+        ) from error
+    for component, value in entries.items():
+        if _is_present(component, value) and not has_folder(component):
+            raise not_found(
+                f"{reference.rstrip('/')}/{component}, a part of the pipeline in {INDEX},",
+                "give the whole directory, as save_pretrained writes it",
+            )
+
+
+def _is_present(component: str, value: object) -> bool:
+    """Whether an entry of the index is a component that the pipeline has: [library, class]."""
+    return not component.startswith("_") and isinstance(value, list) and value[:1] != [None]
