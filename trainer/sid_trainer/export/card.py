@@ -11,6 +11,7 @@ import yaml
 
 from sid_trainer.config import RunConfig
 from sid_trainer.export.licence import Licence
+from sid_trainer.guidance import guidance_scales
 
 SAMPLES = "samples.png"
 """Picture beside the card."""
@@ -142,7 +143,7 @@ def _results(config: RunConfig, metrics: Mapping[str, float]) -> str:
 
 def _settings_table(config: RunConfig, iteration: int) -> str:
     training, loss = config.training, config.distillation
-    half_life = training.ema.half_life_images
+    half_life, scales = training.ema.half_life_images, guidance_scales(loss.guidance)
     rows = {
         "Iterations": f"{iteration:,} of batch {training.batch_size}",
         "Noise levels": ", ".join(
@@ -150,7 +151,9 @@ def _settings_table(config: RunConfig, iteration: int) -> str:
         ),
         "Noise between steps": config.student.noise,
         "Loss": f"alpha {loss.alpha:g}, weighting {loss.weighting}",
-        "Guidance while training": f"{loss.guidance.strategy}, scale {loss.guidance.scale:g}",
+        "Guidance while training": f"{loss.guidance.strategy}: fake score "
+        f"{scales.fake_training:g} in its own training and {scales.fake:g} in the student's, "
+        f"teacher {scales.teacher:g}",
         "Learning rates": f"student {training.learning_rate:g}, fake score "
         f"{training.fake_learning_rate or training.learning_rate:g}",
         "Precision": training.precision,
@@ -159,6 +162,11 @@ def _settings_table(config: RunConfig, iteration: int) -> str:
         else "last iterate",
         "Seed": str(training.seed),
     }
+    if (aided := loss.adversarial) is not None:
+        rows["Adversarial loss"] = (
+            f"{aided.pooling} pooling; weights {aided.sid_weight:g} (score identity), "
+            f"{aided.generator_weight:g} (student), {aided.discriminator_weight:g} (discriminator)"
+        )
     return _table("setting", rows)
 
 
