@@ -24,6 +24,7 @@ from sid_trainer.contract import FailureReason
 from sid_trainer.data.encoding import EncodedPrompts
 from sid_trainer.iteration import Distiller, MicroBatch
 from sid_trainer.training_metrics import TrainingMetrics
+from sid_trainer.transfer import to_device
 
 
 class Services(Protocol):
@@ -36,7 +37,13 @@ class Services(Protocol):
         """Sample pictures are due; a collective."""
 
     def checkpoint(self, iteration: int) -> None:
-        """A checkpoint is due; a collective."""
+        """A checkpoint is due, and may be stored while training goes on; a collective."""
+
+    def keep(self, iteration: int) -> None:
+        """What is trained is to be stored before anything else happens; a collective."""
+
+    def meet(self, iteration: int) -> None:
+        """All ranks are here, every few seconds; a collective."""
 
     def metrics(self, iteration: int) -> None:
         """A measurement of the student is due; a collective."""
@@ -124,7 +131,7 @@ class Batches:
             return None
         teacher = self.distiller.teacher
         latents, captions = self.images.of(iteration)
-        return RealSamples(latents.to(teacher.device), captions.to(teacher.device, teacher.dtype))
+        return RealSamples(to_device(latents, teacher.device), captions.to(teacher.device, teacher.dtype))
 
 
 def run_loop(
@@ -153,35 +160,39 @@ def run_loop(
     metrics, networks = TrainingMetrics(), distiller.networks
     for iteration in range(done + 1, schedule.total + 1):
         with (
-            _keeping(iteration - 1, done, schedule, services),
+            _keeping(iteration - 1, done, services),
             watch(f"iteration {iteration}"),
         ):
             metrics.add(distiller.iterate(iteration - 1, batches.of(iteration - 1)))
             networks.tell_skipped(iteration)
-            if metrics.due or schedule.checkpoint_due(iteration):
+            meeting = metrics.due or schedule.checkpoint_due(iteration)
+            if meeting:
                 metrics.read()
         skipped = float(networks.skipped_updates)
         services.iteration(iteration, metrics.latest | {"skippedUpdates": skipped})
         if schedule.samples_due(iteration):
             services.samples(iteration)
-        if schedule.checkpoint_due(iteration):
+        if meeting:
+            services.meet(iteration)
+        if iteration == schedule.total:
+            services.keep(iteration)
+        elif schedule.checkpoint_due(iteration):
             services.checkpoint(iteration)
         if schedule.metrics_due(iteration):  # after the checkpoint: it takes long, and may fail
             services.metrics(iteration)
 
 
 @contextmanager
-def _keeping(iteration: int, done: int, schedule: Schedule, services: Services) -> Iterator[None]:
-    """Write a checkpoint of what is trained when the data of the next iteration are bad.
+def _keeping(iteration: int, done: int, services: Services) -> Iterator[None]:
+    """Store a checkpoint of what is trained when the data of the next iteration are bad.
 
     Batches are made before anything changes, and bad data are known to all ranks at once.
     """
     try:
         yield
     except SharedError as error:
-        stored = iteration == done or schedule.checkpoint_due(iteration)
-        if error.reason is FailureReason.INVALID_DATA and not stored:
-            services.checkpoint(iteration)
+        if error.reason is FailureReason.INVALID_DATA and iteration > done:
+            services.keep(iteration)
         raise
 
 

@@ -29,6 +29,7 @@ from sid_trainer.contract import (
     TerminationRecord,
     TrainerError,
 )
+from sid_trainer.failures import shortened
 from sid_trainer.metrics_stream import MetricsStream
 from sid_trainer.progress import ProgressServer, Throughput, seconds_left
 from sid_trainer.run_directory import RunDirectory
@@ -70,6 +71,9 @@ class Reporter:
         """A checkpoint was committed."""
         if self._directory is not None:
             self._directory.write_checkpoint(ref)
+
+    def checkpoint_problem(self, problem: str) -> None:
+        """A checkpoint that was due is not stored."""
 
     def samples(self, uri: str) -> None:
         """A grid of samples was stored."""
@@ -201,10 +205,15 @@ class FirstRankReporter(Reporter):
     def checkpoint(self, ref: CheckpointRef) -> None:
         """Tell the checkpoint, also in the termination message."""
         super().checkpoint(ref)
-        self._update(checkpoint=ref)
+        self._update(checkpoint=ref, checkpoint_problem=None)
         self._sinks.stream.flush()
         write_record(TerminationRecord(state="running", progress=self._report), termination_log())
         self._sinks.display.say(f"checkpoint {ref.uri}")
+
+    def checkpoint_problem(self, problem: str) -> None:
+        """Tell the problem until a checkpoint is stored."""
+        self._update(checkpoint_problem=shortened(problem))
+        self._sinks.display.say(problem)
 
     def samples(self, uri: str) -> None:
         """Tell where the newest samples are."""

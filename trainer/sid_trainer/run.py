@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from sid_trainer.attempts import claim_attempt
+from sid_trainer.checkpoint.background import BackgroundSaver
 from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, on_each
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.store import CheckpointStore
@@ -41,17 +42,20 @@ from sid_trainer.evaluate.stage import EvaluationStage, open_evaluation, open_sa
 from sid_trainer.export import Edition, export_student
 from sid_trainer.failures import told_of
 from sid_trainer.iteration import Distiller
+from sid_trainer.keeping import Keeper
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.models import fetch_model
 from sid_trainer.networks import Networks, build_networks
 from sid_trainer.reporting import Reporter, open_reporter
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.sampler import scheduler_config
-from sid_trainer.state import RankState
-from sid_trainer.storage import Storage, open_storage
+from sid_trainer.state import Json, RankState
+from sid_trainer.storage import Patience, Storage, open_storage
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.watchdog import Watchdog
 
+UPLOAD_PATIENCE = Patience(seconds=120.0, longest_delay=10.0)
+"""How long a part of a checkpoint waits for a store that does not answer: training goes on."""
 COMPUTE_DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "pure-bf16": torch.bfloat16}
 
 
@@ -99,6 +103,11 @@ class Run:
     storage: Storage
     reporter: Reporter
 
+    @property
+    def directory(self) -> RunDirectory | None:
+        """The launcher's folder, if there is a launcher."""
+        return RunDirectory.from_environment()
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -145,7 +154,8 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     networks = build_networks(config, teacher, inputs.student)
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
-    store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last)
+    uploads = open_storage(config.storage.uri, config.storage.endpoint, UPLOAD_PATIENCE)
+    store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last, uploads)
     done = _resume(run, store, networks, inputs.prompts)
     run.reporter.stage("encoding")
     empty = encode([""]).to(place.device, dtype)
@@ -168,9 +178,12 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
         partial(_export, run, teacher, networks),
     )
     evaluation.prepare(done)
-    services = RunServices(run, store, distiller, evaluation, inputs.prompts)
+    keeper = _keeper(run, store, networks, inputs.prompts)
+    services = RunServices(run, keeper, evaluation)
     batches = replace(_batches(run, distiller, encode, inputs.prompts), images=images)
     run.reporter.stage("training")
+    if run.directory is not None:
+        run.directory.note_training()
     schedule = Schedule.of(config)
     with _watchdog(run) as watchdog:
         run_loop(distiller, batches, schedule, services, done, watchdog.watch)
@@ -182,10 +195,20 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
 
 
 def _watchdog(run: Run) -> Watchdog:
-    directory, rank = RunDirectory.from_environment(), run.place.rank
     return Watchdog(
-        run.config.training.watchdog_seconds, lambda error: end_process(error, rank, directory)
+        run.config.training.watchdog_seconds,
+        lambda error: end_process(error, run.place.rank, run.directory),
     )
+
+
+def _keeper(run: Run, store: CheckpointStore, networks: Networks, prompts: PromptIndex) -> Keeper:
+    def snapshot(iteration: int) -> RankState:
+        state, seed = networks.capture(), run.config.training.seed
+        more: dict[str, Json] = {"iteration": iteration, "seed": seed}
+        return RankState(state.tensors, state.meta | more | {PROMPTS: prompts.fingerprint})
+
+    saver = BackgroundSaver(store, run.group, run.config.checkpoint.tolerated_failures)
+    return Keeper(saver, run.group, snapshot, run.reporter, run.directory)
 
 
 def _resume(run: Run, store: CheckpointStore, networks: Networks, prompts: PromptIndex) -> int:
@@ -237,10 +260,8 @@ class RunServices:
     """What the loop calls on the way, made of the run's storage and reporter."""
 
     run: Run
-    store: CheckpointStore
-    distiller: Distiller
+    keeper: Keeper
     evaluation: EvaluationStage
-    prompts: PromptIndex
 
     def iteration(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Tell the iteration."""
@@ -255,8 +276,13 @@ class RunServices:
         self.evaluation.metrics(iteration)
 
     def checkpoint(self, iteration: int) -> None:
-        """Store and tell a checkpoint; a collective."""
-        state = self.distiller.networks.capture()
-        seed, prompts = self.run.config.training.seed, self.prompts.fingerprint
-        meta = state.meta | {"iteration": iteration, "seed": seed, PROMPTS: prompts}
-        self.run.reporter.checkpoint(self.store.save(RankState(state.tensors, meta), iteration))
+        """Begin to store a checkpoint; a collective."""
+        self.keeper.due(iteration)
+
+    def keep(self, iteration: int) -> None:
+        """Store a checkpoint; a collective."""
+        self.keeper.now(iteration)
+
+    def meet(self, iteration: int) -> None:
+        """Tell checkpoints that are stored, and end where a pod is to end; a collective."""
+        self.keeper.meet(iteration)

@@ -6,7 +6,8 @@ Rules this module keeps:
   run in one process) there is none, and nothing is written.
 * A file appears whole or not at all; a file that cannot be read is an error of ours, never a guess.
 * Files: ``failure-00001.json`` (rank 1 failed, and why), ``progress.json`` (the newest report of
-  rank 0), ``checkpoint.json`` (the newest committed checkpoint), ``group`` (a group was formed).
+  rank 0), ``checkpoint.json`` (the newest committed checkpoint), ``group`` (a group was formed),
+  ``training`` (the workers look at ``stop``), ``stop`` (they are to store a checkpoint and end).
 """
 
 from __future__ import annotations
@@ -70,9 +71,26 @@ class RunDirectory:
         """Whether the agent got as far as starting a worker."""
         return (self.path / "group").exists()
 
+    def note_training(self) -> None:
+        """Note that this worker will look at :meth:`stop_requested` from now on."""
+        (self.path / "training").touch()
+
+    def is_training(self) -> bool:
+        """Whether the workers would hear of a request to stop."""
+        return (self.path / "training").exists()
+
+    def request_stop(self) -> None:
+        """Ask the workers to store a checkpoint and end: called by the launcher."""
+        (self.path / "stop").touch()
+
+    def stop_requested(self) -> bool:
+        """Whether the launcher asked the workers to end."""
+        return (self.path / "stop").exists()
+
     def clear_launch(self) -> None:
         """Forget what concerns the last launch alone, before the next one."""
-        for file in (*self.path.glob("failure-*.json"), self.path / "group"):
+        launch = (self.path / "group", self.path / "training")
+        for file in (*self.path.glob("failure-*.json"), *launch):
             file.unlink(missing_ok=True)
 
     def _write(self, name: str, content: BaseModel) -> None:

@@ -8,7 +8,8 @@ Rules this module keeps:
 * Where checkpoints exist and none is whole, the run ends: it never starts anew in silence.
 * A failure of one rank is everybody's: no rank waits for one that has given up.
 
-Every public method is a collective: all ranks call it in the same order.
+Every public method but :meth:`CheckpointStore.upload` and :meth:`~CheckpointStore.load` is a
+collective: all ranks call it in the same order.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class CheckpointStore:
         settings: settings that bind the state (:func:`~.settings.resume_settings`).
         attempt: number of this start of the run; parts of two attempts never share a key.
         keep_last: checkpoints to keep.
+        uploads: the same folder for parts that are uploaded, where it has a patience of its own.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class CheckpointStore:
         settings: dict[str, Any],
         attempt: int,
         keep_last: int,
+        uploads: Storage | None = None,
     ) -> None:
         self._storage, self._group = storage, group
+        self._uploads = uploads or storage
         self._settings, self._attempt, self._keep_last = settings, attempt, keep_last
 
     def save(self, state: RankState, iteration: int) -> CheckpointRef:
@@ -79,7 +83,14 @@ class CheckpointStore:
         Raises:
             TrainerError: on every rank, when one could not store its part; nothing is committed.
         """
-        parts = together(self._group, lambda: self._upload(state, iteration))
+        return self.commit(together(self._group, lambda: self.upload(state, iteration)), iteration)
+
+    def commit(self, parts: list[Part], iteration: int) -> CheckpointRef:
+        """Commit the parts of all ranks, which are stored; a collective.
+
+        Raises:
+            TrainerError: on every rank, when the manifest could not be written.
+        """
         return from_first(self._group, lambda: self._commit(parts, iteration))
 
     def latest(self) -> list[Found]:
@@ -130,10 +141,15 @@ class CheckpointStore:
             raise DamagedError(f"{uri} does not have the checksum that its manifest says")
         return _read(buffer, manifest, self._group.rank, uri)
 
-    def _upload(self, state: RankState, iteration: int) -> Part:
+    def upload(self, state: RankState, iteration: int) -> Part:
+        """Store this rank's part. No collective: it may run in another thread.
+
+        Raises:
+            TrainerError: when the store refuses it, or does not answer for too long.
+        """
         key = layout.part_key(self._attempt, self._group.rank)
         shard = Shard(state)
-        self._storage.put_stream(f"{layout.folder(iteration)}/{key}", shard.open, shard.size)
+        self._uploads.put_stream(f"{layout.folder(iteration)}/{key}", shard.open, shard.size)
         if shard.sha256 is None:
             raise TrainerError(
                 FailureReason.STORAGE_UNAVAILABLE,

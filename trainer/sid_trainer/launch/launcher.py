@@ -169,10 +169,20 @@ class _Launches:
         )
         logger.info("node %d of %d: agent started", self._node, launch.nodes)
         try:
-            code = processes.wait_for(pid, settings.grace_seconds)
+            code = processes.wait_for(pid, settings.grace_seconds, self._ask_to_stop)
         finally:
             processes.kill_descendants()
         return agent.read_outcome(outcome_path, code)
+
+    def _ask_to_stop(self) -> float:
+        """Ask the workers for a last checkpoint; return the seconds that they get for it."""
+        if not self._directory.is_training():
+            return 0.0
+        seconds = self._config.launch.grace_seconds - self._settings.margin_seconds
+        if seconds > 0:
+            logger.info("told to end: a last checkpoint is stored, if %.0f s are enough", seconds)
+            self._directory.request_stop()
+        return max(0.0, seconds)
 
     def _account(self, budget: Budget) -> Budget:
         checkpoint = self._directory.checkpoint()

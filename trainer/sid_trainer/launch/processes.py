@@ -15,7 +15,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
@@ -55,30 +55,43 @@ def pause(seconds: float) -> None:
         reap()
 
 
-def wait_for(pid: int, grace: float) -> int:
+def wait_for(pid: int, grace: float, ask: Callable[[], float] = lambda: 0.0) -> int:
     """Wait until a child has ended; return its exit code, negative for a signal.
 
-    On SIGTERM or SIGINT the child gets SIGTERM and ``grace`` seconds; then everything below this
-    process is killed.
+    On SIGTERM or SIGINT the child is asked to end and, if it has not after as many seconds as
+    ``ask`` returns, gets SIGTERM and ``grace`` seconds; then everything below this process is
+    killed.
+
+    Args:
+        pid: the child.
+        grace: seconds between SIGTERM and SIGKILL.
+        ask: asks the child to end by itself; returns the seconds that it gets for that.
 
     Raises:
         Terminated: when the pod was told to end, after the child has.
     """
-    deadline: float | None = None
+    steps: list[tuple[float, Callable[[], None]]] = []
+    asked = False
     while True:
         ended = reap()
         if pid in ended:
-            if deadline is not None:
+            if asked:
                 raise Terminated
             return ended[pid]
-        wait = 60.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        if steps and time.monotonic() >= steps[0][0]:
+            steps.pop(0)[1]()
+            if not steps:
+                raise Terminated
+            continue
+        wait = max(0.0, steps[0][0] - time.monotonic()) if steps else 60.0
         received = signal.sigtimedwait(_SIGNALS, wait)
-        if received is not None and received.si_signo in _STOP and deadline is None:
-            deadline = time.monotonic() + grace
-            os.kill(pid, signal.SIGTERM)
-        elif deadline is not None and time.monotonic() >= deadline:
-            kill_descendants()
-            raise Terminated
+        if received is not None and received.si_signo in _STOP and not asked:
+            asked = True
+            patience = time.monotonic() + ask()
+            steps = [
+                (patience, lambda: os.kill(pid, signal.SIGTERM)),
+                (patience + grace, kill_descendants),
+            ]
 
 
 def reap() -> dict[int, int]:

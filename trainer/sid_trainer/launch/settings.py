@@ -22,8 +22,10 @@ class LaunchSettings:
             is free again. Each further pause is twice as long.
         longest_pause: Upper bound of such a pause in seconds; a replacement pod is joined at most
             this much later than it could be.
-        grace_seconds: Time that workers get to end on SIGTERM before they are killed. Shorter than
-            Kubernetes' default grace period of 30 s, so that the message is still written.
+        grace_seconds: Time that workers get to end on SIGTERM before they are killed.
+        margin_seconds: Part of the pod's grace period (``launch.graceSeconds``) that is not given
+            to a last checkpoint: what ending takes afterwards, the message included. Longer than
+            ``grace_seconds``, as workers may have to be killed in it.
         store_seconds: Time-out of one request to the rendezvous store; a node 0 that is gone is
             noticed after it, and its name resolved again.
     """
@@ -34,7 +36,8 @@ class LaunchSettings:
     max_relaunches: int = 10
     first_pause: float = 1.0
     longest_pause: float = 15.0
-    grace_seconds: float = 15.0
+    grace_seconds: float = 5.0
+    margin_seconds: float = 10.0
     store_seconds: int = 60
 
     def pause(self, relaunches: int) -> float:

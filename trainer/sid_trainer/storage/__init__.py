@@ -12,16 +12,20 @@ from urllib.parse import unquote, urlsplit
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import ObjectInfo, Storage, safe_key
 from sid_trainer.storage.file import FileStorage
+from sid_trainer.storage.retry import Patience
 
-__all__ = ["FileStorage", "ObjectInfo", "Storage", "open_storage", "safe_key"]
+__all__ = ["FileStorage", "ObjectInfo", "Patience", "Storage", "open_storage", "safe_key"]
 
 
-def open_storage(uri: str, endpoint: str | None = None) -> Storage:
+def open_storage(
+    uri: str, endpoint: str | None = None, patience: Patience | None = None
+) -> Storage:
     """The storage behind a URI.
 
     Args:
         uri: ``s3://bucket/prefix`` or ``file:///path``.
         endpoint: URL of the S3 server; AWS when None. Not used for ``file://``.
+        patience: how long a server that does not answer is asked again; 20 s by default.
 
     Raises:
         TrainerError: ``InvalidConfiguration`` for another scheme or a bucket that has no name,
@@ -37,7 +41,7 @@ def open_storage(uri: str, endpoint: str | None = None) -> Storage:
         )
     from sid_trainer.storage.s3 import S3Storage  # noqa: PLC0415 - only who needs S3 needs minio
 
-    return S3Storage(parts.netloc, _prefix(uri), endpoint)
+    return S3Storage(parts.netloc, _prefix(uri), endpoint, patience=patience)
 
 
 def _prefix(uri: str) -> str:

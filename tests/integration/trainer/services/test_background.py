@@ -1,0 +1,124 @@
+"""Checkpoints stored while training goes on: committed together, left out together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from sid_trainer.checkpoint import CheckpointStore
+from sid_trainer.checkpoint.background import BackgroundSaver, Settled
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage import FileStorage
+
+from .test_checkpoints import SETTINGS, on_ranks, state
+
+WORLD = 2
+
+
+class Gate(FileStorage):
+    """A folder whose uploads wait for the test, and fail where it says so."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.open = threading.Event()
+        self.failing: FailureReason | None = None
+
+    def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
+        assert self.open.wait(60)
+        if self.failing is not None and "rank-00001" in key:
+            raise TrainerError(self.failing, "no answer")
+        super().put_stream(key, open_stream, size)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "run")
+
+
+def saver(storage: Gate, group: Any, tolerated: int = 1) -> BackgroundSaver:
+    store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=2)
+    return BackgroundSaver(store, group, tolerated)
+
+
+def stored(storage: Gate) -> list[str]:
+    return [found.key for found in storage.list("checkpoints/") if "manifest" in found.key]
+
+
+def test_it_is_committed_where_the_ranks_meet_after_the_upload(storage: Gate) -> None:
+    def rank(group: Any) -> list[Settled | None]:
+        saves = saver(storage, group)
+        assert saves.settle() is None
+        saves.begin(state(group.rank, WORLD, 5), 5)
+        early = saves.settle()
+        assert saves.busy
+        group.all_gather(None)  # all have looked
+        storage.open.set()
+        late = saves.settle(wait=True)
+        assert not saves.busy
+        return [early, late]
+
+    for early, late in on_ranks(WORLD, rank):
+        assert early is None
+        assert late is not None
+        assert late.ref is not None
+        assert (late.iteration, late.problem) == (5, "")
+    assert stored(storage) == ["checkpoints/iter-00000005/manifest.json"]
+
+
+def test_a_store_that_does_not_answer_costs_a_checkpoint_on_all_ranks(storage: Gate) -> None:
+    storage.open.set()
+
+    def rank(group: Any) -> list[Settled | None]:
+        saves = saver(storage, group)
+        found = []
+        for iteration, failing in ((1, FailureReason.STORAGE_UNAVAILABLE), (2, None), (3, None)):
+            group.all_gather(None)
+            storage.failing = failing
+            group.all_gather(None)
+            saves.begin(state(group.rank, WORLD, iteration), iteration)
+            found.append(saves.settle(wait=True))
+        return found
+
+    for first, second, third in on_ranks(WORLD, rank):
+        assert first is not None
+        assert first.ref is None
+        assert (
+            "iteration 1 was not stored (1 of at most 1 in a row): rank 1: no ans" in first.problem
+        )
+        assert second is not None
+        assert third is not None
+        assert second.ref is not None
+        assert third.ref is not None
+    assert len(stored(storage)) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "tolerated", "attempts"),
+    [
+        (FailureReason.STORAGE_UNAVAILABLE, 2, 3),
+        (FailureReason.STORAGE_UNAVAILABLE, 0, 1),
+        (FailureReason.ACCESS_DENIED, 5, 1),
+    ],
+)
+def test_the_run_ends_when_waiting_is_of_no_use(
+    storage: Gate, reason: FailureReason, tolerated: int, attempts: int
+) -> None:
+    storage.open.set()
+    storage.failing = reason
+
+    def rank(group: Any) -> tuple[int, FailureReason]:
+        saves = saver(storage, group, tolerated)
+        for attempt in range(1, 10):
+            saves.begin(state(group.rank, WORLD, attempt), attempt)
+            try:
+                saves.settle(wait=True)
+            except TrainerError as error:
+                return attempt, error.reason
+        raise AssertionError("the run did not end")
+
+    assert on_ranks(WORLD, rank) == [(attempts, reason)] * WORLD
+    assert stored(storage) == []
