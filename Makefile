@@ -44,6 +44,14 @@ test: lint ## Run lint and all tests, those on a real local cluster included (st
 test-fast: setup ## Run the tests that need no cluster
 	$(BIN)/python -m pytest tests/unit tests/integration
 
+.PHONY: test-gates
+test-gates: setup ## Distil a digits teacher of each family; every student must pass the gate (long)
+	$(BIN)/python -m pytest -m gate tests/integration/trainer/test_digits_gate.py -s
+
+.PHONY: test-mutants
+test-mutants: setup ## Make each known mistake in the method; a test must find every one
+	$(BIN)/python -m tests.mutants
+
 .PHONY: cluster-up
 cluster-up: setup ## Start the local cluster with MinIO and the operator; kubeconfig in .dev/kubeconfig
 	$(BIN)/python -m tests.cluster.local up

@@ -89,10 +89,10 @@ def _transformer() -> FluxTransformer2DModel:
         in_channels=vae.LATENT_CHANNELS * _PATCH**2,
         num_layers=1,
         num_single_layers=2,
-        attention_head_dim=24,
+        attention_head_dim=16,
         num_attention_heads=4,
         joint_attention_dim=text.JOINT_WIDTH,
         pooled_projection_dim=text.CLIP_WIDTH,
         guidance_embeds=True,
-        axes_dims_rope=(8, 8, 8),
+        axes_dims_rope=(4, 6, 6),
     )

@@ -1,0 +1,53 @@
+"""On one rank, in this process, an iteration is that of the equations.
+
+The quick form of ``test_gradients.py``: quick enough to be run for every deliberate mistake
+(``make test-mutants``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from gradients_on_ranks import LOSSES, gradients
+from sid_ranks import Rank, joined, run_config
+from test_gradients import CASES, gradients_of, reference_of, relative_error
+
+from sid_trainer.distributed import Place, leave
+
+ITERATIONS = {"guided": 2, "micro-batches": 2, "data-aided": 3}
+"""Enough for the updates to meet one another, and for images to have joined."""
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Place]:
+    """This process as the only one of a run."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("RANK", raising=False)
+        yield joined(world_size=1)
+        leave()
+
+
+@pytest.mark.parametrize("case", ITERATIONS)
+def test_gradients_are_those_of_the_equations(case: str, alone: Place, tiny_sd3: Path) -> None:
+    rank = Rank(run_config(str(tiny_sd3), world_size=1, **CASES[case]), alone)
+    reference = reference_of(case, tiny_sd3)
+    networks = rank.networks
+    for iteration in range(ITERATIONS[case]):
+        metrics = rank.iterate(iteration).metrics
+        reference.iterate(iteration)
+        for ours, theirs in (
+            (gradients(networks.fake.shards, 0), reference.fake),
+            (gradients(networks.student.shards, 0), reference.student),
+        ):
+            if ours:
+                assert relative_error(ours, gradients_of(theirs)) < 1e-5
+        losses = torch.tensor([float(metrics[name]) for name in LOSSES if name in metrics])
+        expected = torch.tensor(reference.losses[-1])
+        torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-6)
+    average = dict(reference.average.named_parameters())
+    ours = networks.student_state_dict(ema=True)
+    assert ours is not None
+    assert relative_error({name: ours[name] for name in average}, average) < 1e-5

@@ -1,0 +1,1 @@
+"""Tests of the tests: deliberate mistakes in the method, each of which a test must find."""
