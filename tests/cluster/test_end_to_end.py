@@ -95,7 +95,8 @@ def test_resumes_when_a_pod_is_deleted(space: str, index: int) -> None:
     assert status["restarts"] == 1
     assert status["progress"]["iteration"] == 120
     assert status["checkpoint"]["iteration"] == 120
-    assert first_iterations(space, "resumed")[1] > 20
+    # A pod that is told to end has what it is at stored, not only what was due.
+    assert first_iterations(space, "resumed")[1] > 25
     deletes_its_objects_with_it(space, "resumed")
 
 

@@ -5,7 +5,9 @@ Rules this module keeps:
 * A checkpoint that is due while another is still on its way to the store is left out, and told:
   training never waits for the store but at the end of the run and when it is told to end.
 * A pod that is told to end tells its ranks through the launcher's folder; the ranks learn of each
-  other's where they meet, store what is trained so far, and end together. That is no failure.
+  other's where they meet, store what is trained so far, and end together. That is no failure: the
+  ranks of that pod end as Terminated, the others as having lost a peer, whose replacement their
+  launcher awaits.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class Keeper:
         """Commit what has been stored meanwhile, and end where the pod of any rank is to end.
 
         Raises:
-            TrainerError: ``Terminated`` on every rank, after a last checkpoint.
+            TrainerError: ``Terminated`` or ``PeerLost`` on every rank, after a last checkpoint.
         """
         self._conclude(self._saver.settle())
         asked = self._directory is not None and self._directory.stop_requested()
@@ -77,9 +79,9 @@ class Keeper:
             return
         self.now(iteration)
         raise TrainerError(
-            FailureReason.TERMINATED,
-            f"a pod of the run was told to end; what was trained up to iteration {self._stored} is "
-            "stored",
+            FailureReason.TERMINATED if asked else FailureReason.PEER_LOST,
+            f"a pod of the run was told to end; the newest checkpoint is that of iteration "
+            f"{self._stored}",
         )
 
     def _conclude(self, settled: Settled | None) -> None:

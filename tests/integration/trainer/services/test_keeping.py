@@ -1,0 +1,101 @@
+"""When checkpoints are taken, told and left out; and how a run ends whose pod is told to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sid_trainer.checkpoint import CheckpointStore
+from sid_trainer.checkpoint.background import BackgroundSaver
+from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
+from sid_trainer.keeping import Keeper
+from sid_trainer.reporting import Reporter
+from sid_trainer.run_directory import RunDirectory
+
+from .test_background import WORLD, Gate, stored
+from .test_checkpoints import SETTINGS, on_ranks, state
+
+
+class Told(Reporter):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.stored: list[int] = []
+        self.problems: list[str] = []
+
+    def checkpoint(self, ref: CheckpointRef) -> None:
+        self.stored.append(ref.iteration)
+
+    def checkpoint_problem(self, problem: str) -> None:
+        self.problems.append(problem)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "run")
+
+
+def keeper(storage: Gate, group: Any, told: Told, directory: RunDirectory | None = None) -> Keeper:
+    store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=9)
+    saver = BackgroundSaver(store, group, tolerated=1)
+    return Keeper(saver, group, lambda at: state(group.rank, WORLD, at), told, directory)
+
+
+def test_one_that_is_due_while_another_is_on_its_way_is_left_out(storage: Gate) -> None:
+    def rank(group: Any) -> Told:
+        told = Told()
+        keeps = keeper(storage, group, told)
+        keeps.due(10)
+        keeps.meet(11)
+        keeps.due(20)
+        group.all_gather(None)
+        storage.open.set()
+        keeps.now(30)
+        return told
+
+    for told in on_ranks(WORLD, rank):
+        assert told.stored == [10, 30]
+        (problem,) = told.problems
+        assert "iteration 20 was left out" in problem
+        assert "raise checkpoint.everyIterations" in problem
+    assert len(stored(storage)) == 2
+
+
+def test_the_last_checkpoint_is_not_stored_twice(storage: Gate) -> None:
+    storage.open.set()
+
+    def rank(group: Any) -> list[int]:
+        told = Told()
+        keeps = keeper(storage, group, told)
+        keeps.due(10)
+        keeps.now(10)
+        keeps.now(10)
+        return told.stored
+
+    assert on_ranks(WORLD, rank) == [[10]] * WORLD
+
+
+def test_all_ranks_end_with_a_checkpoint_when_one_pod_is_told_to(
+    storage: Gate, tmp_path: Path
+) -> None:
+    storage.open.set()
+
+    def rank(group: Any) -> tuple[FailureReason, list[int]]:
+        directory = RunDirectory(tmp_path / str(group.rank))
+        directory.path.mkdir()
+        told = Told()
+        keeps = keeper(storage, group, told, directory)
+        keeps.meet(1)
+        if group.rank == 1:
+            directory.request_stop()
+        with pytest.raises(TrainerError, match="newest checkpoint is that of iteration 7") as end:
+            keeps.meet(7)
+        return end.value.reason, told.stored
+
+    assert on_ranks(WORLD, rank) == [
+        (FailureReason.PEER_LOST, [7]),
+        (FailureReason.TERMINATED, [7]),
+    ]
