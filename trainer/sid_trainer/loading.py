@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from sid_trainer import partition
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.weights import Weights
 
 _SINGLE = "diffusion_pytorch_model.safetensors"
 _INDEX = f"{_SINGLE}.index.json"
@@ -39,6 +40,10 @@ class WeightFiles:
 
     def __exit__(self, *exc: object) -> None:
         self._open.close()
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a tensor of this name."""
+        return name in self._file_of
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
         """One tensor as it is in the file.
@@ -60,7 +65,7 @@ class WeightFiles:
         return tensor
 
 
-def load_shards(files: WeightFiles, module: nn.Module, rank: int) -> None:
+def load_shards(files: Weights, module: nn.Module, rank: int) -> None:
     """Fill the compute shards of a partitioned module, and its persistent buffers."""
     compute = {name: parameter.ds_tensor for name, parameter in partition.parameters(module)}
     fill_shards(files, module, compute, rank)
@@ -68,9 +73,7 @@ def load_shards(files: WeightFiles, module: nn.Module, rank: int) -> None:
         buffer.copy_(files.read(name, buffer.shape))
 
 
-def fill_shards(
-    files: WeightFiles, module: nn.Module, shards: Mapping[str, Tensor], rank: int
-) -> None:
+def fill_shards(files: Weights, module: nn.Module, shards: Mapping[str, Tensor], rank: int) -> None:
     """Copy this rank's part of each parameter into 1-D tensors of the shards' length."""
     for name, parameter in partition.parameters(module):
         shard = shards[name].data

@@ -284,7 +284,7 @@ def _trained(
     )
     with WeightFiles(directory / teacher.network_folder) as files:
         rank = torch.distributed.get_rank()
-        fill_shards(files, network.module, network.shards.weights, rank)
+        fill_shards(teacher.weights(files), network.module, network.shards.weights, rank)
     network.shards.publish()
     return network
 
@@ -295,7 +295,7 @@ def _loaded_module(
     with partition.partitioned(engine_config):
         module = teacher.build_network()
     with WeightFiles(directory / teacher.network_folder) as files:
-        load_shards(files, module, torch.distributed.get_rank())
+        load_shards(teacher.weights(files), module, torch.distributed.get_rank())
     if config.training.gradient_checkpointing:
         module.enable_gradient_checkpointing()  # type: ignore[operator]
     return module.train()

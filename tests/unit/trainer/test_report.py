@@ -160,7 +160,15 @@ def test_the_report_is_whole_and_harmless(tmp_path: Path) -> None:
     assert [str(address)[:15] for address in addresses] == ["data:image/png;", "data:image/jpeg"]
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert NASTY in page.text  # shown, not obeyed
-    for text in ("14×", "12.34", "Before training", "After 10 iterations", "28 steps", "torch"):
+    for text in (
+        "14×",
+        "12.34",
+        "Before training",
+        "After 10 iterations",
+        "not 28 with guidance 4.5",
+        "7 s for 4",
+        "torch",
+    ):
         assert text in page.text
     assert "batchSize: 256" in page.text
 

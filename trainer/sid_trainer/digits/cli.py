@@ -53,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     images.set_defaults(run=_images)
 
+    files = commands.add_parser(
+        "judge", help="write the judge's extractor and the digits' statistics, for fid"
+    )
+    files.add_argument("--output", type=Path, required=True, help="folder to write to")
+    files.set_defaults(run=_judge)
+
     judge = commands.add_parser(
         "evaluate", help="judge a student; exit code 1 when it misses the gate"
     )
@@ -89,6 +95,14 @@ def _images(options: argparse.Namespace) -> int:
         print(f"--size: {error}", file=sys.stderr)
         return USAGE
     print(f"images: {len(paths)} shards in {options.output}")
+    return 0
+
+
+def _judge(options: argparse.Namespace) -> int:
+    from sid_trainer.digits.judge_files import write_judge  # noqa: PLC0415 - torch
+
+    write_judge(options.output)
+    print(f"judge: {options.output}")
     return 0
 
 

@@ -19,7 +19,7 @@ from sid_trainer.report.history import Curve
 
 MAX_POINTS = 240
 WIDTH, HEIGHT = 460, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 26, 12, 30
 _TICKS = 5
 _DOTS = 40
 """Curves of fewer points show them."""
@@ -88,14 +88,15 @@ class _Frame:
 
 def _frame(curves: Sequence[Sequence[Stretch]]) -> _Frame:
     xs = [part.x for parts in curves for part in parts]
-    low, high = _usual(sorted(part.mean for parts in curves for part in parts))
+    ends = [end for parts in curves for part in parts for end in (part.low, part.high)]
+    low, high = _usual(sorted(ends))
     margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     return _Frame(min(0.0, *xs), max(xs), low - margin, high + margin)
 
 
 def _usual(values: Sequence[float]) -> tuple[float, float]:
-    """Range of the values without the outermost hundredth, which would flatten the rest."""
-    cut = len(values) // 100
+    """Range of the values without the outermost fiftieth, which would flatten the rest."""
+    cut = len(values) // 50
     return values[cut], values[-1 - cut]
 
 

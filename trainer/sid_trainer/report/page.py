@@ -26,9 +26,10 @@ h1 { font-size: 26px; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 40px 0 12px; }
 h3 { font-size: 14px; margin: 0 0 8px; font-weight: 600; }
 p { margin: 0 0 8px; } .soft { color: var(--soft); overflow-wrap: anywhere; }
-.tiles, .charts { display: grid; gap: 14px; }
-.tiles { grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); margin-top: 24px; }
+.tiles, .charts, .pictures { display: grid; gap: 14px; }
+.tiles { grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); margin-top: 24px; }
 .charts { grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); }
+.pictures { grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 14px 16px; }
 .value { font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
@@ -46,7 +47,7 @@ svg { width: 100%; height: auto; display: block; }
 .key.c0 { background: var(--c0); } .key.c1 { background: var(--c1); }
 .key.c2 { background: var(--c2); } .key.c3 { background: var(--c3); }
 img { max-width: 100%; height: auto; border-radius: 6px; display: block; background: #fff; }
-figure { margin: 0 0 16px; } figcaption { margin: 0 0 8px; font-weight: 600; font-size: 14px; }
+figure { margin: 0; } figcaption { margin: 0 0 8px; font-weight: 600; font-size: 14px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 td, th { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; }
@@ -113,7 +114,7 @@ class Page:
 def render(page: Page) -> str:
     """The HTML text."""
     sections = [
-        _section("Samples", "".join(map(_picture, page.pictures))),
+        _section("Samples", _grid("pictures", map(_picture, page.pictures))),
         _section("Evaluations", _table(page.evaluations, head=True)),
         _section("Curves", _grid("charts", map(_chart, page.charts))),
         _section("Settings", f'<div class="card"><pre>{escape(page.settings)}</pre></div>'),

@@ -16,6 +16,7 @@ from PIL import Image
 
 from sid_trainer.config import RunConfig
 from sid_trainer.evaluate.records import LOWER_IS_BETTER, Records
+from sid_trainer.evaluate.speed import Speed
 from sid_trainer.report.chart import line_chart
 from sid_trainer.report.history import Line, curve, joined, read_history
 from sid_trainer.report.page import Chart, Fact, Page, Picture, Table, render
@@ -28,10 +29,12 @@ _SMALL = 300_000
 """Bytes of a PNG that stays one; larger pictures become JPEG."""
 _GRID = re.compile(r"samples/iter-(\d+)\.png")
 _PACKAGES = ("sid-operator", "torch", "diffusers", "transformers", "deepspeed", "numpy")
-_CHARTS: Mapping[str, Sequence[str]] = {
+_EVALUATED: Mapping[str, Sequence[str]] = {
     "Fréchet distance (lower is better)": ("fid", "fidTeacher"),
     "CLIP score (higher is better)": ("clipScore",),
     "Preference score (higher is better)": ("preferenceScore",),
+}
+_TRAINED: Mapping[str, Sequence[str]] = {
     "Student's loss": ("generatorLoss",),
     "Fake score's loss": ("fakeScoreLoss",),
     "Gradient norms": ("generatorGradNorm", "fakeGradNorm"),
@@ -69,11 +72,14 @@ def write_report(storage: Storage, config: RunConfig, iteration: int, device: st
         title=config.name,
         summary=_summary(config, iteration),
         facts=_facts(config, records, iteration),
-        charts=_charts(joined(read_history(storage))),
+        charts=[
+            *_charts(_EVALUATED, _measured(records)),
+            *_charts(_TRAINED, joined(read_history(storage))),
+        ],
         evaluations=_evaluations(records),
         pictures=_pictures(storage),
         settings=_settings(config),
-        versions=_versions(config, device),
+        versions=_versions(config, records, device),
     )
     storage.put_bytes(KEY, render(page).encode(), "text/html; charset=utf-8")
     return storage.uri(KEY)
@@ -99,10 +105,8 @@ def _facts(config: RunConfig, records: Records, iteration: int) -> list[Fact]:
             Fact(
                 "Speed-up over the teacher",
                 f"{speed.factor:.3g}×",
-                f"{speed.student_steps} steps in {speed.student_seconds:.3g} s; teacher: "
-                f"{speed.teacher_steps} steps, guidance {speed.teacher_guidance:g}, in "
-                f"{speed.teacher_seconds:.3g} s. {speed.images} images a rank, {speed.ranks} "
-                f"ranks, {speed.device}; without text encoding and decoding",
+                f"{speed.student_steps} steps, not {speed.teacher_steps} with guidance "
+                f"{speed.teacher_guidance:g}; measured here",
             )
         )
     if records.best is not None:
@@ -110,9 +114,21 @@ def _facts(config: RunConfig, records: Records, iteration: int) -> list[Fact]:
     return [*facts, Fact("Iterations", f"{iteration:,}", f"batch {config.training.batch_size:,}")]
 
 
-def _charts(lines: Sequence[Line]) -> list[Chart]:
+def _measured(records: Records) -> list[Line]:
+    """Evaluations that compare with the last one, as lines of a history."""
+    if not records.evaluations:
+        return []
+    last = records.evaluations[-1].settings
+    return [
+        {"iteration": each.iteration, **each.metrics}
+        for each in records.evaluations
+        if each.settings == last
+    ]
+
+
+def _charts(kinds: Mapping[str, Sequence[str]], lines: Sequence[Line]) -> list[Chart]:
     charts = []
-    for title, names in _CHARTS.items():
+    for title, names in kinds.items():
         curves = [found for name in names if (found := curve(lines, name)).points]
         if curves:
             keys = [_NAMES.get(found.name, found.name) for found in curves]
@@ -184,14 +200,25 @@ def _settings(config: RunConfig) -> str:
     return yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
 
 
-def _versions(config: RunConfig, device: str) -> Table:
+def _versions(config: RunConfig, records: Records, device: str) -> Table:
     launch = config.launch
     rows = [
+        *_timings(records.speed),
         ["Device", device],
         ["Processes", f"{launch.world_size} on {launch.nodes} nodes"],
         ["Python", platform.python_version()],
     ]
     return Table([*rows, *([name, found] for name in _PACKAGES if (found := _version(name)))])
+
+
+def _timings(speed: Speed | None) -> list[list[str]]:
+    if speed is None:
+        return []
+    images = f"for {speed.images} images a rank, latents only"
+    return [
+        ["Teacher's sampler", f"{speed.teacher_seconds:.3g} s {images}"],
+        ["Student's sampler", f"{speed.student_seconds:.3g} s {images}"],
+    ]
 
 
 def _version(package: str) -> str | None:

@@ -29,6 +29,7 @@ from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.exported_network import ExportedNetwork
 from sid_trainer.teachers.text_encoders import encoder_identity
+from sid_trainer.weights import Weights
 
 Network = Callable[..., Any]
 """A copy of the teacher's network: a module or the DeepSpeed engine around it."""
@@ -144,6 +145,14 @@ class Teacher(abc.ABC):
                 teachers were trained on; its mean is taken without. DC-AE has none.
         """
         return self.autoencoder.encode(images, noise)
+
+    def weights(self, stored: Weights) -> Weights:
+        """A pipeline's weights by the names of :meth:`build_network`'s class.
+
+        Args:
+            stored: of the teacher, or of a student that :meth:`exported` made.
+        """
+        return stored
 
     def exported(self, weights: dict[str, Tensor], resolution: int) -> ExportedNetwork:
         """The student in the form that a stock pipeline runs.

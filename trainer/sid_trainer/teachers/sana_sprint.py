@@ -16,7 +16,8 @@ angle nor ``d`` is seen here. Its guidance scale is an input.
 The student is exported as a ``SanaPipeline``, because SanaSprintPipeline cannot run it: its angles
 are evenly spaced (ours are not), and its ``timesteps`` argument fails (diffusers 0.42.1). The
 student's guidance input is always 1, so its embedding is a constant: it is added to the bias that
-it meets, which leaves SANA's own architecture.
+it meets, which leaves SANA's own architecture. A run that starts from such a student
+(``student.initFrom``) has the input again, with an embedding of zeros.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from sid_trainer.config import Family
 from sid_trainer.exported_network import ExportedNetwork
 from sid_trainer.guidance import UNGUIDED
 from sid_trainer.teachers.sana import SanaTeacher
+from sid_trainer.weights import Weights
 
 _SANA_TIME_SCALE = 0.001
 """``timestep_scale`` by which a SanaPipeline gives the network sigma in [0, 1]."""
@@ -57,6 +59,12 @@ class SanaSprintTeacher(SanaTeacher):
         """The noise levels themselves."""
         return sigma
 
+    def weights(self, stored: Weights) -> Weights:
+        """A teacher's weights, or those of an exported student; see :meth:`Teacher.weights`."""
+        if self._config.get("guidance_embeds") and _SANA_TIME + _BIAS in stored:
+            return _WithGuidanceInput(stored)
+        return stored
+
     def exported(self, weights: dict[str, Tensor], resolution: int) -> ExportedNetwork:
         """The student as a SanaPipeline; see :meth:`Teacher.exported`."""
         if self._config.get("guidance_embeds"):
@@ -72,6 +80,33 @@ class SanaSprintTeacher(SanaTeacher):
             pipeline="SanaPipeline",
             call=self.call_arguments(resolution),
         )
+
+
+class _WithGuidanceInput:
+    """An exported student's weights by the names of the network that has the guidance input.
+
+    The embedding's value at 1 is a part of the time embedding's bias already, so it is zero here.
+
+    Args:
+        stored: by SANA's names.
+    """
+
+    def __init__(self, stored: Weights) -> None:
+        self._stored = stored
+
+    def __contains__(self, name: object) -> bool:
+        text = str(name)
+        return text.startswith(_GUIDANCE) or _exported_name(text) in self._stored
+
+    def read(self, name: str, shape: torch.Size) -> Tensor:
+        """One tensor; see :meth:`Weights.read`."""
+        if name.startswith(_GUIDANCE):
+            return torch.zeros(shape)
+        return self._stored.read(_exported_name(name), shape)
+
+
+def _exported_name(name: str) -> str:
+    return _SANA_TIME + name.removeprefix(_TIME) if name.startswith(_TIME) else name
 
 
 @torch.no_grad()

@@ -13,8 +13,10 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, SanaSp
 from torch import Tensor, nn
 
 from sid_trainer.config import NoiseMode, RunConfig, StudentConfig, TeacherConfig
+from sid_trainer.export.card import CardFacts, model_card
 from sid_trainer.export.student import verify_weights, write_pipeline
 from sid_trainer.flow import student_noise_levels
+from sid_trainer.loading import WeightFiles
 from sid_trainer.sampler import roll_out, scheduler_config
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.teachers.flux import pack, unpack
@@ -38,17 +40,9 @@ class Student:
 
     def stock(self, folder: Path) -> Any:
         """The exported pipeline, loaded by stock diffusers."""
-        run = RunConfig.model_validate(
-            {
-                "teacher": {"model": "teacher"},
-                "student": self.config.model_dump(),
-                "data": {"prompts": {"uri": "prompts.txt"}, "resolution": RESOLUTION[self.name]},
-                "storage": {"uri": "file:///run"},
-            }
-        )
         exported = self.teacher.exported(dict(self.network.state_dict()), RESOLUTION[self.name])
         scheduler = scheduler_config(self.config)
-        write_pipeline(folder, run, self.teacher.directory, exported, scheduler, 1)
+        write_pipeline(folder, self.teacher.directory, exported, scheduler)
         verify_weights(folder / "transformer", exported)
         pipeline = DiffusionPipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
@@ -78,6 +72,16 @@ class Student:
 
     def _sampled_shape(self) -> torch.Size:
         return self.packed(torch.empty(1, *self.shape)).shape
+
+
+def run_config() -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "teacher": {"model": "teacher"},
+            "data": {"prompts": {"uri": "prompts.txt"}},
+            "storage": {"uri": "file:///run"},
+        }
+    )
 
 
 def moved(network: nn.Module) -> nn.Module:
@@ -131,7 +135,27 @@ def test_sana_hands_its_generator_to_the_scheduler(
     ).images
     expected = student.samples(student.noise())
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
-    assert "global" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "global" not in model_card(run_config(), CardFacts("SanaPipeline", 1))
+    assert "global" in model_card(run_config(), CardFacts("FluxPipeline", 1))
+
+
+@pytest.mark.parametrize("name", RESOLUTION)
+def test_a_run_starts_from_an_exported_student(
+    tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    student = Student(name, tiny_pipeline(name), StudentConfig())
+    student.stock(tmp_path)
+    network = student.teacher.build_network()
+    with WeightFiles(tmp_path / "transformer") as files:
+        weights = student.teacher.weights(files)
+        assert all(parameter in weights for parameter, _ in network.named_parameters())
+        assert "no such parameter" not in weights
+        state = {n: weights.read(n, tensor.shape) for n, tensor in network.state_dict().items()}
+    network.load_state_dict(state)
+    noise = student.noise()
+    expected = student.samples(noise)
+    student.network = network
+    torch.testing.assert_close(student.samples(noise), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("steps", "between"), [(1, None), (2, math.pi / 4)])
