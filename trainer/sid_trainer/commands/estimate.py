@@ -13,9 +13,8 @@ from sid_trainer.contract import ExitCode
 from sid_trainer.estimate import estimate_run, find_skeleton
 from sid_trainer.estimate.manifest import load_run
 from sid_trainer.estimate.report import GIB, as_json, as_text
+from sid_trainer.estimate.settings import GPU_MEMORY_GIB
 
-GPU_MEMORY_GIB = 79.0
-"""What a GPU sold with 80 GB has for programs (H100, A100), rounded down."""
 _DESCRIPTION = (
     "Tell the memory that a run needs, a GPU and a node, and whether it fits. FILE is a "
     "configuration of the trainer or a SiDDistillation. No weights are fetched; released teachers "
@@ -27,6 +26,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command: exit code 1 where the run does not fit."""
     given = _parser().parse_args(arguments)
     config = load_run(given.config)
+    if given.teacher:
+        teacher = config.teacher.model_copy(update={"model": given.teacher})
+        config = config.model_copy(update={"teacher": teacher})
     hide_progress_bars()
     estimate = estimate_run(config, find_skeleton(config.teacher, config.storage.endpoint))
     capacity = int(given.gpu_memory * GIB)
@@ -44,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--config", required=True, type=Path, metavar="FILE", help="the run or the resource"
+    )
+    parser.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="look at this pipeline instead of teacher.model, where that cannot be read from here",
     )
     parser.add_argument(
         "--gpu-memory",

@@ -76,9 +76,34 @@ def teacher_of(skeleton: Skeleton, config: RunConfig, dtype: torch.dtype, folder
     return open_teacher(config.teacher, folder, META, dtype)
 
 
-def measured_updates(skeleton: Skeleton, config: RunConfig, batch: Batch) -> dict[str, int]:
+def measured_updates(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[str, int]:
     """Most bytes that the fake score's and the student's update take: ``fake``, ``student``."""
+    question = _question(skeleton, config, batch)
+    if question not in _ANSWERS:
+        _ANSWERS[question] = _measured(skeleton, config, batch)
+    return _ANSWERS[question]
 
+
+_ANSWERS: dict[str, Mapping[str, int]] = {}
+"""What was measured already: a table has many runs that differ in other things only."""
+
+
+def _question(skeleton: Skeleton, config: RunConfig, batch: Batch) -> str:
+    """All that an answer depends on."""
+    training = config.training
+    return repr(
+        (
+            skeleton,
+            batch,
+            config.teacher.family,
+            config.distillation,
+            (training.gradient_checkpointing, training.shared_roll_out),
+            config.accumulation_steps == 1,
+        )
+    )
+
+
+def _measured(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[str, int]:
     def measure(shallow: Skeleton) -> Mapping[str, int]:
         with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
             teacher = teacher_of(shallow, config, batch.dtype, Path(folder))
@@ -161,7 +186,7 @@ class _Updates:
             network.enable_gradient_checkpointing()  # type: ignore[operator]
         for parameter in network.parameters():
             parameter.register_post_accumulate_grad_hook(_drop_gradient)  # type: ignore[no-untyped-call]
-        self._live.ignore(network)
+        self._live.ignore((*network.parameters(), *network.buffers()))
         return network
 
     def _sample(self, condition: Condition) -> Tensor:

@@ -64,8 +64,8 @@ class _Attention(torch.autograd.Function):
 def training_kernels() -> Iterator[None]:
     """Within the block both operations keep what they keep in training. For ``meta`` only."""
     plain = functional.linear, functional.scaled_dot_product_attention
-    functional.linear = _linear
-    functional.scaled_dot_product_attention = _attention  # type: ignore[assignment]
+    functional.linear = _linear  # type: ignore[assignment]
+    functional.scaled_dot_product_attention = _attention
     try:
         yield
     finally:

@@ -11,13 +11,11 @@ Rules this module keeps:
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -32,12 +30,12 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
-        self._counted = WeakIdKeyDictionary(ref_type=weakref.ref)
+        self._known: dict[int, weakref.ref[UntypedStorage]] = {}
 
-    def ignore(self, module: torch.nn.Module) -> Self:
-        """Leave a module's weights and buffers out."""
-        for tensor in (*module.parameters(), *module.buffers()):
-            self._counted[tensor.untyped_storage()] = True
+    def ignore(self, tensors: Iterable[Tensor]) -> Self:
+        """Leave out what exists already, such as weights."""
+        for tensor in tensors:
+            self._watch(tensor.untyped_storage(), 0)
         return self
 
     def reset(self) -> None:
@@ -54,18 +52,22 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         for output in result if isinstance(result, tuple | list) else (result,):
             if isinstance(output, Tensor):
-                self._count(output)
+                self._count(output.untyped_storage())
         return result
 
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage in self._counted:
-            return
-        self._counted[storage] = True
-        size = storage.nbytes()
-        weakref.finalize(storage, self._release, size)
-        self.live += size
-        self.peak = max(self.peak, self.live)
+    def _count(self, storage: UntypedStorage) -> None:
+        if id(storage) not in self._known:
+            size = storage.nbytes()
+            self._watch(storage, size)
+            self.live += size
+            self.peak = max(self.peak, self.live)
 
-    def _release(self, size: int) -> None:
-        self.live -= size
+    def _watch(self, storage: UntypedStorage, size: int) -> None:
+        """Remember a storage until it is gone. Torch keeps one Python object a storage."""
+        at = id(storage)
+
+        def gone(_: object) -> None:
+            del self._known[at]
+            self.live -= size
+
+        self._known[at] = weakref.ref(storage, gone)

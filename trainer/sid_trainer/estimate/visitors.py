@@ -54,7 +54,7 @@ def decoding_visit(skeleton: Skeleton, latent: tuple[int, int, int], dtype: torc
     with _META:
         vae = getattr(diffusers, class_name[1]).from_config(skeleton.components["vae"])
     nn.Module.to(vae, dtype)
-    live = LiveBytes().ignore(vae)
+    live = LiveBytes().ignore((*vae.parameters(), *vae.buffers()))
     with torch.no_grad(), training_kernels(), live:
         vae.decode(torch.empty(1, *latent, dtype=dtype, device=_META), return_dict=False)
     return Visit(_bytes(vae), live.peak)
