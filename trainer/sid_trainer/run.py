@@ -26,6 +26,8 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding import Encode, EncodedPrompts
 from sid_trainer.data.encoding_cache import open_encoder
+from sid_trainer.data.images.consistency import META as IMAGES
+from sid_trainer.data.images.consistency import tell_other_images
 from sid_trainer.data.images.latents import RealImages
 from sid_trainer.data.images.opening import open_images
 from sid_trainer.data.images.parts import Part
@@ -156,7 +158,7 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     keep_last = config.checkpoint.keep_last
     uploads = open_storage(config.storage.uri, config.storage.endpoint, UPLOAD_PATIENCE)
     store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last, uploads)
-    done = _resume(run, store, networks, inputs.prompts)
+    done = _resume(run, store, networks, inputs.prompts, images)
     run.reporter.stage("encoding")
     empty = encode([""]).to(place.device, dtype)
     distiller = Distiller(
@@ -178,7 +180,7 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
         partial(_export, run, teacher, networks),
     )
     evaluation.prepare(done)
-    keeper = _keeper(run, store, networks, inputs.prompts)
+    keeper = _keeper(run, store, networks, _data_facts(inputs.prompts, images))
     services = RunServices(run, keeper, evaluation)
     batches = replace(_batches(run, distiller, encode, inputs.prompts), images=images)
     run.reporter.stage("training")
@@ -201,17 +203,31 @@ def _watchdog(run: Run) -> Watchdog:
     )
 
 
-def _keeper(run: Run, store: CheckpointStore, networks: Networks, prompts: PromptIndex) -> Keeper:
+def _keeper(
+    run: Run, store: CheckpointStore, networks: Networks, data: Mapping[str, Json]
+) -> Keeper:
     def snapshot(iteration: int) -> RankState:
         state, seed = networks.capture(), run.config.training.seed
         more: dict[str, Json] = {"iteration": iteration, "seed": seed}
-        return RankState(state.tensors, state.meta | more | {PROMPTS: prompts.fingerprint})
+        return RankState(state.tensors, state.meta | more | dict(data))
 
     saver = BackgroundSaver(store, run.group, run.config.checkpoint.tolerated_failures)
     return Keeper(saver, run.group, snapshot, run.reporter, run.directory)
 
 
-def _resume(run: Run, store: CheckpointStore, networks: Networks, prompts: PromptIndex) -> int:
+def _data_facts(prompts: PromptIndex, images: RealImages | None) -> dict[str, Json]:
+    """What a checkpoint tells of the data that it was made with."""
+    facts: dict[str, Json] = {PROMPTS: prompts.fingerprint}
+    return facts if images is None else facts | {IMAGES: images.fingerprint}
+
+
+def _resume(
+    run: Run,
+    store: CheckpointStore,
+    networks: Networks,
+    prompts: PromptIndex,
+    images: RealImages | None,
+) -> int:
     """Go on from the newest checkpoint, if any; return the finished iterations.
 
     What was read, as large as all this rank trains, is free again on return.
@@ -221,6 +237,7 @@ def _resume(run: Run, store: CheckpointStore, networks: Networks, prompts: Promp
         return 0
     networks.restore(resumed.state)
     tell_other_prompts(resumed.state.meta, prompts)
+    tell_other_images(resumed.state.meta, images)
     run.reporter.resumed(resumed.ref)
     return resumed.iteration
 

@@ -14,7 +14,14 @@ from PIL import Image
 
 from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.contract import EXIT_CODE_OF, PERMANENT_EXIT_CODES, FailureReason, TrainerError
-from sid_trainer.data.images.census import Count, examine, take_census
+from sid_trainer.data.images.census import examine, take_census
+from sid_trainer.data.images.consistency import (
+    META,
+    fingerprint,
+    require_same_parts,
+    tell_other_images,
+)
+from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.folder import PART_IMAGES
 from sid_trainer.data.images.parts import OpenPart, Part
 from sid_trainer.data.images.places import expanded, find_parts
@@ -280,3 +287,38 @@ def test_a_later_attempt_does_not_look_again_unless_data_changed(tmp_path: Path)
         take_census(unopened, 16, SoloGroup(), run)
     shard(data / "s.tar", {"a.png": picture(9), "a.txt": b"a"})
     assert take_census(find_parts(str(data)), 8, SoloGroup(), run) == [Count(1, (), 0)]
+
+
+@dataclass
+class Ranks:
+    """Two ranks, of which the other one says something of its own."""
+
+    other: str
+    rank: int = 0
+    world: int = 2
+
+    def all_gather(self, value: str) -> list[str]:
+        return [value, self.other or value]
+
+
+def test_all_nodes_must_see_the_same_parts() -> None:
+    parts = [Unopened("s.tar", "1")]
+    require_same_parts(Ranks(""), parts)
+    with pytest.raises(TrainerError, match="not the same on all nodes: mount the same volume"):
+        require_same_parts(Ranks("of other parts"), parts)
+
+
+@dataclass
+class Images:
+    fingerprint: str
+
+
+def test_other_images_than_the_checkpoints_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    names = [Unopened("a.tar", "1"), Unopened("b.tar", "1")]
+    counts = [Count(4, (), 0), Count(5, (), 0)]
+    before = fingerprint(names, counts)
+    for meta, images in [({}, before), ({META: before}, before), ({META: before}, None)]:
+        tell_other_images(meta, images and Images(images))
+    assert not caplog.text
+    tell_other_images({META: before}, Images(fingerprint(names, [Count(4, (1,), 0), counts[1]])))
+    assert "other images than when the checkpoint was made" in caplog.text

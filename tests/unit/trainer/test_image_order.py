@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain, pairwise
 
-from sid_trainer.data.images.census import Count, smallest_side
+from sid_trainer.data.images.census import smallest_side
+from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.order import WINDOW, ImageOrder
 
 COUNTS = [3, 0, 5, 1] * 6  # three windows of 8 parts

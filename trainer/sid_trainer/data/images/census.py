@@ -15,9 +15,11 @@ import logging
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
+from sid_trainer.data.images.consistency import require_same_parts
+from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.parts import Part
 from sid_trainer.data.images.pixels import checked_side
 from sid_trainer.data.images.sample import Sample, bad_data
@@ -27,34 +29,6 @@ THREADS = 8
 """Files that a rank reads at a time."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Count:
-    """What a part has.
-
-    Attributes:
-        images: images with a caption.
-        too_small: which of them, by number in the part, are left out as too small.
-        without_image: samples left out because they have no image.
-    """
-
-    images: int
-    too_small: tuple[int, ...]
-    without_image: int
-
-    @property
-    def usable(self) -> int:
-        """Images to train on."""
-        return self.images - len(self.too_small)
-
-    def sample(self, number: int) -> int:
-        """Number in the part of its usable image ``number``."""
-        for left_out in self.too_small:
-            if left_out > number:
-                break
-            number += 1
-        return number
 
 
 def smallest_side(resolution: int, max_enlargement: float) -> int:
@@ -75,8 +49,9 @@ def take_census(
 
     Raises:
         TrainerError: on all ranks; ``InvalidData`` naming the first file that is bad, or when no
-            image is usable.
+            image is usable; as :func:`require_same_parts`.
     """
+    require_same_parts(group, parts)
     key = f"data/images-{_digest(parts, smallest)}.json"
     counts = from_first(group, lambda: _recalled(storage, key))
     if counts is None:

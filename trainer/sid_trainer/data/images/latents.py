@@ -17,7 +17,9 @@ from torch import Tensor
 
 from sid_trainer.checkpoint.group import ProcessGroup, on_each
 from sid_trainer.conditions import Condition
-from sid_trainer.data.images.census import THREADS, Count
+from sid_trainer.data.images.census import THREADS
+from sid_trainer.data.images.consistency import fingerprint
+from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.parts import OpenPart, Part
 from sid_trainer.data.images.pixels import square_pixels
@@ -50,7 +52,7 @@ class Chunk:
 
 
 class PartReader:
-    """Keeps the parts open that are needed now.
+    """The samples of a data set; it keeps those parts open that are needed now.
 
     Args:
         parts: the data set.
@@ -61,6 +63,11 @@ class PartReader:
         self._parts = parts
         self._counts = counts
         self._open: dict[int, OpenPart] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of what decides which image is at which place."""
+        return fingerprint(self._parts, self._counts)
 
     def keep_only(self, needed: set[int]) -> None:
         """Close and release the parts that no rank needs now."""
@@ -109,6 +116,11 @@ class RealImages:
         self._group = group
         self._chunk_length = max(1, capacity // len(samples))
         self._chunk: Chunk | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Checksum of what decides which image a sample has, beside settings."""
+        return self._reader.fingerprint
 
     def of(self, iteration: int) -> tuple[Tensor, Condition]:
         """Latents ``[b, C, H, W]`` and encoded captions of this rank's samples, in host memory.
