@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from sid_trainer.transfer import to_device
+
 GUIDANCE = "guidance"
 """Name of the guidance scales ``[B]``, for networks that take them as an input."""
 
@@ -35,7 +37,7 @@ class Condition:
         """The same on a device; floating-point tensors in ``dtype``."""
         return type(self)(
             {
-                name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+                name: to_device(tensor, device, dtype if tensor.is_floating_point() else None)
                 for name, tensor in self.tensors.items()
             }
         )
