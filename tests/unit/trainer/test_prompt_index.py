@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -180,3 +181,15 @@ def test_ranks_and_attempts_have_the_same_prompts(
     assert not caplog.records
     tell_other_prompts({"prompts": others.fingerprint}, prompts)
     assert "holds other prompts than when the checkpoint was made" in caplog.text
+
+
+def test_what_may_not_be_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read anyway
+    for _ in range(2):
+        with pytest.raises(TrainerError, match=f"{folder}/.* may not be read by user") as refused:
+            check_prompts(PromptsConfig(uri=f"{folder}/b.txt"))
+        assert refused.value.reason is FailureReason.ACCESS_DENIED
+        monkeypatch.setattr(Path, "is_dir", denied)

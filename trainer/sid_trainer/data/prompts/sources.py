@@ -65,7 +65,7 @@ def find_files(uri: str, endpoint: str | None = None) -> list[PromptFile]:
     elif uri.startswith("s3://"):
         files = _in_s3(uri, endpoint)
     else:
-        files = _in_folder(uri)
+        files = _on_disk(uri)
     for file in files:
         check_format(file.uri)
     return files
@@ -139,6 +139,13 @@ def _in_s3(uri: str, endpoint: str | None) -> list[PromptFile]:
     ]
 
 
+def _on_disk(uri: str) -> list[PromptFile]:
+    try:
+        return _in_folder(uri)
+    except PermissionError as error:
+        raise _not_readable(error.filename or uri) from error
+
+
 def _in_folder(uri: str) -> list[PromptFile]:
     given = uri.removeprefix("file://")
     path = Path(given)
@@ -158,13 +165,17 @@ def _below(root: Path, *, deep: bool) -> Iterator[Path]:
 
 def _local_file(path: Path) -> PromptFile:
     if not os.access(path, os.R_OK):
-        raise TrainerError(
-            FailureReason.ACCESS_DENIED,
-            f"{path} may not be read by user {os.getuid()}: correct its mode or owner",
-        )
+        raise _not_readable(path)
     stat = path.stat()
     version = f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ino}"
     return PromptFile(str(path), version, partial(_in_place, path))
+
+
+def _not_readable(path: Path | str) -> TrainerError:
+    return TrainerError(
+        FailureReason.ACCESS_DENIED,
+        f"{path} may not be read by user {os.getuid()}: correct its mode or owner",
+    )
 
 
 @contextmanager
