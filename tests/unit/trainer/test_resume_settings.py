@@ -46,3 +46,14 @@ def test_length_and_memory_may_change_between_attempts() -> None:
         deepspeed={"offload": "optimizer"},
     )
     assert resume_settings(longer) == resume_settings(run_config())
+
+
+def test_encodings_may_be_kept_elsewhere_from_one_attempt_to_the_next() -> None:
+    prompts = {"uri": "/prompts.txt"}
+    cached = run_config(data={"prompts": prompts, "encodingCache": {"uri": "/cache"}})
+    assert resume_settings(cached) == resume_settings(run_config())
+    column = run_config(data={"prompts": {"uri": "/p.csv", "column": "long"}})
+    assert differences(resume_settings(column), resume_settings(run_config())) == [
+        "data.prompts.column: now 'long', in the checkpoint None",
+        "data.prompts.uri: now '/p.csv', in the checkpoint '/prompts.txt'",
+    ]
