@@ -449,8 +449,6 @@ IMMUTABLE: dict[str, dict[str, Any]] = {
     "checkpoint.bucket": {"spec/checkpoint/bucket": "other"},
     "checkpoint.prefix": {"spec/checkpoint/prefix": REMOVED},
     "checkpoint.endpoint": {"spec/checkpoint/endpoint": "http://other:9000"},
-    "workers.nodes": {"spec/workers/nodes": 2},
-    "workers.gpusPerNode": {"spec/workers/gpusPerNode": 4},
 }
 MUTABLE: dict[str, dict[str, Any]] = {
     "suspend": {"spec/runPolicy/suspend": True},
@@ -459,6 +457,8 @@ MUTABLE: dict[str, dict[str, Any]] = {
     "deletionPolicy": {"spec/deletionPolicy": "Delete"},
     "token": {"spec/teacher/tokenSecretRef": {"name": "token"}},
     "secret": {"spec/checkpoint/secretRef/name": "rotated"},
+    "nodes": {"spec/workers/nodes": 2},
+    "gpusPerNode": {"spec/workers/gpusPerNode": 4},
     "image": {"spec/workers/image": "registry.example.org/trainer:2"},
     "every": {"spec/checkpoint/everyIterations": 5, "spec/evaluation/everyIterations": 5},
     "queue": {"spec/scheduling/queueName": "other"},

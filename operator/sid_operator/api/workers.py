@@ -106,7 +106,13 @@ class ClaimVolume(Section):
 class WorkersSpec(Section):
     """The pods that train: one a node, one process a GPU."""
 
-    nodes: int = Field(default=1, ge=1, le=1024, description="Number of pods, one a node.")
+    nodes: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Number of pods, one a node. When it or gpusPerNode is changed, training goes "
+        "on from the last checkpoint, which is laid out anew.",
+    )
     gpus_per_node: int = Field(
         default=8, ge=0, le=64, description="GPUs of each pod. 0 trains on CPU, one process a pod."
     )

@@ -5,8 +5,8 @@ Rules this module keeps:
 * Every message says what is wrong *and* what to do about it.
 * A check of one field alone stands with the field (:mod:`sid_operator.api.fields`), but for the
   fields that the trainer's model owns, which knows nothing of CEL.
-* A field that decides what is trained, or which process owns which shard, is immutable: a
-  checkpoint would no longer belong to the run. The message says so. ``self == oldSelf`` on an
+* A field that decides what is trained is immutable: a checkpoint would no longer belong to the
+  run. The message says so. ``self == oldSelf`` on an
   optional field is passed by by removing the field first, so rules stand on the parent, which is
   required or has a default, and compare presence too.
 * What the API server accepts, the operator's models accept (tested); the reverse need not hold.
@@ -315,7 +315,6 @@ LOCATIONS = (
 )
 
 _IDENTITY = "checkpoints of the run so far would not fit"
-_SHARDS = "its processes own the shards of the checkpoints"
 IMMUTABLE = (
     _unchanged("spec.teacher", _IDENTITY, "model", "family revision"),
     _unchanged("spec.student", _IDENTITY),
@@ -324,7 +323,6 @@ IMMUTABLE = (
     _unchanged("spec.training", _IDENTITY),
     _unchanged("spec.deepspeed", _IDENTITY),
     _unchanged("spec.checkpoint", "the run's checkpoints lie there", "bucket", "endpoint prefix"),
-    _unchanged("spec.workers", _SHARDS, "nodes gpusPerNode"),
 )
 
 RULES = NAMES + CONTRADICTIONS + LOCATIONS + IMMUTABLE

@@ -23,6 +23,7 @@ from typing import Any
 from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.checkpoint.manifest import DamagedError, Manifest, Part, read_manifest
+from sid_trainer.checkpoint.reshard import Place, laid_out_anew
 from sid_trainer.checkpoint.retention import obsolete
 from sid_trainer.checkpoint.settings import completed, differences, digest
 from sid_trainer.checkpoint.shard import Shard, read_shard
@@ -101,8 +102,8 @@ class CheckpointStore:
         """Load the newest whole checkpoint; None when there is none at all; a collective.
 
         Raises:
-            TrainerError: ``InvalidConfiguration`` when it is of other settings or another number
-                of ranks, ``InvalidData`` when there are checkpoints and none is whole.
+            TrainerError: ``InvalidConfiguration`` when it is of other settings, ``InvalidData``
+                when there are checkpoints and none is whole.
         """
         damaged: list[Found] = []
         for found in self.latest():
@@ -121,12 +122,19 @@ class CheckpointStore:
         return None
 
     def load(self, manifest: Manifest) -> RankState:
-        """This rank's verified part of a checkpoint.
+        """This rank's verified state, laid out anew where the number of ranks has changed.
 
         Raises:
             DamagedError: naming the object, when it is not what the manifest says.
         """
-        part, key = manifest.parts[self._group.rank], manifest.part_key(self._group.rank)
+        group = self._group
+        if manifest.world_size == group.world:
+            return self._part(manifest, group.rank)
+        new = Place(group.rank, group.world)
+        return laid_out_anew(lambda rank: self._part(manifest, rank), manifest.world_size, new)
+
+    def _part(self, manifest: Manifest, rank: int) -> RankState:
+        part, key = manifest.parts[rank], manifest.part_key(rank)
         buffer = bytearray(part.size)
         try:
             size = self._storage.get_into(key, memoryview(buffer))
@@ -139,7 +147,7 @@ class CheckpointStore:
             raise DamagedError(f"{uri} has {size} bytes, and its manifest says {part.size}")
         if hashlib.sha256(buffer).hexdigest() != part.sha256:
             raise DamagedError(f"{uri} does not have the checksum that its manifest says")
-        return _read(buffer, manifest, self._group.rank, uri)
+        return _read(buffer, manifest, rank, uri)
 
     def upload(self, state: RankState, iteration: int) -> Part:
         """Store this rank's part. No collective: it may run in another thread.
@@ -221,14 +229,8 @@ class CheckpointStore:
         return None if damages else state
 
     def _refuse_other(self, manifest: Manifest) -> None:
-        """Raise unless the checkpoint is of this run's settings and number of ranks."""
+        """Raise unless the checkpoint is of this run's settings."""
         where = self._storage.uri(layout.folder(manifest.iteration))
-        if manifest.world_size != self._group.world:
-            raise TrainerError(
-                FailureReason.INVALID_CONFIGURATION,
-                f"checkpoint {where} is of {manifest.world_size} processes, and this run has "
-                f"{self._group.world}: resume with the same number, or give another storage folder",
-            )
         changed = "; ".join(differences(self._settings, completed(manifest.settings)))
         if changed:
             raise TrainerError(

@@ -203,14 +203,58 @@ def test_a_later_format_is_refused(storage: Storage) -> None:
         resume(storage, 1)
 
 
-def test_other_settings_and_another_world_are_refused(storage: Storage) -> None:
+def test_other_settings_are_refused(storage: Storage) -> None:
     save(storage, 2, 10)
-    with pytest.raises(TrainerError, match="of 2 processes, and this run has 3") as raised:
-        resume(storage, 3)
-    assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
     other = {"training": {"batchSize": 16, "learningRate": 1e-4}}
-    with pytest.raises(TrainerError, match=r"training\.batchSize: now 16, in the checkpoint 8"):
+    message = r"training\.batchSize: now 16, in the checkpoint 8"
+    with pytest.raises(TrainerError, match=message) as raised:
         resume(storage, 2, settings=other)
+    assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
+
+
+NUMEL = {"proj.weight": 37, "one": 1, "even": 24, "none": 0}
+
+
+def whole(name: str) -> torch.Tensor:
+    """A flattened parameter, moment or average."""
+    generator = torch.Generator().manual_seed(len(name))
+    return torch.randn(NUMEL[name.split("/")[2]], generator=generator)
+
+
+def sharded(rank: int, world: int) -> RankState:
+    """A rank's state of these parameters, by the layout that a state promises."""
+    names = [
+        f"{of}/{parameter}" for of in ("student/weight", "fake/exp_avg") for parameter in NUMEL
+    ]
+    tensors = {}
+    for name in names:
+        length = -(-whole(name).numel() // world)
+        padded = torch.nn.functional.pad(whole(name), (0, length * world - whole(name).numel()))
+        tensors[name] = padded[rank * length : (rank + 1) * length]
+    meta = {"iteration": 10, "rank": rank, "worldSize": world, "seed": 3, "numel": dict(NUMEL)}
+    return RankState(tensors, meta)
+
+
+@pytest.mark.parametrize(("old", "new"), [(4, 2), (4, 1), (4, 8), (1, 3), (3, 5), (2, 64)])
+def test_a_checkpoint_is_laid_out_anew_for_another_number_of_ranks(
+    tmp_path: Path, old: int, new: int
+) -> None:
+    storage = FileStorage(tmp_path / "run")
+    on_ranks(old, lambda g: store(storage, g).save(sharded(g.rank, old), 10))
+    for rank, resumed in enumerate(resume(storage, new)):
+        assert resumed is not None
+        expected = sharded(rank, new)
+        assert resumed.state.meta == expected.meta
+        for name, tensor in expected.tensors.items():
+            assert torch.equal(resumed.state.tensors[name], tensor), name
+
+
+def test_a_damaged_part_of_another_number_of_ranks_is_found(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path / "run")
+    on_ranks(4, lambda g: store(storage, g).save(sharded(g.rank, 4), 10))
+    storage.put_bytes("checkpoints/iter-00000010/attempt-0001/rank-00003.safetensors", b"torn")
+    with pytest.raises(TrainerError, match="none of the 1 checkpoints"):
+        resume(storage, 2)
 
 
 def test_one_rank_that_cannot_write_fails_all_and_commits_nothing(minio: Any, prefix: str) -> None:
