@@ -34,7 +34,7 @@ class PixelFeatures(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the features."""
-        small = nn.functional.adaptive_avg_pool2d(images, [IMAGE_SIZE, IMAGE_SIZE])
+        small = nn.functional.adaptive_avg_pool2d(images, (IMAGE_SIZE, IMAGE_SIZE))
         features: torch.Tensor = self.trunk((small / 127.5 - 1).mean(1, keepdim=True))
         return features
 
@@ -46,7 +46,7 @@ def write_judge(folder: Path) -> None:
     images = to_uint8(digits()[0] / 2 + 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # see sid_trainer.evaluate.extractor
-        traced = torch.jit.trace(features, images[:2].float())  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(features, images[:2].float())
         torch.jit.save(traced, folder / EXTRACTOR)  # type: ignore[no-untyped-call]
     sums = FeatureSums(FEATURES, torch.device("cpu"))
     with torch.no_grad():

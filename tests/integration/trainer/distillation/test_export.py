@@ -87,6 +87,54 @@ def test_an_earlier_export_is_replaced_whole(tiny_sd3: Path, tmp_path: Path) -> 
     assert storage.get_bytes("student/model_index.json") != b"old"
 
 
+def test_large_files_of_the_teacher_go_up_once(
+    tiny_sd3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(FileStorage):
+        def put_file(self, key: str, path: Path) -> None:
+            uploaded.append(key)
+            super().put_file(key, path)
+
+    monkeypatch.setattr("sid_trainer.export.student._LARGE", 1_000)
+    storage, run, uploads = Counting(tmp_path), config(), []
+    for iteration in (10, 20):
+        uploaded: list[str] = []
+        exported = network(tiny_sd3, student_of(tiny_sd3), torch.float32)
+        edition = Edition(iteration, "student-best")
+        export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), edition)
+        uploads.append(set(uploaded))
+    saved = uploads[0] - uploads[1]
+    assert "student-best/vae/diffusion_pytorch_model.safetensors" in saved
+    assert all(storage.exists(key) for key in uploads[0])
+    assert not any("transformer/" in key for key in saved)
+    assert "student-best/README.md" in uploads[1]
+
+
+def test_the_teachers_licence_and_the_results_go_with_the_student(
+    tiny_sd3: Path, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(tiny_sd3, teacher)
+    (teacher / "README.md").write_text("---\nlicense: other\nlicense_name: x-non-commercial\n---\n")
+    (teacher / "LICENSE.md").write_text("The X Licence\n")
+    storage = FileStorage(tmp_path / "run")
+    storage.put_bytes("samples/iter-00000010.png", b"picture")
+    run = config(evaluation={"metrics": {"samples": 7, "clipScore": {"model": "openai/clip"}}})
+    exported = network(teacher, student_of(teacher), torch.float32)
+    edition = Edition(10, metrics={"clipScore": 0.33})
+    export_student(storage, run, teacher, exported, scheduler_config(run.student), edition)
+    assert storage.get_bytes("student/LICENSE.md") == b"The X Licence\n"
+    assert storage.get_bytes("student/samples.png") == b"picture"
+    card = storage.get_bytes("student/README.md").decode()
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["license"], front["license_name"]) == ("other", "x-non-commercial")
+    assert "allows no commercial use" in card
+    assert "[LICENSE.md](LICENSE.md)" in card
+    assert "![samples](samples.png)" in card
+    assert "| CLIP score (higher is better) | 0.33 |" in card
+    assert "| CLIP model | `openai/clip` |" in card
+
+
 def test_a_failed_upload_leaves_no_index(tiny_sd3: Path, tmp_path: Path) -> None:
     class Failing(FileStorage):
         def put_file(self, key: str, path: Path) -> None:
