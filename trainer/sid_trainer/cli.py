@@ -41,6 +41,9 @@ COMMANDS = {
         "sid_trainer.commands.estimate", "tell the memory that a run needs, before it starts"
     ),
     "config": Command("sid_trainer.commands.config", "check a file, print it with all defaults"),
+    "checkpoints": Command(
+        "sid_trainer.commands.checkpoints", "list, verify and prune the checkpoints of a run"
+    ),
     "remove": Command("sid_trainer.commands.remove", "delete a run's folder from its storage"),
     "digits": Command("sid_trainer.digits.cli", "the small teacher of handwritten digits"),
 }
@@ -66,7 +69,8 @@ def _told(error: BaseException) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:8} {command.help}" for name, command in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}} {one.help}" for name, one in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m sid_trainer",
         description="Distil a text-to-image teacher into a few-step student.",
