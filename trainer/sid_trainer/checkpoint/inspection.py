@@ -17,7 +17,7 @@ from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifes
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import ObjectInfo, Storage
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 """Told the bytes that were read since the last call."""
 
 
