@@ -469,6 +469,11 @@ class CheckpointConfig(Section):
         le=1_000,
         description="Checkpoints kept; older ones are removed after a new one is committed.",
     )
+    resume: Literal["auto", "required"] = Field(
+        default="auto",
+        description="auto goes on from the newest checkpoint that is whole, and begins anew where "
+        "there has never been one; required ends the run where there is none.",
+    )
     tolerated_failures: int = Field(
         default=3,
         ge=0,

@@ -20,6 +20,7 @@ import torch
 from sid_trainer.attempts import claim_attempt
 from sid_trainer.checkpoint.background import BackgroundSaver
 from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, on_each
+from sid_trainer.checkpoint.manifest import FOLDER
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.config import RunConfig
@@ -53,6 +54,7 @@ from sid_trainer.run_directory import RunDirectory
 from sid_trainer.sampler import scheduler_config
 from sid_trainer.state import Json, RankState
 from sid_trainer.storage import Patience, Storage, open_storage
+from sid_trainer.storage.base import not_found
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.watchdog import Watchdog
 
@@ -234,6 +236,12 @@ def _resume(
     """
     resumed = store.resume()
     if resumed is None:
+        if run.config.checkpoint.resume == "required":
+            raise not_found(
+                f"{run.storage.uri(FOLDER)}/",
+                "checkpoint.resume is required; bring the checkpoints there, or set it to auto to "
+                "begin anew",
+            )
         return 0
     networks.restore(resumed.state)
     tell_other_prompts(resumed.state.meta, prompts)
