@@ -45,6 +45,14 @@ LOST = FailureReason.PEER_LOST
         (workers((0, 1)), [], 2, "fail", "Error"),
         (workers((0, TERM), (1, TERM)), [], 2, "fail", "Error"),
         (AgentOutcome("error", detail="boom"), [], 2, "fail", "Error"),
+        # A rank that hangs is killed in the end; the one that waited for it has told of it.
+        (
+            workers((0, 81), (1, KILL)),
+            [failure(FailureReason.STALLED)],
+            2,
+            "fail",
+            "Stalled",
+        ),
         # A lost peer: wait for its replacement, if there is another pod.
         (workers((0, 80)), [failure(LOST)], 2, "relaunch", "PeerLost"),
         (workers((0, 80), (1, TERM)), [failure(LOST)], 2, "relaunch", "PeerLost"),
