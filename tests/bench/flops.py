@@ -44,7 +44,8 @@ from sid_trainer import iteration as iteration_module
 from sid_trainer.config import DistillationConfig, StudentConfig, TrainingConfig
 from sid_trainer.iteration import Distiller, IterationResult, MicroBatch
 from tests.bench.plain import PlainNetworks, built
-from tests.bench.shapes import Shape
+from tests.bench.report import Section
+from tests.bench.shapes import Shape, released
 
 CPU = torch.device("cpu")
 SEED = 0
@@ -220,3 +221,44 @@ class FakeRun:
         out: list[Tensor] = []
         forward = counted(lambda: out.append(teacher.velocity(network, x, sigma, self._condition)))
         return forward, counted(lambda: out[0].sum().backward())
+
+
+def section(depth: int) -> Section:
+    """Count an iteration of each released model, cut to ``depth`` layers of each kind."""
+    rows = []
+    for shape in released(depth):
+        for checkpointing, shared in ((False, False), (True, False), (False, True)):
+            training = TrainingConfig(
+                batch_size=1, gradient_checkpointing=checkpointing, shared_roll_out=shared
+            )
+            rows.append(_row(count(shape, training), training))
+    return Section(
+        "Operations of an iteration",
+        "FLOPs of the trainer's iteration by torch's counter, the mean over k = 1..4, with the "
+        f"released models' widths and tokens at {depth} layer(s) of each kind. F is one forward, B "
+        "a backward pass, D one to the input only, each counted of a network by itself. The rule "
+        "takes B = 2 F and D = F; the floor takes them as counted. 1 is the floor.",
+        ("network", "B / F", "D / F", "counted / F", "rule / F", "counted / floor"),
+        rows,
+        (
+            "D is above F by attention, which has no weights: its backward pass is twice its "
+            "forward even where only the input wants a gradient. Text and time embedders, whose "
+            "inputs want none, bring D and B down, more so in networks cut short.\n\n"
+            "With checkpointing the floor recomputes whole forwards, the trainer only the layers: "
+            "hence slightly less than 1.",
+        ),
+    )
+
+
+def _row(found: Count, training: TrainingConfig) -> tuple[str, ...]:
+    options = ", checkpointed" if training.gradient_checkpointing else ""
+    options += ", shared roll-out" if training.shared_roll_out else ""
+    passes = found.passes
+    return (
+        found.shape.name + options,
+        f"{passes.backward / passes.forward:.3f}",
+        f"{passes.to_input / passes.forward:.3f}",
+        f"{found.forwards:.2f}",
+        f"{found.rule:.1f}",
+        f"{found.ratio:.4f}",
+    )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.bench import ranks
+from tests.bench.clocks import clocks
 from tests.bench.report import Section, Spread
 from tests.bench.workloads import WORKLOADS, workload
 
@@ -110,13 +110,6 @@ class Turns:
     def _elapsed(self) -> tuple[float, float]:
         wall, cpu = clocks()
         return wall - self._since[0], cpu - self._since[1]
-
-
-def clocks() -> tuple[float, float]:
-    """Wall seconds and this process's CPU seconds, once the device has finished."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter(), time.process_time()
 
 
 def statistics_line(seconds: torch.Tensor) -> str:

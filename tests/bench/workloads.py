@@ -78,7 +78,7 @@ WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
             processes=(1, 2),
         ),
         "wide": Workload(
-            small("2 layers of 512, 1024 tokens", width=512, layers=2, side=64, tokens=85),
+            small("2 layers of 512, 256 tokens", width=512, layers=2, side=32, tokens=85),
             "cpu",
             batch=1,
             processes=(1, 2),

@@ -1,0 +1,85 @@
+"""Memory over many iterations: it must not grow."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.bench import ranks
+from tests.bench.report import Section
+from tests.bench.shapes import small
+from tests.bench.workloads import Workload
+
+EVERY = 10
+SETTLED = 50
+"""Iterations after which allocators and caches have what they need."""
+SHAPE = small("1 layer of 64, 16 tokens", width=64, layers=1, side=8, tokens=9)
+
+
+def section(device: str, iterations: int) -> Section:
+    """Train a tiny network for long enough to see."""
+    found = ranks.run("memory", device, iterations=iterations)
+    rows = [
+        (what, f"{values[0] / 2**20:.1f} MiB", f"{values[-1] / 2**20:.1f} MiB", slope)
+        for what, values in found.items()
+        for slope in (f"{growth(values):+.2f} KiB",)
+    ]
+    return Section(
+        "Memory over time",
+        f"{SHAPE.name}, ZeRO-3, {iterations} iterations, read every {EVERY}; the slope is of a "
+        f"line through the readings from iteration {SETTLED} on.",
+        ("what", f"at {SETTLED}", f"at {iterations}", "an iteration adds"),
+        rows,
+    )
+
+
+def growth(values: list[float]) -> float:
+    """KiB an iteration."""
+    places = [EVERY * i for i in range(len(values))]
+    return statistics.linear_regression(places, values).slope / 1024
+
+
+def on_rank(device: str, iterations: int) -> dict[str, list[float]]:
+    """Readings by what was read, from :data:`SETTLED` on."""
+    from sid_trainer.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from tests.bench.world import Training  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    work = Workload(SHAPE, device, batch=2, checkpointing=True)
+    with tempfile.TemporaryDirectory() as folder:
+        directory = work.shape.write_weights(Path(folder), work.dtype, device)
+        training = Training(work, directory)
+    readings: list[dict[str, float]] = []
+
+    def read(iteration: int) -> None:
+        if iteration % EVERY == 0 and iteration >= SETTLED:
+            readings.append(reading(device))
+
+    training.run(iterations, read)
+    leave()
+    return {what: [r[what] for r in readings] for what in readings[0]}
+
+
+def reading(device: str) -> dict[str, float]:
+    """Bytes in use now."""
+    gc.collect()
+    storages: dict[int, int] = {}
+    for thing in gc.get_objects():
+        if _is_tensor(thing):
+            storage = thing.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    found: dict[str, float] = {"live tensors": float(sum(storages.values()))}
+    if device == "cuda":
+        return found | {"allocated on the GPU": float(torch.cuda.memory_allocated())}
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return found | {"resident in memory": float(pages * os.sysconf("SC_PAGE_SIZE"))}
+
+
+def _is_tensor(thing: Any) -> bool:
+    return issubclass(type(thing), torch.Tensor) and thing.layout == torch.strided
