@@ -46,8 +46,8 @@ def write_judge(folder: Path) -> None:
     images = to_uint8(digits()[0] / 2 + 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # see sid_trainer.evaluate.extractor
-        traced = torch.jit.trace(features, images[:2].float())
-        torch.jit.save(traced, folder / EXTRACTOR)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(features, images[:2].float())  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, folder / EXTRACTOR)
     sums = FeatureSums(FEATURES, torch.device("cpu"))
     with torch.no_grad():
         sums.add(features(images.float()))

@@ -23,7 +23,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding import Encode, encode_each
 from sid_trainer.distributed import Place
 from sid_trainer.evaluate.judges import JudgeModels, Panel
-from sid_trainer.evaluate.kept import Kept, digest
+from sid_trainer.evaluate.kept import Fitted, Kept, digest
 from sid_trainer.evaluate.pixels import decoded
 from sid_trainer.evaluate.reference import (
     ImageFile,
@@ -149,7 +149,7 @@ class Evaluator:
         facts = [self._models.digest, fid.image_size, self._resolution]
         judge = self._models.features()
 
-        def measure() -> Any:
+        def measure() -> Fitted:
             mine = files[ranks.place.rank :: ranks.place.world_size]
             together(ranks.group, lambda: add_images(judge, mine, self._resolution))
             judge.all_reduce()
@@ -160,7 +160,7 @@ class Evaluator:
     def _teacher_statistics(self) -> FeatureStatistics | None:
         """Of the teacher's samples, on rank 0."""
 
-        def measure() -> Any:
+        def measure() -> Fitted:
             panel = self._judged(self._sampling.teacher())
             if panel.features is None:
                 raise ValueError("evaluation.metrics.fid is not set")

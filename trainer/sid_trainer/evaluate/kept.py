@@ -21,6 +21,9 @@ FOLDER = "metrics/reference"
 MAX_BYTES = 2**30
 """Of a file of statistics; Inception's have 34 MB."""
 
+Fitted = Callable[[], FeatureStatistics]
+"""Gives the statistics of what all ranks have seen; called on rank 0 alone."""
+
 
 def digest(*facts: Any) -> str:
     """A name for facts that JSON can express."""
@@ -38,14 +41,12 @@ class Kept:
     def __init__(self, group: ProcessGroup, storage: Storage) -> None:
         self._group, self._storage = group, storage
 
-    def statistics(
-        self, name: str, measure: Callable[[], Callable[[], FeatureStatistics]]
-    ) -> FeatureStatistics | None:
+    def statistics(self, name: str, measure: Callable[[], Fitted]) -> FeatureStatistics | None:
         """Kept statistics, or new ones that are kept from now on; on rank 0, None elsewhere.
 
         Args:
             name: without suffix.
-            measure: a collective that measures; what it returns is called on rank 0 alone.
+            measure: a collective that measures.
         """
         key = f"{FOLDER}/{name}.npz"
         if from_first(self._group, lambda: self._storage.exists(key)):
@@ -61,7 +62,7 @@ class Kept:
 
         return self.on_first(keep)
 
-    def on_first(self, work: Callable[[], FeatureStatistics]) -> FeatureStatistics | None:
+    def on_first(self, work: Fitted) -> FeatureStatistics | None:
         """Run on rank 0, where the result stays; a failure is everybody's."""
         results: list[FeatureStatistics] = []
         from_first(self._group, lambda: results.append(work()))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusion3Pipeline
 from evaluation_on_ranks import CAPTIONS, ITERATIONS, SAMPLES
 from judges import WIDTH, ToyExtractor, write_judges
 from PIL import Image
@@ -17,7 +18,10 @@ from sid_ranks import run_on_ranks
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
+from sid_trainer.digits.text import MAX_TOKENS
 from sid_trainer.evaluate.statistics import FeatureStatistics
+from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels, teacher_velocity
+from sid_trainer.teachers.sd3 import SD3Teacher
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +123,28 @@ def test_scores_are_those_of_the_model_itself(
     assert measured["preferenceScore"] == pytest.approx(preference, rel=1e-5)
     scale = float(model.logit_scale.detach().exp())
     assert measured["clipScore"] == pytest.approx(preference / scale, rel=1e-5)
+
+
+def test_the_teacher_is_sampled_as_by_its_pipeline(tiny_sd3: Path) -> None:
+    pipeline = StableDiffusion3Pipeline.from_pretrained(tiny_sd3)
+    pipeline.set_progress_bar_config(disable=True)
+    z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    theirs = pipeline(
+        CAPTIONS[:2],
+        num_inference_steps=5,
+        guidance_scale=3.0,
+        latents=z,
+        output_type="latent",
+        max_sequence_length=MAX_TOKENS,
+    ).images
+    teacher = SD3Teacher(tiny_sd3, torch.device("cpu"), torch.float32)
+    with torch.no_grad():
+        ours = guided_euler(
+            teacher_velocity(teacher, pipeline.transformer),
+            z,
+            teacher_levels(tiny_sd3, 5, (4, 8, 8)),
+            teacher.encode(CAPTIONS[:2]),
+            teacher.encode([""]),
+            3.0,
+        )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
