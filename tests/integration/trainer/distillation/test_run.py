@@ -23,7 +23,10 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
     config: dict[str, Any] = {
         "name": "tiny",
         "teacher": {"model": str(teacher)},
-        "data": {"prompts": {"uri": str(prompts)}},
+        "data": {
+            "prompts": {"uri": str(prompts)},
+            "encodingCache": {"uri": str(tmp_path / "run" / "encodings")},
+        },
         "distillation": {"guidance": {"scale": 1.5}},
         "training": {
             "iterations": iterations,
@@ -76,6 +79,13 @@ def test_it_went_on_from_its_checkpoint(run: Path) -> None:
     names = {"generatorLoss", "fakeScoreLoss", "generatorGradNorm", "fakeGradNorm"}
     assert names <= trained[-1].keys()
     assert [folder.name for folder in run.glob("checkpoints/*")] == ["iter-00000004"]
+
+
+def test_encodings_are_kept_once_each(run: Path) -> None:
+    made = [file.stat().st_mtime_ns for file in run.glob("encodings/*/*.safetensors")]
+    assert len(made) == len({*PROMPTS, ""})
+    (second,) = run.glob("**/attempt-0002/attempt.json")
+    assert max(made) < second.stat().st_mtime_ns, "the second start found all of them"
 
 
 def test_sample_grids_are_there(run: Path) -> None:
