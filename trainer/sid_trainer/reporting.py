@@ -78,6 +78,9 @@ class Reporter:
     def samples(self, uri: str) -> None:
         """A grid of samples was stored."""
 
+    def alive(self) -> None:
+        """Work other than iterations goes on: the run does not stand still."""
+
     def evaluated(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """The student was measured after ``iteration`` iterations."""
 
@@ -219,6 +222,10 @@ class FirstRankReporter(Reporter):
         """Tell where the newest samples are."""
         self._update(samples_uri=uri)
         self._sinks.display.say(f"samples {uri}")
+
+    def alive(self) -> None:
+        """Renew the report's time."""
+        self._update()
 
     def evaluated(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Tell the measurement, in every report from now on and once in the stream."""

@@ -174,7 +174,7 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     )
     evaluation = open_evaluation(
         config,
-        Ranks(place, run.group, run.storage),
+        Ranks(place, run.group, run.storage, run.reporter.alive),
         run.reporter,
         open_sampling(config, distiller, empty),
         inputs.prompts,

@@ -10,7 +10,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,11 +54,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This rank, all ranks, and the run's folder."""
+    """This rank, all ranks, and the run's folder.
+
+    Attributes:
+        place: of this rank.
+        group: all of them.
+        storage: the run's folder.
+        alive: tells that long work goes on.
+    """
 
     place: Place
     group: ProcessGroup
     storage: Storage
+    alive: Callable[[], None] = lambda: None
 
 
 class Evaluator:
@@ -121,6 +129,7 @@ class Evaluator:
                 latents = draw(chunk.samples, self._encoded(captions))[: chunk.judged]
                 if chunk.judged:
                     panel.add(decoded(teacher, latents), captions[: chunk.judged])
+                self._ranks.alive()
         panel.all_reduce()
         return panel
 

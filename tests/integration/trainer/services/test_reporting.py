@@ -185,6 +185,30 @@ def test_tensors_are_read_only_when_a_report_is_due(tmp_path: Path) -> None:
         assert reporter.report.iteration == 1
 
 
+def test_an_evaluation_stays_in_reports_and_stands_once_in_the_stream(tmp_path: Path) -> None:
+    clock, storage = Clock(), FileStorage(tmp_path)
+    with FirstRankReporter(config(tmp_path), storage, 1, None, clock) as reporter:
+        reporter.measured_before({"fid": 30.0, "clipScore": 0.3})
+        reporter.iteration(1, {"generatorLoss": 1.0})
+        assert reporter.report.metrics == {"generatorLoss": 1.0, "fid": 30.0, "clipScore": 0.3}
+        reporter.evaluated(1, {"fid": 20.0, "odd": float("nan")})
+        clock.now += 5
+        before = reporter.report.time
+        reporter.alive()
+        assert reporter.report.time >= before
+        reporter.iteration(2, {"generatorLoss": 2.0})
+        assert reporter.report.metrics == {"generatorLoss": 2.0, "fid": 20.0, "clipScore": 0.3}
+    (part,) = tmp_path.glob("metrics/attempt-0001/*.jsonl")
+    lines = [json.loads(line) for line in part.read_text().splitlines()]
+    names = ("iteration", "generatorLoss", "fid")
+    told = [{name: line[name] for name in names if name in line} for line in lines]
+    assert told == [
+        {"iteration": 1, "generatorLoss": 1.0},
+        {"iteration": 1, "fid": 20.0},
+        {"iteration": 2, "generatorLoss": 2.0},
+    ]
+
+
 def test_other_ranks_are_silent(tmp_path: Path) -> None:
     with open_reporter(config(tmp_path / "run"), FileStorage(tmp_path / "run"), 1, 1) as reporter:
         reporter.stage("training")
