@@ -131,7 +131,8 @@ class Batches:
             return None
         teacher = self.distiller.teacher
         latents, captions = self.images.of(iteration)
-        return RealSamples(to_device(latents, teacher.device), captions.to(teacher.device, teacher.dtype))
+        captions = captions.to(teacher.device, teacher.dtype)
+        return RealSamples(to_device(latents, teacher.device), captions)
 
 
 def run_loop(
