@@ -7,8 +7,7 @@ Rules this module keeps, each because DeepSpeed's default would silently change 
 * ``gradient_clipping`` is given explicitly, 0 for none; the default clips at 1.
 * ``weight_decay`` is 0 explicitly; Adam means AdamW there, whose own default is 0.01.
 * The optimizer is torch's: DeepSpeed's own Adams are compiled when they are first used, and a pod
-  has no compiler. It is the fused one for GPUs and for weights offloaded to the CPU, where it is
-  vectorised code of torch's own.
+  has no compiler. In runs on GPUs it is the fused one, which steps offloaded weights on the CPU, too.
 * Gradients accumulate and are averaged in fp32, also when the networks compute in bf16; only
   ``pure-bf16`` has nothing in fp32, by DeepSpeed's own settings for it.
 """
@@ -54,7 +53,7 @@ def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str,
     Raises:
         TrainerError: ``InvalidConfiguration`` when ``deepspeed.config`` sets what has a field.
     """
-    training, offloaded = config.training, config.deepspeed.offload == "optimizer"
+    training = config.training
     generated = _common(config) | {
         "gradient_clipping": training.gradient_clipping or 0.0,
         "zero_allow_untested_optimizer": True,
@@ -66,14 +65,14 @@ def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str,
                 "eps": ADAM_EPSILON[training.precision],
                 "weight_decay": 0.0,
                 "torch_adam": True,
-                "fused": offloaded or config.launch.device == "cuda",
+                "fused": config.launch.device == "cuda",
             },
         },
         **_GRADIENTS[training.precision],
     }
     if training.precision == "pure-bf16":
         generated["bf16"] |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
-    if offloaded:
+    if config.deepspeed.offload == "optimizer":
         generated["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
     refuse_own_fields(config.deepspeed.config)
     return merged(generated, config.deepspeed.config)
