@@ -6,6 +6,7 @@ The quick form of ``test_gradients.py``: quick enough to be run for every delibe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,11 +24,13 @@ ITERATIONS = {"guided": 2, "micro-batches": 2, "data-aided": 3}
 
 @pytest.fixture(scope="module")
 def alone() -> Iterator[Place]:
-    """This process as the only one of a run."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.delenv("RANK", raising=False)
-        yield joined(world_size=1)
-        leave()
+    """This process as the only one of a run; the environment is as before afterwards."""
+    before = dict(os.environ)
+    os.environ.pop("RANK", None)
+    yield joined(world_size=1)
+    leave()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.mark.parametrize("case", ITERATIONS)
