@@ -1,0 +1,61 @@
+"""A pipeline whose network is large enough that its tensors outweigh the small change."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+)
+
+from sid_trainer.digits import text
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
+
+
+@pytest.fixture(scope="session")
+def small_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a ``StableDiffusion3Pipeline`` of 2 M parameters: 32 px, 4x16x16 latents."""
+    directory = tmp_path_factory.mktemp("small-sd3")
+    clip_tokenizer, t5_tokenizer = text.clip_tokenizer(), text.t5_tokenizer()
+    torch.manual_seed(7)
+    pipeline = StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=16,
+            patch_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=3,
+            attention_head_dim=32,
+            num_attention_heads=4,
+            joint_attention_dim=text.JOINT_WIDTH,
+            caption_projection_dim=128,
+            pooled_projection_dim=text.POOLED_WIDTH,
+            pos_embed_max_size=16,
+            dual_attention_layers=(0,),
+            qk_norm="rms_norm",
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=32,
+        ),
+        text_encoder=text.clip_encoder(clip_tokenizer, seed=1),
+        tokenizer=clip_tokenizer,
+        text_encoder_2=text.clip_encoder(clip_tokenizer, seed=2),
+        tokenizer_2=text.clip_tokenizer(),
+        text_encoder_3=text.t5_encoder(t5_tokenizer, seed=3),
+        tokenizer_3=t5_tokenizer,
+    )
+    pipeline.save_pretrained(directory)
+    return directory

@@ -1,0 +1,89 @@
+"""Examples and documentation: every resource fits its GPUs, and the tables are what is computed."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sid_operator.api.render import run_config
+from sid_operator.api.spec import SiDDistillationSpec
+from sid_trainer.commands import estimate as command
+from sid_trainer.estimate import Estimate, estimate_run, find_skeleton
+from sid_trainer.estimate.__main__ import with_tables
+from sid_trainer.estimate.manifest import KIND, load_run
+from sid_trainer.estimate.report import GIB
+from sid_trainer.estimate.settings import GPU_MEMORY_GIB
+
+REPOSITORY = Path(__file__).parents[4]
+ON_A_VOLUME = {
+    "/mnt/models/stable-diffusion-3.5-large": "stabilityai/stable-diffusion-3.5-large",
+}
+
+
+def resource(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        d for d in yaml.safe_load_all(path.read_text()) if d.get("kind") == KIND
+    )
+    return found
+
+
+EXAMPLES = [
+    path
+    for path in sorted((REPOSITORY / "examples").glob("distill-*.yaml"))
+    if resource(path)["spec"].get("workers", {}).get("gpusPerNode") != 0
+]
+
+
+@cache
+def estimated(path: Path) -> Estimate:
+    config = load_run(path)
+    model = ON_A_VOLUME.get(config.teacher.model, config.teacher.model)
+    config = config.model_copy(
+        update={"teacher": config.teacher.model_copy(update={"model": model})}
+    )
+    return estimate_run(config, find_skeleton(config.teacher))
+
+
+def test_there_is_an_example_of_every_teacher() -> None:
+    assert len(EXAMPLES) >= 9
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_manifest_is_read_as_the_operator_renders_it(path: Path) -> None:
+    document = resource(path)
+    spec = SiDDistillationSpec.model_validate(document["spec"])
+    rendered = run_config(spec, "default", document["metadata"]["name"])
+    ours = load_run(path)
+    kept = {"storage": rendered.storage, "launch": rendered.launch}
+    assert ours.model_copy(update=kept) == rendered
+    assert ours.launch.world_size == rendered.launch.world_size
+    assert ours.launch.device == rendered.launch.device
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_fits_its_gpus_and_its_pods(path: Path) -> None:
+    estimate = estimated(path)
+    assert estimate.fits(int(GPU_MEMORY_GIB * GIB))
+    limits = resource(path)["spec"].get("workers", {}).get("resources", {}).get("limits", {})
+    if "memory" in limits:
+        assert estimate.node.size <= int(limits["memory"].removesuffix("Gi")) * GIB
+
+
+def test_command_tells_whether_it_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(REPOSITORY / "examples" / "distill-sana-06b.yaml")
+    assert command.main(["--config", path]) == 0
+    assert "fits into 79.0 GiB" in capsys.readouterr().out
+    assert command.main(["--config", path, "--gpu-memory", "4", "--json"]) == 1
+    assert '"fits": false' in capsys.readouterr().out
+
+
+def test_tables_of_the_documentation_are_what_is_computed() -> None:
+    text = (REPOSITORY / "docs" / "memory.md").read_text()
+    assert with_tables(text) == text, "run: python -m sid_trainer.estimate docs/memory.md"
+    rows = re.findall(r"\*\*(\d+\.\d)\*\*", text.split("<!-- end of paper -->")[0])
+    assert all(float(need) <= GPU_MEMORY_GIB for need in rows)
