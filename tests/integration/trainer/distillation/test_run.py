@@ -11,6 +11,7 @@ import torch
 import yaml
 from diffusers import StableDiffusion3Pipeline
 from judges import write_judges
+from safetensors import safe_open
 from sid_ranks import PROMPTS, run_on_ranks
 
 from sid_trainer.evaluate.records import Records
@@ -27,6 +28,7 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
             "prompts": {"uri": str(prompts)},
             "encodingCache": {"uri": str(tmp_path / "run" / "encodings")},
         },
+        "student": {"exportPrecision": "fp32"},
         "distillation": {"guidance": {"scale": 1.5}},
         "training": {
             "iterations": iterations,
@@ -40,7 +42,7 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
             "prompts": PROMPTS[:3],
             "teacher": {"steps": 3},
             "metrics": {
-                "everyIterations": 1,
+                "everyIterations": 3,
                 "samples": 6,
                 "fid": {"features": judges["features"], "images": {"uri": judges["images"]}},
                 "clipScore": {"model": judges["clip"]},
@@ -95,9 +97,9 @@ def test_sample_grids_are_there(run: Path) -> None:
 
 def test_every_evaluation_is_recorded_and_the_best_student_kept(run: Path) -> None:
     records = Records.load(FileStorage(run))
-    assert [each.iteration for each in records.evaluations] == [1, 2, 3, 4]
+    assert [each.iteration for each in records.evaluations] == [2, 3, 4]
     scores = [each.metrics["clipScore"] for each in records.evaluations]
-    assert records.best == 1 + scores.index(max(scores))
+    assert records.best == 2 + scores.index(max(scores))
     assert all(each.metrics["fid"] > 0 for each in records.evaluations)
     streamed = [
         json.loads(line)
@@ -123,6 +125,9 @@ def test_the_report_and_the_card_show_the_end(run: Path) -> None:
     assert f"{records.evaluations[-1].metrics['fid']:.4g}" in card
     samples = (run / "student" / "samples.png").read_bytes()
     assert samples == (run / "samples" / "iter-00000004.png").read_bytes()
+    assert "dtype=torch.float32" in card
+    with safe_open(next((run / "student" / "transformer").glob("*.safetensors")), "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float32}  # noqa: SIM118
 
 
 def test_the_stock_pipeline_loads_and_samples_the_student(run: Path, tiny_sd3: Path) -> None:
