@@ -31,7 +31,7 @@ def manifest() -> dict[str, Any]:
 def install() -> None:
     """Put it into the API server, and wait until it is served."""
     kubectl.apply(manifest())
-    kubectl.kubectl("wait", "--for=condition=Established", f"crd/{RESOURCE}", "--timeout=30s")
+    kubectl.wait_established(RESOURCE)
     kubectl.wait_until(
         f"{RESOURCE} can be discovered",
         lambda: RESOURCE in kubectl.kubectl("api-resources", f"--api-group={GROUP}", "-o", "name"),

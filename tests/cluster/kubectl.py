@@ -79,7 +79,8 @@ def apply(*documents: dict[str, Any]) -> None:
 
 def condition(resource: dict[str, Any], kind: str) -> dict[str, Any] | None:
     """The condition of type ``kind`` in a resource's status, if there is one."""
-    conditions: Sequence[dict[str, Any]] = resource.get("status", {}).get("conditions", [])
+    status = resource.get("status") or {}
+    conditions: Sequence[dict[str, Any]] = status.get("conditions") or []
     return next((entry for entry in conditions if entry["type"] == kind), None)
 
 
@@ -97,6 +98,14 @@ def wait_until(what: str, look: Callable[[], T | None], *, seconds: float, every
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         time.sleep(every)
     return seen
+
+
+def wait_established(name: str) -> None:
+    """Wait until the API server serves a custom resource.
+
+    ``kubectl wait`` fails on one that has no conditions yet.
+    """
+    wait_until(f"{name} is served", lambda: is_true(get("crd", name), "Established"), seconds=60)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ BASE: dict[str, Any] = {
         "volumes": [{"name": "m", "claimName": "c", "mountPath": "/mnt/m"}],
         "tolerations": [{"key": "k", "operator": "Exists"}],
         "imagePullSecrets": [{"name": "registry"}],
+        "nodeAffinity": [{"key": "k", "operator": "Exists"}],
     },
 }
 TEXTS = ("", "a", "7", "A-b_c", "a b", "a\n", "a/b", "../a", "/a/../b", "/mnt/é", "s3://sid/é", "'")

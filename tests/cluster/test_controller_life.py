@@ -103,9 +103,7 @@ class Operator:
 def _installed() -> Iterator[None]:
     """The CRD is there, and no installed operator acts."""
     kubectl.apply(custom_resource_definition())
-    kubectl.kubectl(
-        "wait", "--for=condition=Established", "crd/siddistillations.sid-dit.dev", "--timeout=30s"
-    )
+    kubectl.wait_established("siddistillations.sid-dit.dev")
     deployment = ("-n", SYSTEM, "deployment", RELEASE)
     replicas = 0
     with contextlib.suppress(kubectl.CommandError):

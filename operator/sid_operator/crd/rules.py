@@ -282,9 +282,10 @@ CONTRADICTIONS = (
     ),
     Rule(
         "spec.workers.nodeAffinity[]",
-        "self.operator in ['Exists', 'DoesNotExist'] ? size(self.values) == 0 : "
-        "self.operator in ['Gt', 'Lt'] ? size(self.values) == 1 && "
-        "self.values[0].matches(r'^[0-9]+$') : size(self.values) > 0",
+        "self.operator in ['Exists', 'DoesNotExist'] ? "
+        "!has(self.values) || size(self.values) == 0 : "
+        "has(self.values) && (self.operator in ['Gt', 'Lt'] ? size(self.values) == 1 && "
+        "self.values[0].matches(r'^[0-9]+$') : size(self.values) > 0)",
         "values do not fit the operator: give some for In and NotIn, one whole number for Gt and "
         "Lt, none for Exists and DoesNotExist",
         field="values",
