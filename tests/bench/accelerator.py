@@ -14,10 +14,15 @@ from tests.bench import ranks
 from tests.bench.clocks import clocks
 from tests.bench.flops import count
 from tests.bench.report import Section, Spread
-from tests.bench.workloads import WORKLOADS, workload
+from tests.bench.workloads import WORKLOADS, Workload, workload
 
 WARM_UP = 4
 MATRIX, PRODUCTS = 8192, 20
+RELEASED = {
+    "sd3": "stabilityai/stable-diffusion-3.5-medium",
+    "flux": "black-forest-labs/FLUX.1-dev",
+}
+"""Models of which the workloads are parts."""
 
 
 def section(rounds: int) -> Section:
@@ -32,6 +37,7 @@ def section(rounds: int) -> Section:
                 str(Spread(found["of_all"])),
                 f"{found['waits']:.1f}",
                 f"{found['peak'] / 2**30:.1f} GiB",
+                f"{found['peak'] / found['estimate']:.2f}",
             )
         )
     return Section(
@@ -40,7 +46,14 @@ def section(rounds: int) -> Section:
         f"{MATRIX} x {MATRIX} measured in turn with it. Model FLOPs leave out recomputed "
         "activations, the next column counts them; attention is its matrix products in both. "
         "Goal: 0.5. Waits are counted by CUDA's own watch, DeepSpeed's included.",
-        ("network", "model FLOPs utilisation", "with recomputing", "waits an iteration", "peak"),
+        (
+            "network",
+            "model FLOPs utilisation",
+            "with recomputing",
+            "waits an iteration",
+            "peak",
+            "peak / estimate",
+        ),
         rows,
     )
 
@@ -87,7 +100,24 @@ def on_rank(device: str, name: str, rounds: int) -> dict[str, Any]:
         "of_all": utilisation(checkpointing=work.checkpointing),
         "waits": waits,
         "peak": peak,
+        "estimate": estimated(work),
     }
+
+
+def estimated(work: Workload) -> int:
+    """Bytes that ``python -m sid_trainer estimate`` tells of the updates.
+
+    Less what it reserves for CUDA and libraries, which the allocator does not count.
+    """
+    from sid_trainer.config import RunConfig  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from sid_trainer.estimate import estimate_run  # noqa: PLC0415
+    from sid_trainer.estimate.known import KNOWN  # noqa: PLC0415
+
+    whole = KNOWN[RELEASED[work.shape.family]]
+    config = RunConfig.model_validate(work.sections(1))
+    found = estimate_run(config, whole.with_component("transformer", **work.shape.network))
+    resident = sum(p.size for p in found.resident.parts if not p.name.startswith("reserve"))
+    return resident + max(phase.size for phase in found.phases if "update" in phase.name)
 
 
 def product_seconds() -> float:
