@@ -12,6 +12,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests that need no cluster run in so many processes; a file of tests stays in one.
+TEST_PROCESSES ?= 2
 KUBECONFIG_FILE := $(if $(filter current,$(CLUSTER)),$(KUBECONFIG),$(CURDIR)/.dev/kubeconfig)
 
 .PHONY: help
@@ -36,13 +38,13 @@ lint: setup ## Check style, types, layers, generated files and the chart
 
 .PHONY: test
 test: lint ## Run lint and all tests, those on a real local cluster included (starts it)
-	$(BIN)/python -m pytest tests/unit tests/integration
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/integration
 	$(MAKE) --no-print-directory cluster-up
 	KUBECONFIG=$(KUBECONFIG_FILE) $(BIN)/python -m pytest tests/cluster
 
 .PHONY: test-fast
 test-fast: setup ## Run the tests that need no cluster
-	$(BIN)/python -m pytest tests/unit tests/integration
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/integration
 
 .PHONY: test-gates
 test-gates: setup ## Distil a digits teacher of each family; every student must pass the gate (long)
