@@ -10,19 +10,21 @@ import pytest
 import torch
 from sid_ranks import run_on_ranks
 
+NO_SMALL_WHOLE = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+# The warm-up ends after the state is saved.
+FP32 = {"microBatchSize": 2, "warmupIterations": 5}
 CASES: dict[str, dict[str, Any]] = {
-    "fp32": {
-        "training": {"microBatchSize": 2},
-        "deepspeed": {"config": {"zero_optimization": {"stage3_param_persistence_threshold": 0}}},
-    },
+    "fp32": {"training": FP32, "deepspeed": {"config": NO_SMALL_WHOLE}},
+    "offload": {"training": FP32, "deepspeed": {"offload": "optimizer", "config": NO_SMALL_WHOLE}},
     "bf16": {"training": {"precision": "bf16", "gradientCheckpointing": True}},
+    "pure-bf16": {"training": {"precision": "pure-bf16", "gradientClipping": 50.0}},
     "student-not-begun": {
         "data": {"prompts": {"uri": "unused"}, "images": {"uri": "unused"}},
         "distillation": {"adversarial": {"studentStartsAfterImages": 32, "startsAfterImages": 24}},
         "training": {"sharedRollOut": True},
     },
 }
-STUDENT_STEPS = {"fp32": 6, "bf16": 6, "student-not-begun": 2}
+STUDENT_STEPS = dict.fromkeys(CASES, 6) | {"student-not-begun": 2}
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +50,25 @@ def test_resume_is_exact(case: str, rank: int, folder: Path) -> None:
     torch.testing.assert_close(resumed["losses"], losses, rtol=0, atol=0)
     assert resumed["tensors"].keys() == straight["tensors"].keys()
     for name, tensor in straight["tensors"].items():
-        assert tensor.dtype == torch.float32
+        pure = case == "pure-bf16" and not name.startswith("ema/")
+        assert tensor.dtype == (torch.bfloat16 if pure else torch.float32)
         torch.testing.assert_close(resumed["tensors"][name], tensor, rtol=0, atol=0, msg=name)
 
 
-def test_training_moved_what_was_saved(folder: Path) -> None:
-    early = torch.load(folder / "bf16-rank0-3.pt")["tensors"]
-    late = torch.load(folder / "bf16-rank0-straight.pt")["tensors"]
+@pytest.mark.parametrize("rank", [0, 1])
+def test_offload_changes_nothing(rank: int, folder: Path) -> None:
+    ours, theirs = (
+        torch.load(folder / f"{case}-rank{rank}-straight.pt") for case in ("offload", "fp32")
+    )
+    torch.testing.assert_close(ours["losses"], theirs["losses"], rtol=0, atol=0)
+    for name, tensor in theirs["tensors"].items():
+        torch.testing.assert_close(ours["tensors"][name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("case", ["bf16", "pure-bf16"])
+def test_training_moved_what_was_saved(case: str, folder: Path) -> None:
+    early = torch.load(folder / f"{case}-rank0-3.pt")["tensors"]
+    late = torch.load(folder / f"{case}-rank0-straight.pt")["tensors"]
     for part in ("student/weight", "fake/weight", "ema/weight", "student/exp_avg_sq"):
         name = f"{part}/proj_out.weight"
         assert not torch.equal(early[name], late[name])
