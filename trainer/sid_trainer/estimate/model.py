@@ -144,7 +144,7 @@ def _phases(run: _Run, fake: int, student: int) -> list[Account]:
         ),
         Account(
             "optimizer's step",
-            [Part("gradients, flattened", zero.step(network, run.processes))],
+            [Part("gradients and temporary copies", zero.step(network, run.processes))],
         ),
         _visit("text encoders", run.visit),
         _visit("autoencoder, first GPU", run.decoding),
@@ -189,7 +189,7 @@ def _storage(run: _Run) -> Account:
 
 def _saved(zero: ZeroSettings) -> int:
     """Bytes a weight that a checkpoint holds of a trained network: weights and moments."""
-    return (zero.master or zero.compute) + zero.moments
+    return zero.master + zero.moments
 
 
 def _resolution(batch: Batch, config: RunConfig) -> str:

@@ -1,9 +1,9 @@
 """What DeepSpeed's ZeRO-3 keeps for a network, derived from the engine's own configuration.
 
 Checked against what DeepSpeed 0.19 allocates (tests): a parameter's shard is ``ceil(numel / N)``
-elements on each of N processes; a trained network has the compute copy, the fp32 weights where
-that copy is not fp32 itself, Adam's two moments, and one buffer that gradients accumulate in; and,
-whole on every process, one reduction bucket and the parameters too small to be worth sharing out.
+elements on each of N processes; a trained network has the compute copy, the optimizer's own copy
+(also where both are of one type), Adam's two moments, and one buffer that gradients accumulate in;
+and, whole on every process, a reduction bucket and the parameters too small to share out.
 """
 
 from __future__ import annotations
@@ -68,10 +68,12 @@ class ZeroSettings:
 
     Attributes:
         compute: bytes of a weight as networks compute with it.
-        master: bytes of the optimizer's own copy of it; 0 where it uses the compute copy.
+        master: bytes of the optimizer's own copy of it, which it has in every precision.
         moments: bytes of Adam's two moments.
         accumulate: bytes of an accumulated gradient.
         communicate: bytes of a gradient on its way between processes.
+        stepping: bytes that an element of the sub-group at work takes in the optimizer's step:
+            its flattened gradient, and two temporary copies where the step is not fused (on CPU).
         offloaded: the optimizer's weights, moments and gradients are in host memory.
     """
 
@@ -80,6 +82,7 @@ class ZeroSettings:
     moments: int
     accumulate: int
     communicate: int
+    stepping: int
     offloaded: bool
     reduce_bucket: int
     sub_group: int
@@ -100,10 +103,11 @@ class ZeroSettings:
         size = {name: int(zero.get(name, value)) for name, value in DEFAULTS.items()}
         return cls(
             compute=compute,
-            master=optimizer if optimizer != compute or offload != "none" else 0,
+            master=optimizer,
             moments=2 * (2 if bf16.get("bf16_optimizer_states") else 4),
             accumulate=_BYTES[gradients] if gradients else compute,
             communicate=_BYTES[communicated] if communicated else compute,
+            stepping=optimizer if engine["optimizer"]["params"]["fused"] else 3 * optimizer,
             offloaded=offload != "none",
             reduce_bucket=size["reduce_bucket_size"],
             sub_group=size["sub_group_size"],

@@ -140,8 +140,8 @@ def test_few_blocks_tell_what_all_take(family: str, checkpointing: bool, tmp_pat
     ("sections", "resident"),
     [
         ({}, 38),
-        ({"training": {"precision": "fp32"}}, 3 * 4 + 2 * (8 + 4)),
-        ({"training": {"precision": "pure-bf16"}}, 3 * 2 + 2 * (4 + 2)),
+        ({"training": {"precision": "fp32"}}, 3 * 4 + 2 * (4 + 8 + 4)),
+        ({"training": {"precision": "pure-bf16"}}, 3 * 2 + 2 * (2 + 4 + 2)),
         ({"deepspeed": {"offload": "optimizer"}}, 3 * 2),
     ],
     ids=["bf16", "fp32", "pure-bf16", "offloaded"],
