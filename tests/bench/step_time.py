@@ -38,9 +38,8 @@ def section(device: str, rounds: int) -> Section:
         ("network", "size", "processes", "CPU seconds, ratio", "wall time, ratio", "an iteration"),
         rows,
         (
-            "On a CPU that others use, CPU seconds are the figure to read. "
-            "DeepSpeed's cost is per module and per collective, not per operation: a share of "
-            "tiny networks, little of large ones.",
+            "On a CPU that others use, CPU seconds are the figure to read. DeepSpeed's costs are "
+            "per module call and per weight, not per token.",
         ),
     )
 

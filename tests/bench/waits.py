@@ -25,8 +25,10 @@ def section(device: str) -> Section:
     return Section(
         "Where the host reads from the device",
         f"Reads of a tensor's value, and blocking copies between host and device, in the training "
-        f"loop under ZeRO-3 ({ITERATIONS} iterations), each of which lets a GPU run dry. One loop "
-        "in about two seconds reads the metrics; at this size that is each iteration's.",
+        f"loop under ZeRO-3 ({ITERATIONS} iterations), each of which lets a GPU run dry. Metrics "
+        "are read about every two seconds, at this size after each iteration. On a CPU reads of "
+        "host memory count alike: of DeepSpeed's comparisons between ranks only the lengths' are "
+        "the device's, the numbers' were copied before.",
         ("place", "an iteration"),
         rows,
     )
