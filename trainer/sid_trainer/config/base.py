@@ -1,0 +1,49 @@
+"""What all sections of the configuration have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+Family = Literal["sd3", "sana", "sana-sprint", "flux"]
+
+
+NoiseMode = Literal["fresh", "fixed", "ddim"]
+
+
+Weighting = Literal[
+    "one-minus-sigma",
+    "one-minus-sigma-squared",
+    "inverse-sigma",
+    "inverse-sigma-squared",
+    "sqrt-snr",
+    "snr",
+    "sid",
+]
+
+
+GuidanceStrategy = Literal["LSG", "ZeroCFG", "AntiCFG"]
+
+
+Pooling = Literal["spatial", "channel"]
+
+
+Precision = Literal["fp32", "bf16", "pure-bf16"]
+
+
+Offload = Literal["none", "optimizer"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: camelCase in files, immutable, no unknown fields."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        # A misspelt number ("4x") must not be guessed at, but 1 for 1.0 is fine.
+        strict=False,
+    )

@@ -1,0 +1,181 @@
+"""The section ``evaluation``: sample pictures and metrics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sid_trainer.config.base import Section
+from sid_trainer.config.data import PromptsConfig
+
+
+class ReferenceImagesConfig(Section):
+    """Real images that the student's are compared with."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="A folder of images (PNG, JPEG, WebP), or finished statistics as an .npz file "
+        "with mu and sigma: s3://bucket/key, or a path on a mounted volume. Images are resized "
+        "and cropped to data.resolution; their statistics are computed once a run and kept."
+    )
+
+
+class FidConfig(Section):
+    """Fréchet distances between the features of images (FID with Inception's features)."""
+
+    features: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="The feature extractor, a TorchScript file: s3://bucket/key, or a path on a "
+        "mounted volume. It takes float32 images [B, 3, H, W] in 0..255 and gives [B, D]. For FID "
+        "this is inception-2015-12-05.pt, which StyleGAN and clean-fid use."
+    )
+    images: ReferenceImagesConfig | None = Field(
+        default=None, description="Real images to compare with: metric fid."
+    )
+    teacher: bool = Field(
+        default=False,
+        description="Compare with as many samples of the teacher, made once a run: metric "
+        "fidTeacher.",
+    )
+    image_size: int | None = Field(
+        default=None,
+        ge=8,
+        le=4096,
+        description="Height and width to which images are resized (bicubic with antialiasing, as "
+        "in clean-fid: 299) before features are taken. Default: the extractor gets them as they "
+        "are and resizes itself, as StyleGAN's evaluation does.",
+    )
+
+    @model_validator(mode="after")
+    def _compared_with_something(self) -> Self:
+        if self.images is None and not self.teacher:
+            raise ValueError(
+                "evaluation.metrics.fid compares with nothing: give images.uri, or set teacher"
+            )
+        return self
+
+
+class ScoreModelConfig(Section):
+    """A CLIP model that scores how well an image fits its caption."""
+
+    model: Annotated[str, Field(min_length=1, max_length=512)] = Field(
+        description="Directory of a transformers CLIPModel with tokenizer and image processor: a "
+        "Hugging Face id, s3://bucket/key, or a path on a mounted volume."
+    )
+
+
+class MetricsConfig(Section):
+    """Numbers that judge the averaged student while training and at the end."""
+
+    every_iterations: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000_000,
+        description="Iterations between two measurements. One more is made at the end. Default: "
+        "at the end only.",
+    )
+    samples: int = Field(
+        default=10_000,
+        ge=2,
+        le=1_000_000,
+        description="Images that are sampled and judged. Distances of fewer are larger: compare "
+        "only equal numbers. The paper's tables have 10,000.",
+    )
+    captions: PromptsConfig | None = Field(
+        default=None,
+        description="Captions that are sampled, in turn. Default: the training prompts.",
+    )
+    fid: FidConfig | None = Field(default=None, description="Fréchet distances.")
+    clip_score: ScoreModelConfig | None = Field(
+        default=None,
+        description="Mean cosine of image and caption in CLIP: metric clipScore. The paper's "
+        "tables have openai/clip-vit-large-patch14 or a larger one: name it with the number.",
+    )
+    preference: ScoreModelConfig | None = Field(
+        default=None,
+        description="Mean score of a model of human preference (PickScore, HPSv2), the cosine "
+        "times the model's own scale: metric preferenceScore.",
+    )
+    best: Literal["fid", "fidTeacher", "clipScore", "preferenceScore"] | None = Field(
+        default=None,
+        description="Metric by which the best student so far is exported to student-best/. "
+        "Default: none is.",
+    )
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> Self:
+        measured = {
+            "fid": self.fid is not None and self.fid.images is not None,
+            "fidTeacher": self.fid is not None and self.fid.teacher,
+            "clipScore": self.clip_score is not None,
+            "preferenceScore": self.preference is not None,
+        }
+        if not any(measured.values()):
+            raise ValueError(
+                "evaluation.metrics measures nothing: give fid, clipScore or preference, or leave "
+                "metrics out"
+            )
+        if self.best is not None and not measured[self.best]:
+            raise ValueError(
+                f"evaluation.metrics.best is {self.best}, which is not measured: configure it, or "
+                f"choose one of {', '.join(name for name in measured if measured[name])}"
+            )
+        return self
+
+
+class TeacherSamplingConfig(Section):
+    """How the teacher is sampled to be compared with."""
+
+    steps: int = Field(
+        default=28,
+        ge=0,
+        le=1_000,
+        description="Steps of the teacher's sampler (Euler, at the noise levels of its own "
+        "scheduler). 0 leaves the teacher out of sample grids and report.",
+    )
+    guidance: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=30.0,
+        description="Its guidance scale. Default: distillation.guidance.scale.",
+    )
+
+
+class EvaluationConfig(Section):
+    """How the student is judged: sample pictures, and metrics where they are asked for."""
+
+    every_iterations: int = Field(
+        default=500,
+        ge=1,
+        le=1_000_000,
+        description="Iterations between two sample grids. One more is made at the end.",
+    )
+    prompts: (
+        Annotated[list[Annotated[str, Field(max_length=2_000)]], Field(min_length=1, max_length=64)]
+        | None
+    ) = Field(
+        default=None,
+        description="Prompts of the sample grid. Default: the first 16 different training prompts.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of sample grids and metrics, equal every time.",
+    )
+    teacher: TeacherSamplingConfig = Field(
+        default_factory=TeacherSamplingConfig,
+        description="How the teacher is sampled beside the student.",
+    )
+    metrics: MetricsConfig | None = Field(
+        default=None, description="Metrics of the averaged student. Default: none."
+    )
+
+    @model_validator(mode="after")
+    def _teacher_is_sampled(self) -> Self:
+        wanted = self.metrics is not None and self.metrics.fid is not None
+        if wanted and self.metrics.fid.teacher and self.teacher.steps == 0:  # type: ignore[union-attr]
+            raise ValueError(
+                "evaluation.metrics.fid.teacher needs samples of the teacher, but "
+                "evaluation.teacher.steps is 0: give it steps"
+            )
+        return self

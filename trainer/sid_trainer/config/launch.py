@@ -1,0 +1,68 @@
+"""Where a run writes, and how its processes find each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from sid_trainer.config.base import Section
+
+
+class StorageConfig(Section):
+    """Where checkpoints, samples, metrics and the student are written.
+
+    Credentials never stand here: they come from the environment (``AWS_ACCESS_KEY_ID``,
+    ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``).
+    """
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="Folder of the run: s3://bucket/prefix or file:///path."
+    )
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$", max_length=512)] | None = Field(
+        default=None,
+        description="URL of the S3 endpoint (http://minio.minio:9000), used for every s3:// value "
+        "of the file. Default: AWS.",
+    )
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> Self:
+        if urlsplit(self.uri).scheme not in ("s3", "file"):
+            raise ValueError(
+                f"storage.uri {self.uri!r} is neither s3:// nor file://: give s3://bucket/prefix "
+                "or file:///path"
+            )
+        return self
+
+
+class LaunchConfig(Section):
+    """How the processes of a run find each other. The defaults are one process on this machine."""
+
+    nodes: int = Field(default=1, ge=1, le=1024, description="Number of nodes (pods).")
+    processes_per_node: int = Field(
+        default=1, ge=1, le=64, description="Training processes a node: one a GPU, or one on CPU."
+    )
+    device: Literal["cuda", "cpu"] = Field(
+        default="cuda", description="cuda trains on GPUs over NCCL, cpu on the CPU over gloo."
+    )
+    rendezvous_host: str = Field(
+        default="127.0.0.1", description="Host of node 0, where the others meet."
+    )
+    rendezvous_port: int = Field(default=29500, ge=1024, le=65535, description="Port there.")
+    progress_host: str = Field(
+        default="127.0.0.1", description="Address on which rank 0 serves its progress."
+    )
+    progress_port: int = Field(default=9400, ge=0, le=65535, description="Port there; 0 = none.")
+    grace_seconds: int = Field(
+        default=30,
+        ge=1,
+        le=86_400,
+        description="Seconds between SIGTERM and SIGKILL, as a pod's grace period: room for a last "
+        "checkpoint.",
+    )
+
+    @property
+    def world_size(self) -> int:
+        """Number of training processes."""
+        return self.nodes * self.processes_per_node

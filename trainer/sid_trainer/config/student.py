@@ -1,0 +1,35 @@
+"""The section ``student``: what the run produces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sid_trainer.config.base import NoiseMode, Section
+
+
+class StudentConfig(Section):
+    """The few-step generator that the run produces."""
+
+    steps: int = Field(
+        default=4,
+        ge=1,
+        le=8,
+        description="Denoising steps K of the student. The noise levels are 1 - i/K.",
+    )
+    noise: NoiseMode = Field(
+        default="fresh",
+        description="Noise between two steps: fresh draws it anew, fixed reuses the first, ddim "
+        "takes the noise that the step implies (deterministic).",
+    )
+    export_precision: Literal["fp32", "bf16"] | None = Field(
+        default=None,
+        description="Type in which the student's weights are written. Default: the type that "
+        "training.precision computes in.",
+    )
+    init_from: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+        default=None,
+        description="An earlier student (same values as teacher.model) to start the student "
+        "from. By default it starts as a copy of the teacher.",
+    )

@@ -1,0 +1,137 @@
+"""The section ``training``: length, batch, optimiser and what makes a run robust."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from sid_trainer.config.base import Precision, Section
+
+DEFAULT_IMAGES = 500_000
+"""Length of a run, in generated images, when neither iterations nor images is given."""
+
+
+class EmaConfig(Section):
+    """Exponential moving average of the student's weights."""
+
+    half_life_images: int = Field(
+        default=10_000,
+        ge=0,
+        description="Images after which a weight counts half. 0 turns the average off. The "
+        "average is what is sampled from and exported.",
+    )
+
+
+class TrainingConfig(Section):
+    """Length, batch and optimiser of the run."""
+
+    iterations: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000_000,
+        description="Length of the run in iterations; one iteration updates the fake score and the "
+        "student once. Give this or images, not both.",
+    )
+    images: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000_000,
+        description=f"Length of the run in generated images. Default {DEFAULT_IMAGES} when "
+        "iterations is not given either.",
+    )
+    batch_size: int = Field(
+        default=256,
+        ge=1,
+        le=65_536,
+        description="Images an iteration over all GPUs. Must be a multiple of their number.",
+    )
+    micro_batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4_096,
+        description="Images that one GPU computes at a time; gradients are accumulated to "
+        "batchSize. Default: the GPU's whole share of the batch.",
+    )
+    learning_rate: float = Field(
+        default=2e-6,
+        gt=0.0,
+        le=1.0,
+        description="Adam learning rate of the student. With precision pure-bf16 use about 1e-5: "
+        "smaller steps are lost when weights are rounded.",
+    )
+    fake_learning_rate: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1.0,
+        description="Adam learning rate of the fake score network. Default: learningRate.",
+    )
+    precision: Precision = Field(
+        default="bf16",
+        description="bf16 computes in bfloat16 with fp32 master weights; fp32 computes in fp32; "
+        "pure-bf16 holds weights, gradients and optimizer in bfloat16 too: half the memory, and "
+        "Adam's epsilon is 1e-4 in place of 1e-8. The moving average is fp32 in all of them.",
+    )
+    warmup_iterations: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Iterations in which both learning rates rise linearly to their values.",
+    )
+    gradient_clipping: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1e12,
+        description="Norm to which the gradient of each network is cut, for the norms that are "
+        "told (generatorGradNorm, fakeGradNorm), which are those before. Default: off.",
+    )
+    max_skipped_updates: int = Field(
+        default=10,
+        ge=0,
+        le=10_000,
+        description="An update whose loss or gradient is not finite on any GPU is skipped on all "
+        "and counted (skippedUpdates). More than this many in a row of one network end the run; 0 "
+        "ends it at the first.",
+    )
+    watchdog_seconds: int = Field(
+        default=1_800,
+        ge=0,
+        le=86_400,
+        description="Time without a finished iteration after which the run is ended, to be "
+        "started anew, with a message that says which rank hangs. Checkpoints do not count. 0 "
+        "waits for ever.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=True,
+        description="Recompute activations in the backward pass: less memory, about a third more "
+        "time.",
+    )
+    shared_roll_out: bool = Field(
+        default=False,
+        description="Let the fake score and the student learn from the same samples in an "
+        "iteration, which saves about an eighth of its work. By default each update has samples "
+        "of its own.",
+    )
+    ema: EmaConfig = Field(
+        default_factory=EmaConfig, description="Moving average of the student's weights."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of every random number of the run.",
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.iterations is not None and self.images is not None:
+            raise ValueError("training.iterations and training.images are both set: remove one")
+        return self
+
+    @property
+    def total_iterations(self) -> int:
+        """Length of the run in iterations, however it was given."""
+        if self.iterations is not None:
+            return self.iterations
+        return math.ceil((self.images or DEFAULT_IMAGES) / self.batch_size)
