@@ -121,11 +121,6 @@ class ZeroSettings:
         """Bytes a weight that the optimizer keeps besides the compute copy, gradients left out."""
         return self.master + self.moments
 
-    @property
-    def average(self) -> int:
-        """Bytes of a weight of the moving average, which is like the optimizer's."""
-        return self.master or self.compute
-
     def persistent(self, network: NetworkSize) -> int:
         """Bytes of the parameters that every process has whole, besides their shards."""
         return self.compute * sum(n for n in network.parameters if n <= self.persistence)
