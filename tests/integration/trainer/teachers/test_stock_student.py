@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from sid_trainer.config import NoiseMode, RunConfig, StudentConfig, TeacherConfig
 from sid_trainer.export.card import CardFacts, model_card
-from sid_trainer.export.student import verify_weights, write_pipeline
+from sid_trainer.export.student import Edition, export_student, verify_weights, write_pipeline
 from sid_trainer.flow import student_noise_levels
 from sid_trainer.loading import WeightFiles
 from sid_trainer.sampler import roll_out, scheduler_config
+from sid_trainer.storage import FileStorage, Storage
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.teachers.flux import pack, unpack
 
@@ -47,6 +48,14 @@ class Student:
         pipeline = DiffusionPipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def card(self, storage: Storage) -> str:
+        """The model card that an export writes."""
+        exported = self.teacher.exported(dict(self.network.state_dict()), RESOLUTION[self.name])
+        scheduler = scheduler_config(self.config)
+        directory = self.teacher.directory
+        export_student(storage, run_config(), directory, exported, scheduler, Edition(iteration=1))
+        return storage.get_bytes("student/README.md").decode()
 
     def noise(self) -> list[Tensor]:
         """Start noise, then what a stock scheduler draws from the global generator."""
@@ -190,6 +199,6 @@ def test_the_sprint_student_is_a_sana_pipeline(
     assert type(pipeline).__name__ == "SanaPipeline"
     assert pipeline.transformer.config.guidance_embeds is False
     assert pipeline.transformer.config.timestep_scale == 0.001
-    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    card = student.card(FileStorage(tmp_path / "run"))
     assert "SanaPipeline.from_pretrained" in card
     assert "height=128, width=128, use_resolution_binning=False" in card
