@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from sid_ranks import run_on_ranks
+
+from sid_trainer.checkpoint import CheckpointStore, SoloGroup
+from sid_trainer.config import CheckpointConfig
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.run import _resume
+from sid_trainer.storage import FileStorage
 
 NO_SMALL_WHOLE = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
 # The warm-up ends after the state is saved.
@@ -73,3 +80,16 @@ def test_training_moved_what_was_saved(case: str, folder: Path) -> None:
     for part in ("student/weight", "fake/weight", "ema/weight", "student/exp_avg_sq"):
         name = f"{part}/proj_out.weight"
         assert not torch.equal(early[name], late[name])
+
+
+def test_a_run_that_requires_a_checkpoint_ends_where_there_is_none(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path / "run")
+    store = CheckpointStore(storage, SoloGroup(), {}, attempt=1, keep_last=1)
+    config = SimpleNamespace(checkpoint=CheckpointConfig(resume="required"))
+    run: Any = SimpleNamespace(config=config, storage=storage)
+    nothing: Any = None
+    with pytest.raises(TrainerError, match=r"checkpoint\.resume is required") as ended:
+        _resume(run, store, nothing, nothing, None)
+    assert ended.value.reason is FailureReason.NOT_FOUND
+    config.checkpoint = CheckpointConfig()
+    assert _resume(run, store, nothing, nothing, None) == 0
