@@ -27,7 +27,8 @@ class Rank:
         average: bytes of its part of the moving average.
         trained: bytes of its fp32 weights and moments, both trained networks together.
         offloaded: bytes of what the optimizer keeps in host memory.
-        resting: bytes of text encoders and autoencoder.
+        shared: bytes of the text encoders, whose weights all processes of a node map.
+        autoencoder: bytes of the autoencoder, of which each process has its own.
         encodings: bytes of encoded prompts and images.
     """
 
@@ -35,7 +36,8 @@ class Rank:
     average: int
     trained: int
     offloaded: int
-    resting: int
+    shared: int
+    autoencoder: int
     encodings: int
 
 
@@ -49,11 +51,12 @@ def node_account(rank: Rank, exported: int) -> Account:
     snapshot = rank.processes * (rank.trained + rank.average)
     steady = [
         ("programs", PROGRAM),
-        ("text encoders and autoencoder at rest", rank.resting),
+        ("autoencoder at rest", rank.autoencoder),
         ("encoded prompts and images", rank.encodings),
         ("optimizer in host memory (deepspeed.offload)", rank.offloaded),
     ]
     parts = [Part(name, rank.processes * size) for name, size in steady]
+    parts.append(Part("text encoders at rest, mapped by all", rank.shared))
     larger = (
         Part("snapshot for a checkpoint (or its load on resume)", snapshot)
         if snapshot > exported

@@ -169,7 +169,8 @@ def _node(run: _Run) -> Account:
         average=run.average,
         trained=2 * shard * _saved(zero),
         offloaded=offloaded,
-        resting=run.visit.weights + run.decoding.weights,
+        shared=run.visit.weights,
+        autoencoder=run.decoding.weights,
         encodings=PROMPTS_HELD * prompt + images * (prompt + latent),
     )
     exported = run.network.total * (4 + (element if element != 4 else 0))
