@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from diffusers import StableDiffusion3Pipeline
 from judges import write_judges
 from safetensors import safe_open
+from safetensors.torch import load_file
 from sid_ranks import PROMPTS, run_on_ranks
 
 from sid_trainer.evaluate.records import Records
@@ -151,3 +153,25 @@ def test_the_stock_pipeline_loads_and_samples_the_student(run: Path, tiny_sd3: P
     torch.testing.assert_close(
         pipeline.transformer.pos_embed.pos_embed, teacher.transformer.pos_embed.pos_embed
     )
+
+
+def test_another_number_of_ranks_goes_on_from_the_same_weights(run: Path, tmp_path: Path) -> None:
+    """The checkpoint of two ranks, resumed by one at its last iteration, makes the same student."""
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("student*"))
+    config = yaml.safe_load((run.parent / "config-4.yaml").read_text())
+    config["storage"]["uri"] = f"file://{tmp_path}/run"
+    config["launch"]["processesPerNode"] = 1
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    run_on_ranks(tmp_path, "train_on_ranks.py", str(file), world_size=1)
+    ours, theirs = (weights(folder / "student") for folder in (tmp_path / "run", run))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def weights(student: Path) -> dict[str, torch.Tensor]:
+    """The exported network's tensors."""
+    (file,) = (student / "transformer").glob("*.safetensors")
+    loaded: dict[str, torch.Tensor] = load_file(file)
+    return loaded
