@@ -1,12 +1,14 @@
 """Built things, kept by the hash of what they were built from.
 
 An entry is a directory `<name>-<hash>`; it appears under its name in one rename, when it is
-complete, so a build that was cut short is never taken for a finished one. A new entry of a name
-replaces the older ones: the disk is not a museum.
+complete, so a build that was cut short is never taken for a finished one. Who wants an entry that
+another process is building waits for it. A new entry of a name replaces the older ones: the disk is
+not a museum.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import tempfile
@@ -38,6 +40,14 @@ def entry(cache: Path, name: str, key: str, build: Callable[[Path], None]) -> Pa
     if wanted.is_dir():
         return wanted
     cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not wanted.is_dir():
+            _build(cache, name, wanted, build)
+    return wanted
+
+
+def _build(cache: Path, name: str, wanted: Path, build: Callable[[Path], None]) -> None:
     unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))
     try:
         build(unfinished)
@@ -47,7 +57,6 @@ def entry(cache: Path, name: str, key: str, build: Callable[[Path], None]) -> Pa
         shutil.rmtree(unfinished)
         raise
     _drop_older(cache, name, wanted)
-    return wanted
 
 
 def _drop_older(cache: Path, name: str, current: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,23 @@ def test_entry_is_built_once(tmp_path: Path) -> None:
     assert (first / "program").read_text() == "x"
 
 
+def test_two_who_want_an_entry_build_it_once(tmp_path: Path) -> None:
+    built, begun, go_on = [], threading.Event(), threading.Event()
+
+    def build(target: Path) -> None:
+        built.append(target)
+        begun.set()
+        assert go_on.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.entry, tmp_path, "thing", cache.digest(["1"]), build)
+        assert begun.wait(30)
+        second = pool.submit(cache.entry, tmp_path, "thing", cache.digest(["1"]), build)
+        go_on.set()
+        assert first.result(30) == second.result(30)
+    assert len(built) == 1
+
+
 def test_new_entry_replaces_older_ones_of_its_name(tmp_path: Path) -> None:
     old, other, new = (
         cache.entry(tmp_path, name, cache.digest([text]), lambda _: None)
@@ -65,7 +84,7 @@ def test_failed_build_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="no space"):
         cache.entry(tmp_path, "thing", cache.digest(["1"]), build)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".thing.lock"]
 
 
 @pytest.mark.parametrize(

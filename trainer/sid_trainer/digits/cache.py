@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from sid_trainer.digits.teacher import TeacherRecipe, make_teacher
+from sid_trainer.models import locked
 
 _SOURCES = ("data.py", "prompts.py", "text.py", "vae.py", "seeding.py", "teacher.py")
 """What all families share; a family's own files are ``families/FAMILY*.py``."""
@@ -23,11 +24,11 @@ def cached_teacher(recipe: TeacherRecipe | None = None) -> Path:
     """
     recipe = recipe or TeacherRecipe()
     folder = _root() / content_hash(recipe)
-    if not (folder / "model_index.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
-            make_teacher(Path(new) / "teacher", recipe)
-            _publish(Path(new) / "teacher", folder)
+    with locked(folder):  # who wants it meanwhile waits for it
+        if not (folder / "model_index.json").is_file():
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
+                make_teacher(Path(new) / "teacher", recipe)
+                (Path(new) / "teacher").rename(folder)
     return folder
 
 
@@ -41,15 +42,6 @@ def content_hash(recipe: TeacherRecipe) -> str:
     for library in _LIBRARIES:
         digest.update(f"{library}=={importlib.metadata.version(library)}".encode())
     return digest.hexdigest()[:16]
-
-
-def _publish(made: Path, folder: Path) -> None:
-    """Move a finished teacher to its place, unless another process was first."""
-    try:
-        made.rename(folder)
-    except OSError:
-        if not (folder / "model_index.json").is_file():
-            raise
 
 
 def _root() -> Path:
