@@ -66,7 +66,9 @@ def on_rank(device: str, name: str, rounds: int) -> dict[str, Any]:
     from tests.bench.world import Training  # noqa: PLC0415
 
     work = workload(name, device, int(os.environ["WORLD_SIZE"]))
-    training_config = TrainingConfig(batch_size=1, gradient_checkpointing=False)
+    training_config = TrainingConfig(
+        batch_size=1, gradient_checkpointing=False, shared_roll_out=False
+    )
     passes = count(work.shape, training_config).passes
     steps, guided = StudentConfig().steps, work.shape.guided_forwards
     with tempfile.TemporaryDirectory() as folder:

@@ -65,6 +65,7 @@ class Workload:
             "deepspeed": {"config": {"zero_optimization": dict(self.zero)}},
             "training": {
                 "batchSize": self.batch * self.world_size,
+                "sharedRollOut": False,  # as the plain loop rolls out
                 "iterations": iterations,
                 "precision": self.precision,
                 "learningRate": 1e-6,

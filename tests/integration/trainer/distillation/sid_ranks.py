@@ -31,6 +31,7 @@ def run_config(teacher: str, world_size: int = 2, **sections: dict[str, Any]) ->
     """A small run on CPU; ``sections`` are laid over it."""
     training = {
         "batchSize": 8,
+        "sharedRollOut": False,
         "iterations": 6,
         "precision": "fp32",
         "learningRate": 1e-3,

@@ -33,7 +33,7 @@ RULE = {"sd3": 21, "flux": 14, "sana": 21, "sana-sprint": 14}
 
 def training(**options: Any) -> TrainingConfig:
     return TrainingConfig.model_validate(
-        {"batch_size": 1, "gradient_checkpointing": False, **options}
+        {"batch_size": 1, "gradient_checkpointing": False, "shared_roll_out": False, **options}
     )
 
 
