@@ -50,6 +50,7 @@ def install(*values: str) -> str:
         RELEASE,
         str(CHART),
         "--install",
+        "--force-conflicts",  # tests apply the CRD by kubectl as well
         "--namespace",
         NAMESPACE,
         "--create-namespace",
