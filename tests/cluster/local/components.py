@@ -22,6 +22,8 @@ from .settings import (
 )
 
 ETCD_URL = "https://127.0.0.1:2379"
+AUDIT_LOG_MEBIBYTES = 200
+"""Hours of requests of an operator under test; a line takes about 1 KiB."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ def _api_server(paths: Paths, programs: Path) -> Component:
             f"--service-account-issuer=https://kubernetes.default.svc.{CLUSTER_DOMAIN}",
             f"--service-account-key-file={pki}/{SERVICE_ACCOUNT_KEY}.key",
             f"--service-account-signing-key-file={pki}/{SERVICE_ACCOUNT_KEY}.key",
+            f"--audit-policy-file={paths.config}/audit-policy.json",
+            f"--audit-log-path={paths.audit_log}",
+            f"--audit-log-maxsize={AUDIT_LOG_MEBIBYTES}",
+            "--audit-log-maxbackup=1",
         ),
         health=f"{API_URL}/readyz",
     )
@@ -178,6 +184,24 @@ def _dns(paths: Paths, programs: Path) -> Component:
 def containerd_command(paths: Paths, configuration: str) -> tuple[str, ...]:
     """The container runtime, with one of the two configurations that it is run with."""
     return ("containerd", f"--config={paths.config}/{configuration}")
+
+
+def audit_policy() -> dict[str, object]:
+    """What the API server writes down: who among the pods asked for what, and nothing of it.
+
+    The cluster's own controllers ask all the time and are left out, and so is the administrator.
+    """
+    controllers, pods = "system:serviceaccounts:kube-system", "system:serviceaccounts"
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "None", "userGroups": [controllers]},
+            {"level": "Metadata", "userGroups": [pods]},
+            {"level": "None"},
+        ],
+    }
 
 
 def kubelet_configuration(paths: Paths) -> dict[str, object]:

@@ -74,6 +74,11 @@ class Paths:
         return self.state / "logs"
 
     @property
+    def audit_log(self) -> Path:
+        """What pods asked of the API server, one JSON object a line."""
+        return self.logs / "audit.log"
+
+    @property
     def pids(self) -> Path:
         """One pid record a component."""
         return self.state / "pids"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import cgroup, clients, containerd, dns, golang, minio, network, oci, pki
 from .components import (
+    audit_policy,
     containerd_command,
     dns_configuration,
     kubelet_configuration,
@@ -53,6 +54,7 @@ def configurations(paths: Paths) -> dict[str, str]:
     """The components' configuration files by name."""
     pause = _pause_image()
     return {
+        "audit-policy.json": json.dumps(audit_policy()),
         "kubelet.json": json.dumps(kubelet_configuration(paths)),
         "kube-proxy.json": json.dumps(proxy_configuration(paths)),
         "Corefile": dns_configuration(paths),
