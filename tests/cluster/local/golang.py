@@ -54,6 +54,7 @@ CLUSTER = Module(
     ),
 )
 MINIO = Module(name="minio", packages=".")
+MC = Module(name="mc", packages=".")
 
 
 def binaries(cache_dir: Path, module: Module) -> Path:

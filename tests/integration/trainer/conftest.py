@@ -1,10 +1,13 @@
-"""What all tests of the trainer's integration share: a node's cache that nobody else has."""
+"""What all tests of the trainer's integration share: a node's own cache, and a real MinIO."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from tests.minio_server import MinioServer, new_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,3 +15,33 @@ def _node_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SID_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def minio_factory(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], MinioServer]]:
+    """Starts servers with fresh data and random credentials; stops them at the end."""
+    started: list[MinioServer] = []
+
+    def start() -> MinioServer:
+        server = new_server(tmp_path_factory.mktemp("minio"))
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def minio(minio_factory: Callable[[], MinioServer]) -> MinioServer:
+    """The server that tests share; each takes a prefix of its own."""
+    return minio_factory()
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """A key prefix that no other test has."""
+    return f"{request.node.originalname}-{secrets.token_hex(4)}"

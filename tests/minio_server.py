@@ -1,4 +1,4 @@
-"""A real MinIO on the loopback address for the tests of this folder."""
+"""A real MinIO on the loopback address, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 import urllib3
 from minio import Minio, S3Error
 
@@ -100,43 +98,18 @@ class MinioServer:
         raise TimeoutError((self.folder / "minio.log").read_text()[-2000:])
 
 
+def new_server(folder: Path) -> MinioServer:
+    """A server that is not started yet, with no data in ``folder`` and random credentials."""
+    program = binaries(default_paths().cache, MINIO) / "minio"
+    environ = {
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+    }
+    return MinioServer(program, folder, free_port(), environ)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-@pytest.fixture(scope="session")
-def minio_factory(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[], MinioServer]]:
-    """Starts servers with fresh data and random credentials; stops them at the end."""
-    program = binaries(default_paths().cache, MINIO) / "minio"
-    started: list[MinioServer] = []
-
-    def start() -> MinioServer:
-        environ = {
-            "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
-            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
-        }
-        server = MinioServer(program, tmp_path_factory.mktemp("minio"), free_port(), environ)
-        started.append(server)
-        server.start()
-        return server
-
-    yield start
-    for server in started:
-        server.stop()
-
-
-@pytest.fixture(scope="session")
-def minio(minio_factory: Callable[[], MinioServer]) -> MinioServer:
-    """The server that tests share; each takes a prefix of its own."""
-    return minio_factory()
-
-
-@pytest.fixture
-def prefix(request: pytest.FixtureRequest) -> str:
-    """A key prefix that no other test has."""
-    return f"{request.node.originalname}-{secrets.token_hex(4)}"
