@@ -9,16 +9,12 @@ from typing import Any, cast
 
 import kopf
 
+from sid_operator import logs
 from sid_operator.assembly import NotInstalledError, assembled
 from sid_operator.handlers import Handlers
 from sid_operator.kube.errors import KubeError
 from sid_operator.kube.login import LoginError
 from sid_operator.settings import Settings, parse
-
-LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-
-QUIET = ("aiohttp.access", "kopf.activities.probe")
-"""Loggers that tell of every probe."""
 
 logger = logging.getLogger("sid_operator")
 
@@ -43,9 +39,7 @@ async def serve(settings: Settings) -> None:
 def main() -> int:
     """Read the settings and run; gives the exit code."""
     settings = parse(sys.argv[1:])
-    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT, stream=sys.stderr)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
+    logs.configure(settings.log_level, settings.log_format)
     try:
         asyncio.run(serve(settings))
     except (LoginError, NotInstalledError, KubeError) as error:

@@ -15,15 +15,17 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from sid_operator.logs import FORMATTERS
 
 ENVIRONMENT_PREFIX = "SID_OPERATOR_"
 
 
-def _setting(default: Any, doc: str) -> Any:
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: Any, doc: str, *, choices: Sequence[str] | None = None) -> Any:
+    return field(default=default, metadata={"doc": doc, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,14 @@ class Settings:
         "URL at which Prometheus' metrics are served below /metrics, such as "
         "http://127.0.0.1:8081. Empty: not at all.",
     )
-    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = _setting(
+        "INFO", "Least severe lines that are logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
+    )
+    log_format: str = _setting(
+        "text",
+        "Form of log lines: text for people, or json, one object a line, for log stores.",
+        choices=tuple(FORMATTERS),
+    )
     workers: int = _setting(
         8,
         "Resources reconciled at a time. Passes wait for the API server, not for the CPU; more "
@@ -117,7 +126,10 @@ def _add_flag(
 ) -> None:
     default: Any = item.default
     kind: type = type(default)
-    convert = _boolean if kind is bool else kind
+    choices = item.metadata["choices"]
+    convert: Callable[[str], Any] = kind
+    if choices or kind is bool:
+        convert = _one_of(choices) if choices else _boolean
     variable = ENVIRONMENT_PREFIX + item.name.upper()
     if variable in environment:
         try:
@@ -132,6 +144,15 @@ def _add_flag(
         metavar=kind.__name__.upper(),
         help=f"{item.metadata['doc']} Default: {item.default!r}.".replace("%", "%%"),
     )
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(choices)}")
+        return text
+
+    return convert
 
 
 def _boolean(text: str) -> bool:

@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable
 
+from sid_operator import logs
 from sid_operator.api.names import LABEL_DISTILLATION
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
@@ -149,7 +150,8 @@ class Controller:
             key = await self._queue.get()
             self._at_work.seen(key)
             try:
-                await self._pass(key)
+                with logs.about(*key):
+                    await self._pass(key)
             finally:
                 self._at_work.forget(key)
 
@@ -160,17 +162,17 @@ class Controller:
                 look_again_after = await self._reconciler.reconcile(key)
         except errors.ConflictError as error:
             # Our version was old; the watch brings the new one.
-            logger.debug("%s: %s", key, error)
+            logger.debug("%s", error)
             self._queue.failed(key)
             result = "conflict"
         except (errors.KubeError, TimeoutError) as error:
             wait = self._queue.failed(key)
             told = str(error) or f"the pass took over {self._settings.pass_timeout:.0f} s"
-            logger.warning("%s: %s; again in %.1f s", key, told, wait)
+            logger.warning("%s; again in %.1f s", told, wait)
             result = "error"
         except Exception:
             wait = self._queue.failed(key)
-            logger.exception("%s: this is a bug of the operator; again in %.1f s", key, wait)
+            logger.exception("this is a bug of the operator; again in %.1f s", wait)
             result = "bug"
         else:
             self._queue.done(key, look_again_after=look_again_after)

@@ -115,7 +115,7 @@ class Reconciler:
         except FoundError as error:
             found = {error.kind: error.found}
         except RefusedError as error:
-            logger.warning("%s/%s: %s", resource.namespace, resource.name, error)
+            logger.warning("%s", error)
             refusal = error.refusal
         observed = self._caches.observe(resource, self._scraper, found)
         return plan(resource, dataclasses.replace(observed, refusal=refusal), self._now())

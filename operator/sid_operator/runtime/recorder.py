@@ -37,20 +37,14 @@ class Recorder:
     async def post(self, resource: dict[str, Any], notices: Iterable[Notice]) -> None:
         """Post Events on a resource, in order."""
         for notice in notices:
-            namespace, name = resource["metadata"]["namespace"], resource["metadata"]["name"]
-            logger.info("%s/%s: %s: %s", namespace, name, notice.reason, notice.message)
+            namespace = resource["metadata"]["namespace"]
+            logger.info("%s: %s", notice.reason, notice.message)
             try:
                 await self._client.create(EVENTS, namespace, self._event(resource, notice))
             except errors.ConflictError:
                 continue  # posted already
             except errors.KubeError as error:
-                logger.warning(
-                    "%s/%s: event %s could not be posted: %s",
-                    namespace,
-                    name,
-                    notice.reason,
-                    error,
-                )
+                logger.warning("event %s could not be posted: %s", notice.reason, error)
 
     def _event(self, resource: dict[str, Any], notice: Notice) -> dict[str, Any]:
         metadata = resource["metadata"]

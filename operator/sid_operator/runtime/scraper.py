@@ -80,6 +80,7 @@ class Scraper:
             subject.task.cancel()
             del self._subjects[key]
         if target is not None:
+            # The task keeps the context of the pass that made it: its log lines name the resource.
             task = asyncio.create_task(self._run(key, target), name=f"progress of {key}")
             self._subjects[key] = _Subject(target, task)
 
@@ -94,14 +95,14 @@ class Scraper:
     async def _run(self, key: Key, target: ScrapeTarget) -> None:
         while True:
             async with self._limit:
-                report = await self._ask(key, target.address)
+                report = await self._ask(target.address)
             subject = self._subjects[key]
             if report is not None and report != subject.report:
                 subject.report = report
                 self._notify(key)
             await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))
 
-    async def _ask(self, key: Key, address: str) -> ProgressReport | None:
+    async def _ask(self, address: str) -> ProgressReport | None:
         host = f"[{address}]" if ":" in address else address
         url = f"http://{host}:{self._port}{PROGRESS_PATH}"
         try:
@@ -116,5 +117,5 @@ class Scraper:
                     return None
             return ProgressReport.model_validate_json(body)
         except (aiohttp.ClientError, TimeoutError, OSError, pydantic.ValidationError) as error:
-            logger.debug("%s has no progress to tell: %s", key, error)
+            logger.debug("%s: no progress to be read: %s", url, error)
             return None

@@ -18,13 +18,13 @@ def test_flags_come_before_the_environment_and_that_before_defaults() -> None:
     assert settings.workers == Settings().workers
 
 
-@pytest.mark.parametrize("name", ["SID_OPERATOR_WORKERS", "SID_OPERATOR_LEADER_ELECTION"])
+@pytest.mark.parametrize("name", ["WORKERS", "LEADER_ELECTION", "LOG_LEVEL", "LOG_FORMAT"])
 def test_a_value_that_is_none_names_its_variable(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        parse([], {name: "perhaps"})
-    assert name in capsys.readouterr().err
+        parse([], {f"SID_OPERATOR_{name}": "perhaps"})
+    assert f"SID_OPERATOR_{name}" in capsys.readouterr().err
 
 
 def test_every_setting_says_what_it_is_for() -> None:
