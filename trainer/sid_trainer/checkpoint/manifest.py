@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from sid_trainer.checkpoint.settings import digest
 from sid_trainer.contract import FailureReason, TrainerError
 
 FORMAT_VERSION: Literal[1] = 1
@@ -33,12 +34,27 @@ class _Stored(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Beginning(_Stored):
+    """The first ``size`` bytes of an object: who needs no more of it verifies no more."""
+
+    size: Annotated[int, Field(ge=8)]
+    sha256: Sha256
+
+
 class Part(_Stored):
-    """One rank's object; the key is relative to the checkpoint's folder."""
+    """One rank's object; the key is relative to the checkpoint's folder.
+
+    ``beginnings`` end where the student's averaged and its present weights do; a manifest from
+    before there were any has none.
+    """
 
     key: Annotated[str, Field(pattern=_PART_PATTERN)]
     size: Annotated[int, Field(ge=8)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
+    beginnings: tuple[Beginning, ...] = ()
 
 
 class Manifest(_Stored):
@@ -113,6 +129,8 @@ def read_manifest(data: bytes, uri: str) -> Manifest:
         )
     if not uri.endswith(manifest_key(manifest.iteration)):
         raise DamagedError(f"{uri} is the manifest of iteration {manifest.iteration}")
+    if digest(manifest.settings) != manifest.settings_digest:
+        raise DamagedError(f"{uri} has settings that are not those of its own digest")
     return manifest
 
 

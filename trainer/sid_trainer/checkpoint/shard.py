@@ -4,6 +4,8 @@ Rules this module keeps:
 
 * Writing streams the tensors' own memory and computes the checksum on the way.
 * Reading gives tensors that share the memory of the buffer they were read into.
+* The student's weights come first, the averaged ones before the present ones, each of these
+  beginnings with a checksum: who wants no more reads no more.
 * The file is plain safetensors: the library of that name reads it, and it holds no code.
 """
 
@@ -23,6 +25,9 @@ from sid_trainer.state import RankState
 
 META_KEY = "sid.meta"
 """Where the state's JSON stands in the file's own metadata."""
+
+WEIGHTS = ("ema/weight/", "student/weight/")
+"""Prefixes of the names of the student's weights: averaged, present."""
 
 _NAMES = {
     torch.float64: "F64",
@@ -46,21 +51,34 @@ class Shard:
     Attributes:
         size: length of the file in bytes.
         sha256: checksum of the file in hex, known once it has been streamed to its end.
+        beginnings: length and checksum of the file up to the end of each kind of :data:`WEIGHTS`
+            that it has, known then, too.
     """
 
     def __init__(self, state: RankState) -> None:
         # Widest element first, so that every tensor is aligned to its own element size.
-        tensors = sorted(state.tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+        tensors = sorted(
+            state.tensors.items(), key=lambda item: (-item[1].element_size(), *_order(item[0]))
+        )
         self._tensors = [tensor.detach().contiguous() for _, tensor in tensors]
         names = [name for name, _ in tensors]
         self._header = _header(names, self._tensors, state)
         self.size = len(self._header) + sum(tensor.nbytes for tensor in self._tensors)
+        self._ends = _ends(names, self._tensors, len(self._header))
         self.sha256: str | None = None
+        self.beginnings: list[tuple[int, str]] = []
 
     def open(self) -> BinaryIO:
         """A new stream over the file."""
-        self.sha256 = None
+        self.sha256, self.beginnings = None, []
         return io.BufferedReader(_ChunkStream(self._chunks(), self), buffer_size=2**20)
+
+    def note(self, read: int, checksum: Any) -> None:
+        """Take the checksum of the first ``read`` bytes where it is wanted."""
+        if read in self._ends:
+            self.beginnings.append((read, checksum.copy().hexdigest()))
+        if read == self.size:  # readers that know the size never ask for the end
+            self.sha256 = checksum.hexdigest()
 
     def _chunks(self) -> Iterator[memoryview]:
         yield memoryview(self._header)
@@ -75,7 +93,7 @@ class _ChunkStream(io.RawIOBase):
     def __init__(self, chunks: Iterator[memoryview], shard: Shard) -> None:
         self._chunks, self._shard = chunks, shard
         self._current = memoryview(b"")
-        self._hash, self._left = hashlib.sha256(), shard.size
+        self._hash, self._read = hashlib.sha256(), 0
 
     def readable(self) -> bool:
         return True
@@ -92,9 +110,8 @@ class _ChunkStream(io.RawIOBase):
         view[:count] = self._current[:count]
         self._hash.update(self._current[:count])
         self._current = self._current[count:]
-        self._left -= count
-        if self._left == 0:  # readers that know the size never ask for the end
-            self._shard.sha256 = self._hash.hexdigest()
+        self._read += count
+        self._shard.note(self._read, self._hash)
         return count
 
 
@@ -119,6 +136,20 @@ def _tensor(buffer: bytearray, start: int, entry: dict[str, Any]) -> Tensor:
     count = (end - begin) // dtype.itemsize
     flat = torch.frombuffer(buffer, dtype=dtype, count=count, offset=start + begin)
     return flat.reshape(shape)
+
+
+def _order(name: str) -> tuple[int, str]:
+    kinds = (kind for kind, prefix in enumerate(WEIGHTS) if name.startswith(prefix))
+    return next(kinds, len(WEIGHTS)), name
+
+
+def _ends(names: list[str], tensors: list[Tensor], start: int) -> set[int]:
+    """Lengths of the file up to the last tensor of each kind of weights."""
+    ends: dict[str, int] = {}
+    for name, tensor in zip(names, tensors, strict=True):
+        start += tensor.nbytes
+        ends |= {prefix: start for prefix in WEIGHTS if name.startswith(prefix)}
+    return set(ends.values())
 
 
 def _header(names: list[str], tensors: list[Tensor], state: RankState) -> bytes:

@@ -22,7 +22,13 @@ from typing import Any
 
 from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
-from sid_trainer.checkpoint.manifest import DamagedError, Manifest, Part, read_manifest
+from sid_trainer.checkpoint.manifest import (
+    Beginning,
+    DamagedError,
+    Manifest,
+    Part,
+    read_manifest,
+)
 from sid_trainer.checkpoint.reshard import Place, laid_out_anew
 from sid_trainer.checkpoint.retention import obsolete
 from sid_trainer.checkpoint.settings import completed, differences, digest
@@ -163,7 +169,8 @@ class CheckpointStore:
                 FailureReason.STORAGE_UNAVAILABLE,
                 f"the store took {key} without reading it to the end",
             )
-        return Part(key=key, size=shard.size, sha256=shard.sha256)
+        beginnings = [Beginning(size=size, sha256=sha256) for size, sha256 in shard.beginnings]
+        return Part(key=key, size=shard.size, sha256=shard.sha256, beginnings=tuple(beginnings))
 
     def _commit(self, parts: list[Part], iteration: int) -> CheckpointRef:
         manifest = Manifest(

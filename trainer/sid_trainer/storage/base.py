@@ -69,6 +69,13 @@ class Storage(Protocol):
             TrainerError: ``NotFound`` when it is absent, ``InvalidData`` when it is larger.
         """
 
+    def get_range(self, key: str, start: int, buffer: memoryview) -> int:
+        """Read from byte ``start`` on into ``buffer``; return how much there was, at most its size.
+
+        Raises:
+            TrainerError: ``NotFound`` when it is absent.
+        """
+
     def get_file(self, key: str, path: Path) -> None:
         """Write an object to a local file, which appears only when it is whole."""
 

@@ -71,12 +71,16 @@ class FileStorage:
     def get_into(self, key: str, buffer: memoryview) -> int:
         """Read an object into ``buffer``; return its size."""
         with self._reading(key) as file:
-            filled = 0
-            while filled < len(buffer) and (count := file.readinto(buffer[filled:])):  # type: ignore[attr-defined]
-                filled += count
+            filled = _fill(file, buffer)
             if file.read(1):
                 raise too_large(self.uri(key), len(buffer))
         return filled
+
+    def get_range(self, key: str, start: int, buffer: memoryview) -> int:
+        """Read from byte ``start`` on into ``buffer``; return how much there was."""
+        with self._reading(key) as file:
+            file.seek(start)
+            return _fill(file, buffer)
 
     def get_file(self, key: str, path: Path) -> None:
         """Copy an object out."""
@@ -157,6 +161,14 @@ class FileStorage:
                 FailureReason.STORAGE_UNAVAILABLE,
                 f"cannot {verb} {path}: {error.strerror or error}; {hint}",
             ) from error
+
+
+def _fill(file: BinaryIO, buffer: memoryview) -> int:
+    """Read until the buffer is full or the file ends; return how much that was."""
+    filled = 0
+    while filled < len(buffer) and (count := file.readinto(buffer[filled:])):  # type: ignore[attr-defined]
+        filled += count
+    return filled
 
 
 @contextlib.contextmanager

@@ -116,6 +116,23 @@ class S3Storage:
 
         return self._ask("read", key, read)
 
+    def get_range(self, key: str, start: int, buffer: memoryview) -> int:
+        """Read from byte ``start`` on into ``buffer``; return how much there was."""
+
+        def read() -> int:
+            filled = 0
+            try:
+                with self._response(key, start, len(buffer)) as response:
+                    for chunk in response.stream(2**20):
+                        buffer[filled : filled + len(chunk)] = chunk
+                        filled += len(chunk)
+            except S3Error as error:
+                if error.code != "InvalidRange":  # what is told beyond the object's end
+                    raise
+            return filled
+
+        return self._ask("read", key, read) if len(buffer) else 0
+
     def get_file(self, key: str, path: Path) -> None:
         """Download an object; the file appears only when it is whole."""
 
@@ -178,8 +195,9 @@ class S3Storage:
         self._ask("write", key, write)
 
     @contextlib.contextmanager
-    def _response(self, key: str) -> Iterator[Any]:
-        response = self._client.get_object(self._bucket, self._object(key))
+    def _response(self, key: str, start: int = 0, length: int = 0) -> Iterator[Any]:
+        """An object's content, or ``length`` bytes of it."""
+        response = self._client.get_object(self._bucket, self._object(key), start, length)
         try:
             yield response
         finally:

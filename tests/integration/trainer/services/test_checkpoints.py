@@ -1,5 +1,6 @@
 """Checkpoints of several ranks in a real MinIO: exact, verified, committed last, pruned."""
 
+import hashlib
 import json
 import logging
 import threading
@@ -108,6 +109,19 @@ def test_a_shard_is_plain_safetensors_both_ways() -> None:
     ours = read_shard(bytearray(written))
     assert ours.meta == {"a": 1}
     assert all(torch.equal(ours.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+def test_the_students_weights_come_first_with_checksums_of_their_own() -> None:
+    names = ("fake/weight/a", "student/exp_avg/a", "student/weight/a", "ema/weight/a")
+    shard = Shard(RankState({name: torch.randn(5) for name in names}, {}))
+    with shard.open() as stream:
+        data = stream.read()
+    (averaged, _), (present, _) = shard.beginnings
+    assert present - averaged == averaged - (len(data) - 4 * 20) == 20
+    assert shard.beginnings == [
+        (size, hashlib.sha256(data[:size]).hexdigest()) for size in (averaged, present)
+    ]
+    assert shard.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_every_rank_resumes_its_own_state_exactly(storage: Storage) -> None:

@@ -69,6 +69,16 @@ def test_reading_is_bounded(storage: Storage) -> None:
         storage.get_into("x", memoryview(bytearray(4)))
 
 
+def test_a_part_of_an_object_is_read(storage: Storage) -> None:
+    storage.put_bytes("x", b"12345")
+    for start, length, expected in ((0, 2, b"12"), (3, 8, b"45"), (5, 1, b""), (2, 0, b"")):
+        buffer = bytearray(length)
+        assert storage.get_range("x", start, memoryview(buffer)) == len(expected)
+        assert buffer[: len(expected)] == expected
+    with pytest.raises(TrainerError, match=r"no/such( at \S+)? does not exist"):
+        storage.get_range("no/such", 0, memoryview(bytearray(1)))
+
+
 def test_an_absent_object_is_named(storage: Storage) -> None:
     with pytest.raises(TrainerError, match=r"no/such( at \S+)? does not exist") as raised:
         storage.get_bytes("no/such")
