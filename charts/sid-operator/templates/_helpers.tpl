@@ -39,3 +39,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- with .image.registry }}{{ $name = printf "%s/%s" . $name }}{{ end -}}
 {{- printf "%s:%s" $name (.image.tag | default .tag) -}}
 {{- end -}}
+
+{{/* Selector of the pods that train, of whatever run. */}}
+{{- define "sid-operator.trainingPods" -}}
+matchLabels:
+  app.kubernetes.io/name: sid-trainer
+matchExpressions:
+  - {key: sid-dit.dev/distillation, operator: Exists}
+{{- end -}}

@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 
 from . import errors
+from .decode import decoded
 from .kinds import Kind, resource_in
 from .login import Credentials
 
@@ -189,7 +190,7 @@ class KubeClient:
                 await self._raise_for_status(response)
                 opened()
                 async for line in response.content:
-                    event = json.loads(line)
+                    event = decoded(line)
                     if event["type"] == "ERROR":
                         status = event["object"]
                         raise errors.from_status(int(status.get("code") or 500), status)
@@ -239,7 +240,7 @@ class KubeClient:
             ) as response:
                 code = str(response.status)
                 await self._raise_for_status(response)
-                answer: Object = await response.json()
+                answer: Object = decoded(await response.read())
                 return answer
         except (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError) as error:
             raise errors.UnreachableError(f"{method} {path}: {_told(error)}") from error
@@ -253,7 +254,7 @@ class KubeClient:
             self._credentials.refused()
         text = await response.text()
         try:
-            body = json.loads(text)
+            body = decoded(text)
         except json.JSONDecodeError:
             body = {"message": text.strip()[:500]}
         wait = response.headers.get("Retry-After", "")

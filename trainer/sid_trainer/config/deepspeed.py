@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sid_trainer.config.base import Offload, Section
+
+
+MAX_LEVELS = 8
+"""Objects within objects in ``config``; DeepSpeed's own settings have 3."""
+MAX_BYTES = 65_536
 
 
 class DeepSpeedConfig(Section):
@@ -28,3 +34,23 @@ class DeepSpeedConfig(Section):
         "sizes, precision, optimizer, gradient clipping, offload and ZeRO stage have fields of "
         "their own and are refused here.",
     )
+
+    @model_validator(mode="after")
+    def _config_is_small(self) -> Self:
+        if _levels(self.config) > MAX_LEVELS:
+            raise ValueError(
+                f"config is nested more than {MAX_LEVELS} levels deep: DeepSpeed has no such "
+                "setting"
+            )
+        if len(json.dumps(self.config)) > MAX_BYTES:
+            raise ValueError(f"config is longer than {MAX_BYTES} bytes as JSON: shorten it")
+        return self
+
+
+def _levels(value: object) -> int:
+    """Levels of objects and lists in a value, counted to one above :data:`MAX_LEVELS`."""
+    level, levels = [value], 0
+    while levels <= MAX_LEVELS and (level := [v for v in level if isinstance(v, dict | list)]):
+        levels += 1
+        level = [i for v in level for i in (v.values() if isinstance(v, dict) else v)]
+    return levels
