@@ -20,7 +20,7 @@ from sid_operator.api.status import (
     ProgressStatus,
     SiDDistillationStatus,
 )
-from sid_operator.plan.observed import Pod
+from sid_operator.plan.observed import Pod, printable
 from sid_operator.resources.run import Run
 from sid_trainer.contract import CheckpointRef, ProgressReport
 
@@ -29,6 +29,7 @@ LARGEST = 2**53
 SIGNIFICANT_DIGITS = 5
 """Of metrics: more are noise, and unreadable in a column."""
 HIGHEST_METRIC = 1e300
+MAX_URI = 1024
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _METRIC_NAME = re.compile(r"[a-zA-Z0-9]+")
 
@@ -125,11 +126,13 @@ def _checkpoint(ref: CheckpointRef | None, now: datetime) -> CheckpointStatus | 
     if ref is None:
         return None
     iteration = min(ref.iteration, LARGEST)
-    return CheckpointStatus(uri=ref.uri, iteration=iteration, time=_moment(ref.time, now))
+    return CheckpointStatus(
+        uri=printable(ref.uri, MAX_URI), iteration=iteration, time=_moment(ref.time, now)
+    )
 
 
 def _location(uri: str | None) -> Location | None:
-    return Location(uri=uri) if uri else None
+    return Location(uri=printable(uri, MAX_URI)) if uri else None
 
 
 def _moment(time: datetime, now: datetime) -> datetime:

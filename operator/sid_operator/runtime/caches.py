@@ -12,7 +12,7 @@ from sid_operator.plan.model import Child, Observed, Resource
 from sid_operator.plan.observed import Cleanup, cleanup_of, is_cleanup, job_of, owned_by, pod_of
 from sid_operator.runtime import trim
 from sid_operator.runtime.scraper import Scraper
-from sid_operator.runtime.store import Key, Store, key_of, owner_by_label
+from sid_operator.runtime.store import Key, Store, key_of, owner_by_label, owner_of_pod
 
 Object = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Caches:
         self.config_maps = Store(trim=trim.trim_child, owner=owner_by_label)
         self.services = Store(trim=trim.trim_child, owner=owner_by_label)
         self.jobs = Store(trim=trim.trim_job, owner=owner_by_label)
-        self.pods = Store(trim=trim.trim_pod, owner=owner_by_label, keep_gone=True)
+        self.pods = Store(trim=trim.trim_pod, owner=owner_of_pod, keep_gone=True)
 
     def by_kind(self) -> dict[Kind, Store]:
         """The stores with the kinds that they hold; resources come first."""

@@ -10,12 +10,16 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from sid_operator.api.names import LABEL_DISTILLATION
+from sid_operator.plan.observed import INDEX_LABEL
 
 Object = dict[str, Any]
+
+_INDEX = re.compile(r"[0-9]{1,6}")
 
 
 class Key(NamedTuple):
@@ -43,6 +47,15 @@ def owner_by_label(obj: Object) -> Key | None:
     metadata = obj["metadata"]
     name = (metadata.get("labels") or {}).get(LABEL_DISTILLATION)
     return Key(metadata["namespace"], name) if name else None
+
+
+def owner_of_pod(obj: Object) -> Key | None:
+    """The resource whose Job made a pod; None for one that somebody else gave our label."""
+    metadata = obj["metadata"]
+    index = (metadata.get("labels") or {}).get(INDEX_LABEL, "")
+    owners = metadata.get("ownerReferences") or []
+    by_job = any(owner.get("controller") and owner["kind"] == "Job" for owner in owners)
+    return owner_by_label(obj) if by_job and _INDEX.fullmatch(index) else None
 
 
 class Store:

@@ -105,6 +105,7 @@ def raw_pod(index: int, *, age: float = 50, suffix: str = "a", **status: Any) ->
                 LABEL_DISTILLATION: NAME,
                 "batch.kubernetes.io/job-completion-index": str(index),
             },
+            "ownerReferences": [{"kind": "Job", "name": NAME, "controller": True}],
         },
         "spec": {"nodeName": "node-1"},
         "status": {"phase": "Pending"} | status,

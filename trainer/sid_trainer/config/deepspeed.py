@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from sid_trainer.config.base import Offload, Section
 
-
 MAX_LEVELS = 8
 """Objects within objects in ``config``; DeepSpeed's own settings have 3."""
 MAX_BYTES = 65_536
