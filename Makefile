@@ -50,6 +50,10 @@ test-fast: setup ## Run the tests that need no cluster
 test-gates: setup ## Distil a digits teacher of each family; every student must pass the gate (long)
 	$(BIN)/python -m pytest -m gate tests/integration/trainer/test_digits_gate.py -s
 
+.PHONY: test-campaigns
+test-campaigns: setup ## Disturb whole runs with hundreds of seeded faults; all must end as if undisturbed (long)
+	$(BIN)/python -m pytest -m campaign tests/unit tests/integration -s
+
 .PHONY: test-mutants
 test-mutants: setup ## Make each known mistake in the method; a test must find every one
 	$(BIN)/python -m tests.mutants
