@@ -34,6 +34,7 @@ from sid_trainer.storage.base import (
 from sid_trainer.storage.file import replacing
 from sid_trainer.storage.retry import Patience, TransientError, patiently
 from sid_trainer.storage.s3_errors import no_answer, not_s3, translated
+from sid_trainer.storage.whole_heads import WholeHeads
 
 AWS_ENDPOINT = "https://s3.amazonaws.com"
 PART_BYTES = 32 * 2**20
@@ -260,12 +261,12 @@ def _client(endpoint: str, environ: Mapping[str, str]) -> Minio:
     )
 
 
-def _pool(environ: Mapping[str, str]) -> urllib3.PoolManager:
+def _pool(environ: Mapping[str, str]) -> WholeHeads:
     """Connections with bounded time-outs; parts that fail are sent again, POSTs are not."""
     retries = urllib3.Retry(
         total=2, connect=0, backoff_factor=0.3, backoff_jitter=0.3, status_forcelist=[500, 502, 503]
     )
-    return urllib3.PoolManager(
+    return WholeHeads(
         timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         maxsize=10,
         cert_reqs="CERT_REQUIRED",
