@@ -67,6 +67,13 @@ class Reporter:
     def iteration(self, iteration: int, metrics: Mapping[str, Number]) -> None:
         """``iteration`` iterations are finished; the metrics are of the last one."""
 
+    def flush(self) -> None:
+        """What was told so far is to outlast this process: a checkpoint is about to be committed.
+
+        Raises:
+            TrainerError: when the storage refuses it.
+        """
+
     def checkpoint(self, ref: CheckpointRef) -> None:
         """A checkpoint was committed."""
         if self._directory is not None:
@@ -205,11 +212,14 @@ class FirstRankReporter(Reporter):
             self._show_due = now + SHOW_SECONDS
             self._sinks.display.show(self._report)
 
+    def flush(self) -> None:
+        """Store the metrics."""
+        self._sinks.stream.flush()
+
     def checkpoint(self, ref: CheckpointRef) -> None:
         """Tell the checkpoint, also in the termination message."""
         super().checkpoint(ref)
         self._update(checkpoint=ref, checkpoint_problem=None)
-        self._sinks.stream.flush()
         write_record(TerminationRecord(state="running", progress=self._report), termination_log())
         self._sinks.display.say(f"checkpoint {ref.uri}")
 

@@ -213,7 +213,8 @@ def _keeper(
         more: dict[str, Json] = {"iteration": iteration, "seed": seed}
         return RankState(state.tensors, state.meta | more | dict(data))
 
-    saver = BackgroundSaver(store, run.group, run.config.checkpoint.tolerated_failures)
+    tolerated = run.config.checkpoint.tolerated_failures
+    saver = BackgroundSaver(store, run.group, tolerated, run.reporter.flush)
     return Keeper(saver, run.group, snapshot, run.reporter, run.directory)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -66,10 +67,18 @@ class BackgroundSaver:
         store: where checkpoints go.
         group: the ranks.
         tolerated: checkpoints in a row that may stay unwritten because the store does not answer.
+        before_commit: stores on rank 0 what is told of the iterations so far.
     """
 
-    def __init__(self, store: CheckpointStore, group: ProcessGroup, tolerated: int) -> None:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        group: ProcessGroup,
+        tolerated: int,
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store, self._group, self._tolerated = store, group, tolerated
+        self._before_commit = before_commit
         self._upload: _Upload | None = None
         self._missed = 0
 
@@ -113,7 +122,7 @@ class BackgroundSaver:
         parts = [each.part for each in ended if each.part is not None]
         if len(parts) == len(ended):
             try:
-                ref = self._store.commit(parts, iteration)
+                ref = self._store.commit(parts, iteration, self._before_commit)
             except TrainerError as error:
                 return self._left_out(iteration, error)
             self._missed = 0

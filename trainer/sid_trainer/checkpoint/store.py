@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -92,13 +93,25 @@ class CheckpointStore:
         """
         return self.commit(together(self._group, lambda: self.upload(state, iteration)), iteration)
 
-    def commit(self, parts: list[Part], iteration: int) -> CheckpointRef:
+    def commit(
+        self, parts: list[Part], iteration: int, before: Callable[[], None] = lambda: None
+    ) -> CheckpointRef:
         """Commit the parts of all ranks, which are stored; a collective.
+
+        Args:
+            parts: by rank.
+            iteration: after which they were taken.
+            before: done on rank 0 first; where it fails, nothing is committed.
 
         Raises:
             TrainerError: on every rank, when the manifest could not be written.
         """
-        return from_first(self._group, lambda: self._commit(parts, iteration))
+
+        def commit() -> CheckpointRef:
+            before()
+            return self._commit(parts, iteration)
+
+        return from_first(self._group, commit)
 
     def latest(self) -> list[Found]:
         """All committed checkpoints, the newest first; a collective."""

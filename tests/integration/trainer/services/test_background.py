@@ -69,6 +69,21 @@ def test_it_is_committed_where_the_ranks_meet_after_the_upload(storage: Gate) ->
     assert stored(storage) == ["checkpoints/iter-00000005/manifest.json"]
 
 
+def test_what_is_told_of_the_iterations_is_stored_before_the_commit(storage: Gate) -> None:
+    storage.open.set()
+    seen: list[list[str]] = []
+
+    def rank(group: Any) -> None:
+        store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=2)
+        saves = BackgroundSaver(store, group, 1, lambda: seen.append(stored(storage)))
+        for iteration in (5, 6):
+            saves.begin(state(group.rank, WORLD, iteration), iteration)
+            saves.settle(wait=True)
+
+    on_ranks(WORLD, rank)
+    assert seen == [[], ["checkpoints/iter-00000005/manifest.json"]], "once each, by rank 0"
+
+
 def test_a_store_that_does_not_answer_costs_a_checkpoint_on_all_ranks(storage: Gate) -> None:
     storage.open.set()
 
