@@ -5,8 +5,10 @@ Rules this module keeps:
 * What is stored is a snapshot that nobody else writes to: one more copy in host memory of what the
   rank trains, until the upload has ended. At most one checkpoint is on its way; one that is due
   meanwhile is left out, and that is told.
-* Threads only upload. Ranks agree on what became of it where they meet (:meth:`settle`), so their
-  collectives keep one order.
+* Threads upload, and on rank 0 commit. Ranks agree on what became of it where they meet
+  (:meth:`settle`), so their collectives keep one order.
+* Where they meet nobody waits for the store, but a moment for a commit: one that answers is done
+  by then, one that does not costs no more.
 * A store that does not answer costs checkpoints, not the run, until the user's tolerance is used
   up. What waiting cannot cure (a refusal) ends the run at once.
 """
@@ -16,8 +18,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.checkpoint.manifest import Part
@@ -25,7 +29,11 @@ from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
 from sid_trainer.state import RankState
 
+COMMIT_SECONDS = 1.0
+"""How long a meeting waits for a commit that has begun: some ten requests of a store."""
+
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -44,18 +52,28 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class _Upload:
-    """This rank's part on its way."""
+class _UnderWay:
+    """A checkpoint that is not stored yet.
+
+    Attributes:
+        iteration: after which it was taken.
+        work: this rank's upload; afterwards, on rank 0, the commit.
+        committing: whether all parts are stored.
+    """
 
     iteration: int
-    part: Future[Part]
+    work: Future[Any]
+    committing: bool = False
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """How a rank's upload ended; an exception itself would not survive pickling."""
+    """How a rank's work ended: with its part or the commit's reference, or why not.
 
-    part: Part | None = None
+    An exception itself would not survive pickling.
+    """
+
+    result: Any = None
     reason: FailureReason | None = None
     message: str = ""
 
@@ -79,57 +97,76 @@ class BackgroundSaver:
     ) -> None:
         self._store, self._group, self._tolerated = store, group, tolerated
         self._before_commit = before_commit
-        self._upload: _Upload | None = None
+        self._under_way: _UnderWay | None = None
         self._missed = 0
 
     @property
     def busy(self) -> bool:
         """Whether a checkpoint is on its way: the same on all ranks."""
-        return self._upload is not None
+        return self._under_way is not None
+
+    @property
+    def committing(self) -> bool:
+        """Whether all its parts are stored: the same on all ranks."""
+        return self._under_way is not None and self._under_way.committing
 
     def begin(self, state: RankState, iteration: int) -> None:
         """Start to store this rank's state, which nobody may write to any more."""
-        part: Future[Part] = Future()
-        self._upload = _Upload(iteration, part)
-        thread = threading.Thread(
-            target=_carry_out,
-            args=(part, self._store, state, iteration),
-            name=f"checkpoint {iteration}",
-            daemon=True,  # a run that fails does not wait for it
-        )
-        thread.start()
+        upload = _begun(lambda: self._store.upload(state, iteration), f"checkpoint {iteration}")
+        self._under_way = _UnderWay(iteration, upload)
 
     def settle(self, *, wait: bool = False) -> Settled | None:
-        """Commit what all ranks have stored; None where nothing has ended yet; a collective.
+        """Take note of what has been stored; None where nothing is decided yet; a collective.
 
         Args:
-            wait: until all ranks' uploads have ended.
+            wait: until the checkpoint that is on its way is stored, or cannot be.
 
         Raises:
             TrainerError: on every rank, when the store refuses or the tolerance is used up.
         """
-        upload = self._upload
-        if upload is None:
-            return None
-        mine = _how_it_ended(upload.part) if wait or upload.part.done() else None
-        ended = [each for each in self._group.all_gather(mine) if each is not None]
-        if len(ended) < self._group.world:
-            return None
-        self._upload = None
-        return self._concluded(upload.iteration, ended)
+        settled = None
+        while self._under_way is not None and settled is None:
+            ended = self._group.all_gather(self._how_it_ended(self._under_way, wait))
+            if self._under_way.committing:
+                ended = ended[:1]
+            if any(each is None for each in ended):
+                return None
+            settled = self._gone_on(self._under_way, ended)
+        return settled
 
-    def _concluded(self, iteration: int, ended: list[_Ended]) -> Settled:
-        parts = [each.part for each in ended if each.part is not None]
-        if len(parts) == len(ended):
-            try:
-                ref = self._store.commit(parts, iteration, self._before_commit)
-            except TrainerError as error:
-                return self._left_out(iteration, error)
+    def _how_it_ended(self, under_way: _UnderWay, wait: bool) -> _Ended | None:
+        """How this rank's work ended; None where it has not."""
+        if under_way.committing and self._group.rank != 0:
+            return None
+        seconds = None if wait else COMMIT_SECONDS if under_way.committing else 0.0
+        done, _ = futures.wait([under_way.work], seconds)
+        return _ending(under_way.work) if done else None
+
+    def _gone_on(self, under_way: _UnderWay, ended: list[_Ended]) -> Settled | None:
+        """Begin the commit when all parts are stored; conclude when that has ended."""
+        self._under_way = None
+        iteration = under_way.iteration
+        for rank, each in enumerate(ended):
+            if each.reason is not None:
+                who = "" if under_way.committing else f"rank {rank}: "
+                return self._left_out(iteration, TrainerError(each.reason, who + each.message))
+        if under_way.committing:
             self._missed = 0
-            return Settled(iteration, ref)
-        rank, first = next((rank, e) for rank, e in enumerate(ended) if e.reason is not None)
-        reason = first.reason or FailureReason.UNKNOWN
-        return self._left_out(iteration, TrainerError(reason, f"rank {rank}: {first.message}"))
+            return Settled(iteration, ended[0].result)
+        parts = [each.result for each in ended]
+        self._under_way = replace(under_way, work=self._commit(parts, iteration), committing=True)
+        return None
+
+    def _commit(self, parts: list[Part], iteration: int) -> Future[CheckpointRef]:
+        """Begin the commit; on rank 0 only."""
+        if self._group.rank != 0:
+            return Future()
+
+        def commit() -> CheckpointRef:
+            self._before_commit()
+            return self._store.commit(parts, iteration)
+
+        return _begun(commit, f"commit {iteration}")
 
     def _left_out(self, iteration: int, error: TrainerError) -> Settled:
         """Go on without the checkpoint, as long as that is tolerated."""
@@ -148,17 +185,23 @@ class BackgroundSaver:
         return Settled(iteration, problem=problem)
 
 
-def _carry_out(
-    part: Future[Part], store: CheckpointStore, state: RankState, iteration: int
-) -> None:
-    try:
-        part.set_result(store.upload(state, iteration))
-    except BaseException as error:  # noqa: BLE001 - it is raised where ranks meet
-        part.set_exception(error)
+def _begun(work: Callable[[], Result], name: str) -> Future[Result]:
+    """Begin some work in a thread."""
+    future: Future[Result] = Future()
+
+    def carry_out() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where ranks meet
+            future.set_exception(error)
+
+    # A run that fails does not wait for it.
+    threading.Thread(target=carry_out, name=name, daemon=True).start()
+    return future
 
 
-def _how_it_ended(part: Future[Part]) -> _Ended:
+def _ending(work: Future[Any]) -> _Ended:
     try:
-        return _Ended(part.result())
+        return _Ended(work.result())
     except TrainerError as error:
         return _Ended(reason=error.reason, message=str(error))

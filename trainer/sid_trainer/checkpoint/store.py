@@ -8,15 +8,14 @@ Rules this module keeps:
 * Where checkpoints exist and none is whole, the run ends: it never starts anew in silence.
 * A failure of one rank is everybody's: no rank waits for one that has given up.
 
-Every public method but :meth:`CheckpointStore.upload` and :meth:`~CheckpointStore.load` is a
-collective: all ranks call it in the same order.
+Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.commit` and
+:meth:`~CheckpointStore.load` is a collective: all ranks call it in the same order.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -91,27 +90,32 @@ class CheckpointStore:
         Raises:
             TrainerError: on every rank, when one could not store its part; nothing is committed.
         """
-        return self.commit(together(self._group, lambda: self.upload(state, iteration)), iteration)
+        parts = together(self._group, lambda: self.upload(state, iteration))
+        return from_first(self._group, lambda: self.commit(parts, iteration))
 
-    def commit(
-        self, parts: list[Part], iteration: int, before: Callable[[], None] = lambda: None
-    ) -> CheckpointRef:
-        """Commit the parts of all ranks, which are stored; a collective.
+    def commit(self, parts: list[Part], iteration: int) -> CheckpointRef:
+        """Commit the parts of all ranks, which are stored; on rank 0 alone, in any thread.
 
         Args:
             parts: by rank.
             iteration: after which they were taken.
-            before: done on rank 0 first; where it fails, nothing is committed.
 
         Raises:
-            TrainerError: on every rank, when the manifest could not be written.
+            TrainerError: when the manifest could not be written.
         """
-
-        def commit() -> CheckpointRef:
-            before()
-            return self._commit(parts, iteration)
-
-        return from_first(self._group, commit)
+        manifest = Manifest(
+            iteration=iteration,
+            world_size=self._group.world,
+            attempt=self._attempt,
+            time=datetime.now(UTC),
+            settings_digest=digest(self._settings),
+            settings=self._settings,
+            parts=tuple(parts),
+        )
+        data = manifest.model_dump_json(by_alias=True, indent=1).encode()
+        self._storage.put_bytes(layout.manifest_key(iteration), data, "application/json")
+        self._prune(manifest)
+        return self._ref(manifest)
 
     def latest(self) -> list[Found]:
         """All committed checkpoints, the newest first; a collective."""
@@ -184,21 +188,6 @@ class CheckpointStore:
             )
         beginnings = [Beginning(size=size, sha256=sha256) for size, sha256 in shard.beginnings]
         return Part(key=key, size=shard.size, sha256=shard.sha256, beginnings=tuple(beginnings))
-
-    def _commit(self, parts: list[Part], iteration: int) -> CheckpointRef:
-        manifest = Manifest(
-            iteration=iteration,
-            world_size=self._group.world,
-            attempt=self._attempt,
-            time=datetime.now(UTC),
-            settings_digest=digest(self._settings),
-            settings=self._settings,
-            parts=tuple(parts),
-        )
-        data = manifest.model_dump_json(by_alias=True, indent=1).encode()
-        self._storage.put_bytes(layout.manifest_key(iteration), data, "application/json")
-        self._prune(manifest)
-        return self._ref(manifest)
 
     def _prune(self, committed: Manifest) -> None:
         """Remove what is not needed; a store that refuses costs space, not the run."""

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from sid_trainer.checkpoint import CheckpointStore
+from sid_trainer.checkpoint import CheckpointStore, background
 from sid_trainer.checkpoint.background import BackgroundSaver, Settled
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import FileStorage
@@ -66,6 +66,43 @@ def test_it_is_committed_where_the_ranks_meet_after_the_upload(storage: Gate) ->
         assert late is not None
         assert late.ref is not None
         assert (late.iteration, late.problem) == (5, "")
+    assert stored(storage) == ["checkpoints/iter-00000005/manifest.json"]
+
+
+class SlowCommit(Gate):
+    """A folder in which a manifest waits for the test."""
+
+    def put_bytes(
+        self, key: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> None:
+        if "manifest" in key:
+            assert self.open.wait(60)
+        super().put_bytes(key, data, content_type)
+
+    def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
+        FileStorage.put_stream(self, key, open_stream, size)
+
+
+def test_ranks_do_not_wait_for_a_commit_that_does_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "COMMIT_SECONDS", 0.05)
+    storage = SlowCommit(tmp_path / "run")
+
+    def rank(group: Any) -> Settled | None:
+        saves = saver(storage, group)
+        saves.begin(state(group.rank, WORLD, 5), 5)
+        while not saves.committing:
+            assert saves.settle() is None
+        assert saves.settle() is None
+        assert saves.busy
+        group.all_gather(None)  # all have looked
+        storage.open.set()
+        return saves.settle(wait=True)
+
+    for settled in on_ranks(WORLD, rank):
+        assert settled is not None
+        assert settled.ref is not None
     assert stored(storage) == ["checkpoints/iter-00000005/manifest.json"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
@@ -110,7 +111,7 @@ def test_attempts_are_counted_in_the_storage(minio: Any, prefix: str) -> None:
 
 def test_metrics_become_numbered_parts(tmp_path: Path) -> None:
     clock, storage = Clock(), FileStorage(tmp_path)
-    stream = MetricsStream(storage, 2, clock)
+    stream = MetricsStream(storage, 2, clock, background=lambda work: work())
     stream.add(report(iteration=1, metrics={"generatorLoss": 1.5}))
     assert storage.list("metrics/") == []
     clock.now += FLUSH_SECONDS
@@ -139,6 +140,52 @@ def test_metrics_wait_for_a_store_that_comes_back(
     stream.flush()
     data = server.storage("x").get_bytes("metrics/attempt-0001/part-00000.jsonl")
     assert data.count(b"\n") == 2
+
+
+class Slow(FileStorage):
+    """A folder that writes when it may."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked, self.may = threading.Event(), threading.Event()
+        self.refuses = False
+
+    def put_bytes(
+        self, key: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> None:
+        self.asked.set()
+        assert self.may.wait(60)
+        if self.refuses:
+            raise TrainerError(FailureReason.ACCESS_DENIED, "no")
+        super().put_bytes(key, data)
+
+
+def test_training_does_not_wait_for_the_metrics_store(tmp_path: Path) -> None:
+    clock, storage = Clock(), Slow(tmp_path)
+    stream = MetricsStream(storage, 1, clock)
+    clock.now += FLUSH_SECONDS
+    stream.add(report(iteration=1))
+    assert storage.asked.wait(60)
+    for iteration in (2, 3):
+        clock.now += FLUSH_SECONDS
+        stream.add(report(iteration=iteration))  # returns, though nothing is written yet
+    storage.may.set()
+    stream.flush()
+    parts = [storage.get_bytes(o.key) for o in storage.list("metrics/")]
+    lines = b"".join(parts).decode().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+
+
+def test_a_refusal_in_the_background_is_told_at_the_next_line(tmp_path: Path) -> None:
+    clock, storage = Clock(), Slow(tmp_path)
+    storage.refuses = True
+    storage.may.set()
+    stream = MetricsStream(storage, 1, clock, background=lambda work: work())
+    clock.now += FLUSH_SECONDS
+    stream.add(report(iteration=1))
+    with pytest.raises(TrainerError, match="no") as refused:
+        stream.add(report(iteration=2))
+    assert refused.value.reason is FailureReason.ACCESS_DENIED
 
 
 def test_the_first_rank_tells_everybody(
