@@ -115,7 +115,7 @@ class _ChunkStream(io.RawIOBase):
         return count
 
 
-def read_shard(buffer: bytearray) -> RankState:
+def read_shard(buffer: bytearray | memoryview) -> RankState:
     """The state in the bytes of a file, whose checksum has been verified.
 
     Raises:
@@ -128,7 +128,7 @@ def read_shard(buffer: bytearray) -> RankState:
     return RankState({name: _tensor(buffer, start, entry) for name, entry in header.items()}, meta)
 
 
-def _tensor(buffer: bytearray, start: int, entry: dict[str, Any]) -> Tensor:
+def _tensor(buffer: bytearray | memoryview, start: int, entry: dict[str, Any]) -> Tensor:
     begin, end = entry["data_offsets"]
     dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
     if begin == end:

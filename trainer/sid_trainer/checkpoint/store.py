@@ -14,13 +14,13 @@ Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.checkpoint.manifest import (
     Beginning,
@@ -157,20 +157,9 @@ class CheckpointStore:
         return laid_out_anew(lambda rank: self._part(manifest, rank), manifest.world_size, new)
 
     def _part(self, manifest: Manifest, rank: int) -> RankState:
-        part, key = manifest.parts[rank], manifest.part_key(rank)
-        buffer = bytearray(part.size)
-        try:
-            size = self._storage.get_into(key, memoryview(buffer))
-        except TrainerError as error:
-            if error.reason in (FailureReason.NOT_FOUND, FailureReason.INVALID_DATA):
-                raise DamagedError(str(error)) from error
-            raise
-        uri = self._storage.uri(key)
-        if size != part.size:
-            raise DamagedError(f"{uri} has {size} bytes, and its manifest says {part.size}")
-        if hashlib.sha256(buffer).hexdigest() != part.sha256:
-            raise DamagedError(f"{uri} does not have the checksum that its manifest says")
-        return _read(buffer, manifest, rank, uri)
+        key = manifest.part_key(rank)
+        buffer = fetch(self._storage, key, manifest.parts[rank])
+        return _read(buffer, manifest, rank, self._storage.uri(key))
 
     def upload(self, state: RankState, iteration: int) -> Part:
         """Store this rank's part. No collective: it may run in another thread.
@@ -270,7 +259,7 @@ class CheckpointStore:
         return CheckpointRef(uri=uri, iteration=manifest.iteration, time=manifest.time)
 
 
-def _read(buffer: bytearray, manifest: Manifest, rank: int, uri: str) -> RankState:
+def _read(buffer: memoryview, manifest: Manifest, rank: int, uri: str) -> RankState:
     """The state in verified bytes, checked to be of this iteration, rank and number of ranks."""
     try:
         state = read_shard(buffer)

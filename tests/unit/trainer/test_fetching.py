@@ -1,0 +1,56 @@
+"""An object is read in ranges, and every byte of it is held to the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sid_trainer.checkpoint import fetching
+from sid_trainer.checkpoint.manifest import DamagedError, Part
+from sid_trainer.storage import FileStorage
+
+KEY = "attempt-0001/rank-00000.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "BLOCK", 10)
+
+
+def part(content: bytes) -> Part:
+    return Part(key=KEY, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("size", [8, 9, 10, 11, 19, 20, 21, 95, 100])
+def test_it_is_read_whole(tmp_path: Path, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    storage = FileStorage(tmp_path)
+    storage.put_bytes(KEY, content)
+    assert fetching.fetch(storage, KEY, part(content)) == content
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda content: content[:-1], "has 39 bytes, and its manifest says 40"),
+        (lambda content: content[:15], "has 15 bytes, and its manifest says 40"),
+        (lambda content: content + b"x", "has 41 bytes or more, and its manifest says 40"),
+        (lambda content: b"\0" + content[1:], "does not have the checksum"),
+        (lambda content: content[:-1] + b"\0", "does not have the checksum"),
+        (lambda content: content[10:20] + content[:10] + content[20:], "not have the checksum"),
+        (lambda _: None, "does not exist"),
+    ],
+)
+def test_damage_is_told(tmp_path: Path, damage: Callable[[bytes], bytes | None], told: str) -> None:
+    content = b"".join(bytes([65 + n]) * 10 for n in range(4))
+    storage = FileStorage(tmp_path)
+    damaged = damage(content)
+    if damaged is not None:
+        storage.put_bytes(KEY, damaged)
+    with pytest.raises(DamagedError, match=told) as raised:
+        fetching.fetch(storage, KEY, part(content))
+    assert KEY in str(raised.value)

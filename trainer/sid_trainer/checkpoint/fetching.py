@@ -1,0 +1,77 @@
+"""Reading a rank's object whole: several ranges at a time, its checksum taken as they come.
+
+Rules this module keeps:
+
+* The object is in memory once, and every byte of it is under the checksum.
+* Whatever is not what the manifest says is damage, told with the object's address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+
+from sid_trainer.checkpoint.manifest import DamagedError, Part
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage import Storage
+
+BLOCK = 32 * 2**20
+"""Bytes of a range: large enough for full speed, small enough to be verified while others come."""
+AHEAD = 4
+"""Ranges on their way at a time."""
+
+
+def fetch(storage: Storage, key: str, part: Part) -> memoryview:
+    """The verified bytes of an object.
+
+    Raises:
+        DamagedError: it is missing, or not what the manifest says.
+        TrainerError: the store refuses, or does not answer for too long.
+    """
+    uri = storage.uri(key)
+    # Not zeroed first: every byte is read, or none is used.
+    buffer = torch.empty(part.size, dtype=torch.uint8).numpy().data
+    checksum, read = hashlib.sha256(), 0
+    with _reading(storage, key, buffer) as ranges:
+        for block, found in ranges:
+            read += found
+            checksum.update(block[:found])
+    if read != part.size:
+        more = " or more" if read > part.size else ""
+        raise DamagedError(f"{uri} has {read} bytes{more}, and its manifest says {part.size}")
+    if checksum.hexdigest() != part.sha256:
+        raise DamagedError(f"{uri} does not have the checksum that its manifest says")
+    return buffer
+
+
+@contextmanager
+def _reading(
+    storage: Storage, key: str, buffer: memoryview
+) -> Iterator[Iterator[tuple[memoryview, int]]]:
+    """All ranges in order, each with the bytes that were there; one byte more is asked for."""
+    blocks = [buffer[start : start + BLOCK] for start in range(0, len(buffer), BLOCK)]
+    blocks.append(memoryview(bytearray(1)))
+    with ThreadPoolExecutor(AHEAD, "download") as pool:
+        starts = [*range(0, len(buffer), BLOCK), len(buffer)]
+        reads = [
+            pool.submit(storage.get_range, key, start, block)
+            for start, block in zip(starts, blocks, strict=True)
+        ]
+        try:
+            yield ((block, _found(read)) for block, read in zip(blocks, reads, strict=True))
+        finally:
+            for read in reads:
+                read.cancel()
+
+
+def _found(read: Future[int]) -> int:
+    try:
+        return read.result()
+    except TrainerError as error:
+        if error.reason is not FailureReason.NOT_FOUND:
+            raise
+        raise DamagedError(str(error)) from error
