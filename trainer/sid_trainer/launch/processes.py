@@ -75,9 +75,9 @@ def wait_for(pid: int, grace: float, ask: Callable[[], float] = lambda: 0.0) -> 
     while True:
         ended = reap()
         if pid in ended:
-            if asked:
+            if asked and ended[pid] != 0:
                 raise Terminated
-            return ended[pid]
+            return ended[pid]  # one that was done all the same has ended well
         if steps and time.monotonic() >= steps[0][0]:
             steps.pop(0)[1]()
             if not steps:
