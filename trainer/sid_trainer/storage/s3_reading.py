@@ -21,6 +21,7 @@ from sid_trainer.storage.retry import TransientError
 CHUNK = 2**20
 PARTIAL = 206
 
+
 class Span(NamedTuple):
     """Bytes of an object: from ``start`` on, at most ``length`` of them, or all for 0."""
 
