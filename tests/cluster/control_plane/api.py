@@ -15,6 +15,7 @@ from tests.cluster.control_plane.plane import ControlPlane
 from tests.cluster.local import pki
 
 Object = dict[str, Any]
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 class Answer(NamedTuple):
@@ -72,6 +73,15 @@ class Api:
         if answer.code >= 400:
             raise RuntimeError(f"apply {path}: {answer.code} {answer.message}")
         return answer.body
+
+    async def install_crd(self, crd: Object) -> None:
+        """Have a custom resource served."""
+        name = crd["metadata"]["name"]
+        await self.apply(f"{CRDS}/{name}", crd)
+        async for _, seen in self.watch_path(CRDS, fieldSelector=f"metadata.name={name}"):
+            conditions = (seen.get("status") or {}).get("conditions") or []
+            if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+                return
 
     async def items(self, kind: Kind, namespace: str = "", **params: str) -> list[Object]:
         """All objects of a kind."""

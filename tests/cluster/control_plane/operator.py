@@ -8,25 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sid_operator.api.names import CRD_NAME
-from sid_operator.crd.document import custom_resource_definition
-from tests.cluster.control_plane.api import Api
 from tests.cluster.control_plane.child import Child
 from tests.cluster.control_plane.plane import ControlPlane
 
 ACTS = "all caches are filled"
 TROUBLE = ("Traceback", "this is a bug", "Task exception", "never awaited")
 """What the log of an operator must not hold."""
-
-
-async def install_crd(api: Api) -> None:
-    """Have the resource served."""
-    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    await api.apply(f"{crds}/{CRD_NAME}", custom_resource_definition())
-    async for _, crd in api.watch_path(crds, fieldSelector=f"metadata.name={CRD_NAME}"):
-        conditions = (crd.get("status") or {}).get("conditions") or []
-        if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
-            return
 
 
 @contextlib.contextmanager

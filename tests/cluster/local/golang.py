@@ -73,7 +73,7 @@ def binaries(cache_dir: Path, module: Module) -> Path:
 
 def source_of(cache_dir: Path, module: Module, dependency: str) -> Path:
     """The directory with the sources of a module that one of ours requires."""
-    words = [_compiler(cache_dir), "list", "-m", "-f", "{{.Dir}}", dependency]
+    words = [str(_compiler(cache_dir)), "list", "-m", "-f", "{{.Dir}}", dependency]
     return Path(run(words, cwd=module.source, env=ENVIRONMENT).strip())
 
 

@@ -25,6 +25,8 @@ CONTROLLERS = ("job-controller", "garbage-collector-controller", "serviceaccount
 BLOCKS = 8
 """The contenders take turns so often, so that what else the machine does hits them alike."""
 START_SECONDS = 300.0
+FOLLOW_SECONDS = 15.0
+"""Time for statuses to follow the pods, before the steady state is looked at."""
 OWNER_LABELS = (LABEL_DISTILLATION, "jobset.sigs.k8s.io/jobset-name")
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
@@ -116,25 +118,18 @@ async def _create(
 async def _nodes(api: Api, found: Sequence[Findings], count: int) -> AsyncIterator[None]:
     """The pods of the first resources of each contender run, until the block ends."""
     chosen = {f"run-{number}" for number in range(count)}
-    played = nodes.Nodes(
-        api, runs=lambda pod: _owner(pod) in chosen, tells=lambda pod: _is_rank_zero(pod)
-    )
+    played = nodes.Nodes(api, runs=lambda pod: _owner(pod) in chosen, tells=_is_rank_zero)
     async with contextlib.AsyncExitStack() as stack:
         with step(f"start the pods of {count} resources each"):
             tasks = [
                 await stack.enter_async_context(nodes.running(played, each.who.namespace))
                 for each in found
             ]
-            pods = [
-                pod
-                for each in found
-                for pod in await api.items(PODS, each.who.namespace)
-                if _owner(pod) in chosen
-            ]
+            pods = [pod for each in found for pod in await api.items(PODS, each.who.namespace)]
+            due = sum(_owner(pod) in chosen for pod in pods)
             async with asyncio.timeout(START_SECONDS):
-                while played.running < len(pods) and not any(task.done() for task in tasks):
-                    await asyncio.sleep(0.5)
-            await asyncio.sleep(10)  # statuses follow
+                await played.started(due)
+            await asyncio.sleep(FOLLOW_SECONDS)
         yield
         for task in tasks:
             if task.done():

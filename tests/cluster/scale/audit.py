@@ -27,6 +27,7 @@ class Request:
     user: str
     verb: str
     what: str
+    namespace: str
     name: str
     code: int
     received: float
@@ -73,6 +74,7 @@ def _request(event: dict[str, Any]) -> Request:
         user=event["user"]["username"],
         verb=event["verb"],
         what="/".join(part for part in parts if part),
+        namespace=target.get("namespace", ""),
         name=target.get("name", ""),
         code=int((event.get("responseStatus") or {}).get("code", 0)),
         received=_seconds(event["requestReceivedTimestamp"]),

@@ -40,8 +40,8 @@ class Nodes:
         self._tells = tells
         self._runner = web.AppRunner(_app(), access_log=None)
         self._numbers = itertools.count(1)
-        self.running = 0
-        self.asked = 0
+        self._running = 0
+        self._more = asyncio.Condition()
 
     async def run(self, namespace: str) -> None:
         """Run every pod of a namespace that there is, or comes, until cancelled."""
@@ -70,7 +70,14 @@ class Nodes:
         )
         if answer.code != 200:
             raise RuntimeError(f"pod {metadata['name']}: {answer.code} {answer.message}")
-        self.running += 1
+        async with self._more:
+            self._running += 1
+            self._more.notify_all()
+
+    async def started(self, count: int) -> None:
+        """Wait until so many pods run."""
+        async with self._more:
+            await self._more.wait_for(lambda: self._running >= count)
 
 
 @contextlib.asynccontextmanager

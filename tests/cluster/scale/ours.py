@@ -8,10 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from sid_operator.api.names import API_VERSION, KIND, PLURAL
+from sid_operator.crd.document import custom_resource_definition
 from sid_operator.kube.kinds import DISTILLATIONS
 from tests.cluster.control_plane.api import Api
 from tests.cluster.control_plane.child import Child
-from tests.cluster.control_plane.operator import install_crd, operating
+from tests.cluster.control_plane.operator import operating
 from tests.cluster.control_plane.plane import ControlPlane
 from tests.cluster.scale.contender import Contender, Object
 
@@ -22,7 +23,7 @@ NODES = 2
 
 async def contender(api: Api, plane: ControlPlane, log: Path) -> Contender:
     """The operator, with its CRD in place."""
-    await install_crd(api)
+    await api.install_crd(custom_resource_definition())
 
     @contextlib.contextmanager
     def launch() -> Iterator[Sequence[Child]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +62,7 @@ def report(found: Sequence[Findings], setting: Setting) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(setting: Setting) -> list[tuple[str, object]]:
+def _rows(setting: Setting) -> list[tuple[str, Callable[[Findings], str]]]:
     minutes = setting.steady_seconds / 60
     return [
         ("apply to Job, one after the other: p50, p95", lambda f: _delay(f.paced)),
