@@ -202,6 +202,18 @@ INVALID = {
         "without path, user or query",
     ),
     "keep nothing": ({"spec/checkpoint/keepLast": 0}, "greater than or equal to 1"),
+    "keep the best of none": (
+        {"spec/checkpoint/keepBest": 1, "spec/checkpoint/everyIterations": 5},
+        "give evaluation.metrics.best, and evaluation.metrics.everyIterations as a multiple",
+    ),
+    "keep the best of what has no checkpoint": (
+        {
+            "spec/checkpoint/keepBest": 1,
+            "spec/checkpoint/everyIterations": 5,
+            **metrics(clipScore={"model": "a/b"}, best="clipScore", everyIterations=7),
+        },
+        "as a multiple of checkpoint.everyIterations",
+    ),
     "no nodes": ({"spec/workers/nodes": 0}, "greater than or equal to 1"),
     "negative GPUs": ({"spec/workers/gpusPerNode": -1}, "greater than or equal to 0"),
     "image with spaces": ({"spec/workers/image": "a b"}, "must be an image reference"),
@@ -367,6 +379,11 @@ VALID: dict[str, dict[str, Any]] = {
     },
     "empty sections": {"spec/training": {}, "spec/workers": {}, "spec/distillation": {}},
     "prefix": {"spec/checkpoint/prefix": "team_a/runs.v2", "spec/checkpoint/keepLast": 1},
+    "keep the best": {
+        "spec/checkpoint/keepBest": 1,
+        "spec/checkpoint/everyIterations": 5,
+        **metrics(clipScore={"model": "a/b"}, best="clipScore", everyIterations=10),
+    },
     "endpoint": {"spec/checkpoint/endpoint": "http://minio.minio.svc:9000"},
     "resources": {
         "spec/workers/resources": {

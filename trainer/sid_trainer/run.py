@@ -15,9 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from sid_trainer.attempts import Claim, claim_attempt, require_newest
+from sid_trainer.attempts import claim_attempt
 from sid_trainer.checkpoint.background import BackgroundSaver
 from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, on_each
 from sid_trainer.checkpoint.manifest import FOLDER
@@ -46,10 +44,10 @@ from sid_trainer.export import Edition, export_student
 from sid_trainer.failures import told_of
 from sid_trainer.iteration import Distiller
 from sid_trainer.keeping import Keeper
-from sid_trainer.leftovers import give_up_dead_uploads
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.models import fetch_model
 from sid_trainer.networks import Networks, build_networks
+from sid_trainer.precision import COMPUTE_DTYPE
 from sid_trainer.reporting import Reporter, open_reporter
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.sampler import scheduler_config
@@ -61,7 +59,6 @@ from sid_trainer.watchdog import Watchdog
 
 UPLOAD_PATIENCE = Patience(seconds=120.0, longest_delay=10.0)
 """How long a part of a checkpoint waits for a store that does not answer: training goes on."""
-COMPUTE_DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "pure-bf16": torch.bfloat16}
 
 
 def train(config: RunConfig) -> None:
@@ -74,15 +71,13 @@ def train(config: RunConfig) -> None:
     place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
     storage = open_storage(config.storage.uri, config.storage.endpoint)
-    claim = from_first(group, lambda: claim_attempt(storage))
-    with open_reporter(config, storage, place.rank, claim.attempt) as reporter:
-        run = Run(config, place, group, storage, reporter, claim)
-        if place.rank == 0:
-            give_up_dead_uploads(storage, claim.attempt, run.fence)
+    attempt = from_first(group, lambda: claim_attempt(storage))
+    with open_reporter(config, storage, place.rank, attempt) as reporter:
+        run = Run(config, place, group, storage, reporter)
         reporter.stage("loading")
         inputs = on_each(group, lambda: fetch_inputs(config))
         require_same_prompts(group, inputs.prompts)
-        _train(run, inputs)
+        _train(run, inputs, attempt)
         reporter.stage("done")
     leave()
 
@@ -109,11 +104,6 @@ class Run:
     group: ProcessGroup
     storage: Storage
     reporter: Reporter
-    claim: Claim
-
-    def fence(self) -> None:
-        """Raise TrainerError where another start of the run has taken over."""
-        require_newest(self.storage, self.claim)
 
     @property
     def directory(self) -> RunDirectory | None:
@@ -156,7 +146,7 @@ def fetch_inputs(config: RunConfig) -> Inputs:
     return Inputs(teacher, student, prompts, needed_parts(config))
 
 
-def _train(run: Run, inputs: Inputs) -> None:
+def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     config, place = run.config, run.place
     dtype = COMPUTE_DTYPE[config.training.precision]
     teacher = open_teacher(config.teacher, inputs.teacher, place.device, dtype)
@@ -167,9 +157,7 @@ def _train(run: Run, inputs: Inputs) -> None:
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
     uploads = open_storage(config.storage.uri, config.storage.endpoint, UPLOAD_PATIENCE)
-    store = CheckpointStore(
-        run.storage, run.group, settings, run.claim.attempt, keep_last, uploads, run.fence
-    )
+    store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last, uploads)
     done = _resume(run, store, networks, inputs.prompts, images)
     run.reporter.stage("encoding")
     empty = encode([""]).to(place.device, dtype)
@@ -191,6 +179,7 @@ def _train(run: Run, inputs: Inputs) -> None:
         encode,
         partial(_export, run, teacher, networks),
     )
+    store.keep_best(config.checkpoint.keep_best, lambda: evaluation.ranking)
     evaluation.prepare(done)
     keeper = _keeper(run, store, networks, _data_facts(inputs.prompts, images))
     services = RunServices(run, keeper, evaluation)
@@ -258,6 +247,9 @@ def _resume(
     tell_other_prompts(resumed.state.meta, prompts)
     tell_other_images(resumed.state.meta, images)
     run.reporter.resumed(resumed.ref)
+    if resumed.passed_over:
+        damaged = ". ".join(resumed.passed_over)
+        run.reporter.checkpoint_problem(f"it went back to iteration {resumed.iteration}: {damaged}")
     return resumed.iteration
 
 
@@ -282,7 +274,6 @@ def _export(run: Run, teacher: Teacher, networks: Networks, edition: Edition) ->
     resolution = run.config.data.resolution or teacher.default_resolution
 
     def export() -> str:
-        run.fence()
         network = replace(teacher.exported(state_dict or {}, resolution), dtype=dtype)
         scheduler = scheduler_config(student)
         return export_student(

@@ -167,6 +167,16 @@ CONTRADICTIONS = (
     ),
     Rule(
         "spec",
+        "self.checkpoint.keepBest == 0 || has(self.evaluation.metrics) && "
+        "has(self.evaluation.metrics.best) && has(self.evaluation.metrics.everyIterations) && "
+        "self.evaluation.metrics.everyIterations % self.checkpoint.everyIterations == 0",
+        "checkpoint.keepBest keeps checkpoints of measured students: give "
+        "evaluation.metrics.best, and evaluation.metrics.everyIterations as a multiple of "
+        "checkpoint.everyIterations",
+        field="checkpoint.keepBest",
+    ),
+    Rule(
+        "spec",
         "self.training.precision != 'pure-bf16' || self.deepspeed.offload == 'none'",
         "deepspeed.offload optimizer does not go with training.precision pure-bf16: use bf16, "
         "whose fp32 weights are then in host memory, or offload none",

@@ -81,33 +81,19 @@ CLIENTS = (
     Identity(file="kube-scheduler", user="system:kube-scheduler", names=("IP:127.0.0.1",)),
     Identity(file="kube-proxy", user="system:kube-proxy"),
 )
-SERVERS = (API_SERVER, ETCD, KUBELET_CLIENT)
-IDENTITIES = (*SERVERS, *CLIENTS)
+IDENTITIES = (API_SERVER, ETCD, KUBELET_CLIENT, *CLIENTS)
 
 
-def create(
-    directory: Path,
-    *,
-    servers: Sequence[Identity] = SERVERS,
-    clients: Sequence[Identity] = CLIENTS,
-    url: str = API_URL,
-) -> None:
-    """Make the authority, everybody's certificate, and a kubeconfig for each client.
-
-    Args:
-        directory: Where all of it goes; it must not be there yet.
-        servers: Who has a certificate but no kubeconfig.
-        clients: Who has both.
-        url: Where the kubeconfigs find the API server.
-    """
+def create(directory: Path) -> None:
+    """Make the authority, everybody's certificate, and a kubeconfig for each client."""
     directory.mkdir(parents=True, mode=0o700)
     _new_key(directory / f"{AUTHORITY}.key")
     run(authority_command(directory))
     _new_key(directory / f"{SERVICE_ACCOUNT_KEY}.key")
-    for identity in (*servers, *clients):
+    for identity in IDENTITIES:
         _issue(directory, identity)
-    for client in clients:
-        _write_secret(directory / f"{client.file}.kubeconfig", kubeconfig(directory, client, url))
+    for client in CLIENTS:
+        _write_secret(directory / f"{client.file}.kubeconfig", kubeconfig(directory, client))
 
 
 def authority_command(directory: Path) -> list[str]:
@@ -150,14 +136,14 @@ def _new_key(file: Path) -> None:
     run(["openssl", "ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", file])
 
 
-def kubeconfig(directory: Path, client: Identity, url: str) -> str:
+def kubeconfig(directory: Path, client: Identity) -> str:
     """A kubeconfig that carries its certificates in it, so that it can be copied about."""
     user = {
         "client-certificate-data": _base64(directory / f"{client.file}.crt"),
         "client-key-data": _base64(directory / f"{client.file}.key"),
     }
     cluster = {
-        "server": url,
+        "server": API_URL,
         "certificate-authority-data": _base64(directory / f"{AUTHORITY}.crt"),
     }
     name = "sid-local"

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from scipy import linalg
 
 from sid_trainer.conditions import Condition
-from sid_trainer.config import EvaluationConfig
+from sid_trainer.config import EvaluationConfig, RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.records import KEY, Best, Evaluation, Records
@@ -211,3 +211,30 @@ def test_a_teacher_without_steps_cannot_be_compared_with() -> None:
     metrics = {"fid": {"features": "x.pt", "teacher": True}}
     with pytest.raises(ValidationError, match=r"evaluation\.teacher\.steps is 0"):
         EvaluationConfig.model_validate({"teacher": {"steps": 0}, "metrics": metrics})
+
+
+@pytest.mark.parametrize(
+    ("every", "metrics", "accepted"),
+    [
+        (5, {"best": "clipScore", "everyIterations": 10}, True),
+        (5, {"best": "clipScore", "everyIterations": 7}, False),
+        (5, {"best": "clipScore"}, False),
+        (5, {"everyIterations": 10}, False),
+        (5, None, False),
+    ],
+)
+def test_the_best_checkpoints_are_those_of_measured_students(
+    every: int, metrics: dict[str, Any] | None, accepted: bool
+) -> None:
+    config = {
+        "teacher": {"model": "a/b"},
+        "data": {"prompts": {"uri": "/p.txt"}},
+        "storage": {"uri": "file:///run"},
+        "checkpoint": {"everyIterations": every, "keepBest": 1},
+        "evaluation": {"metrics": metrics and {"clipScore": {"model": "a/b"}, **metrics}},
+    }
+    if accepted:
+        assert RunConfig.model_validate(config).checkpoint.keep_best == 1
+        return
+    with pytest.raises(ValidationError, match=r"as a multiple of checkpoint\.everyIterations"):
+        RunConfig.model_validate(config)

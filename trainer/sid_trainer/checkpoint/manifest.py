@@ -10,6 +10,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -23,8 +24,7 @@ FORMAT_VERSION: Literal[1] = 1
 FOLDER = "checkpoints"
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
-"""Room for the parts of :data:`MAX_WORLD_SIZE` ranks."""
-MAX_WORLD_SIZE = 65_536
+"""Room for the parts of 65,536 ranks."""
 
 _FOLDER_PATTERN = re.compile(rf"{FOLDER}/iter-(\d{{8,}})/")
 _ATTEMPT_PATTERN = re.compile(rf"{FOLDER}/iter-\d{{8,}}/attempt-(\d{{4,}})/")
@@ -74,6 +74,29 @@ class Manifest(_Stored):
         """Full key of a rank's object."""
         return f"{folder(self.iteration)}/{self.parts[rank].key}"
 
+    def unlisted(self, sizes: Mapping[str, int], uri: Callable[[str], str]) -> str:
+        """Which object is absent, or of another size; "" where all are there.
+
+        Args:
+            sizes: of all objects by key.
+            uri: address of an object, as people are told it.
+        """
+        for rank, part in enumerate(self.parts):
+            key = self.part_key(rank)
+            if key not in sizes:
+                return f"{uri(key)} is missing"
+            if sizes[key] != part.size:
+                return f"{uri(key)} has {sizes[key]} bytes, and its manifest says {part.size}"
+        return ""
+
+    def contradiction(self, rank: int, meta: Mapping[str, Any]) -> str:
+        """What a rank's state says of itself that cannot be so; "" where all is well."""
+        expected = {"iteration": self.iteration, "rank": rank, "worldSize": self.world_size}
+        for name, value in expected.items():
+            if meta.get(name) != value:
+                return f"has {name} {meta.get(name)!r} in place of {value}"
+        return ""
+
 
 class DamagedError(Exception):
     """A checkpoint is not what its manifest says; the message names the object."""
@@ -84,19 +107,14 @@ def folder(iteration: int) -> str:
     return f"{FOLDER}/iter-{iteration:08d}"
 
 
-def attempt_folder(attempt: int) -> str:
-    """Folder of an attempt's objects, relative to the checkpoint's folder."""
-    return f"attempt-{attempt:04d}"
+def part_key(attempt: int, rank: int) -> str:
+    """Key of a rank's object, relative to the checkpoint's folder."""
+    return f"attempt-{attempt:04d}/{part_name(rank)}"
 
 
 def part_name(rank: int) -> str:
-    """Name of a rank's object in its attempt's folder."""
+    """Last segment of the key of a rank's object."""
     return f"rank-{rank:05d}.safetensors"
-
-
-def part_key(attempt: int, rank: int) -> str:
-    """Key of a rank's object, relative to the checkpoint's folder."""
-    return f"{attempt_folder(attempt)}/{part_name(rank)}"
 
 
 def manifest_key(iteration: int) -> str:
@@ -138,6 +156,9 @@ def read_manifest(data: bytes, uri: str) -> Manifest:
         raise DamagedError(
             f"{uri} names {len(manifest.parts)} parts for {manifest.world_size} ranks"
         )
+    for rank, part in enumerate(manifest.parts):
+        if not part.key.endswith(part_name(rank)):
+            raise DamagedError(f"{uri} names {part.key} as the part of rank {rank}")
     if not uri.endswith(manifest_key(manifest.iteration)):
         raise DamagedError(f"{uri} is the manifest of iteration {manifest.iteration}")
     if digest(manifest.settings) != manifest.settings_digest:

@@ -2,7 +2,8 @@
 
 Rules this module keeps:
 
-* The newest checkpoints by iteration stay, as many as the user keeps.
+* The newest checkpoints by iteration stay, as many as the user keeps, and besides the best ones by
+  the metric that the user has chosen. The one that was just committed always stays.
 * Parts that no kept manifest names go: of dropped checkpoints, and what dead attempts left.
 * Nothing of a later attempt than ours is touched: if two run at once, the older must not harm the
   newer. Neither is anything of ours beyond the commit.
@@ -11,7 +12,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sid_trainer.checkpoint.manifest import (
     MANIFEST_NAME,
@@ -23,7 +24,11 @@ from sid_trainer.checkpoint.manifest import (
 
 
 def obsolete(
-    keys: Iterable[str], manifests: Sequence[Manifest], keep_last: int, committed: Manifest
+    keys: Iterable[str],
+    manifests: Sequence[Manifest],
+    keep_last: int,
+    committed: Manifest,
+    best: Collection[int] = (),
 ) -> list[str]:
     """Keys to delete, in the order to delete them.
 
@@ -32,28 +37,36 @@ def obsolete(
         manifests: every readable manifest, ``committed`` included.
         keep_last: number of checkpoints to keep.
         committed: the checkpoint that was just committed.
+        best: iterations of checkpoints that are kept besides.
     """
     newest = sorted(manifests, key=lambda m: m.iteration, reverse=True)
-    kept = newest[:keep_last]
-    if committed not in kept:
-        kept.append(committed)
+    kept = [*newest[:keep_last], *(m for m in newest if m.iteration in best), committed]
     needed = {m.part_key(rank) for m in kept for rank in range(m.world_size)}
     needed |= {manifest_key(m.iteration) for m in kept}
-    readable = {manifest_key(m.iteration): m.attempt for m in manifests}
+    readable = {manifest_key(m.iteration) for m in manifests}
     dropped = [key for key in keys if key not in needed and _ours(key, readable, committed)]
     return sorted(dropped, key=lambda key: (not key.endswith(MANIFEST_NAME), key))
 
 
-def _ours(key: str, readable: dict[str, int], committed: Manifest) -> bool:
+def best_of(ranking: Iterable[int], manifests: Iterable[Manifest], count: int) -> set[int]:
+    """Iterations of the ``count`` best checkpoints.
+
+    Args:
+        ranking: iterations of measured students, the best first; not all have a checkpoint.
+        manifests: every readable manifest.
+        count: how many there shall be at most.
+    """
+    there = {manifest.iteration for manifest in manifests}
+    return set([iteration for iteration in ranking if iteration in there][:count])
+
+
+def _ours(key: str, readable: set[str], committed: Manifest) -> bool:
     """Whether this attempt may judge the object."""
     attempt, iteration = attempt_of(key), iteration_of(key)
     if iteration is None:
         return False
-    if attempt is None and key.endswith("/" + MANIFEST_NAME):
-        attempt = readable.get(key)
-        return attempt is not None and attempt <= committed.attempt
     if attempt is None:
-        return True
+        return key in readable or not key.endswith("/" + MANIFEST_NAME)
     if attempt == committed.attempt:
         return iteration <= committed.iteration
     return attempt < committed.attempt

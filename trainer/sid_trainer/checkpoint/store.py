@@ -7,8 +7,6 @@ Rules this module keeps:
   damaged checkpoint is named loudly and the one before it is used, on all ranks alike.
 * Where checkpoints exist and none is whole, the run ends: it never starts anew in silence.
 * A failure of one rank is everybody's: no rank waits for one that has given up.
-* Of two attempts at once, the older neither commits over the newer nor removes what is the newer's
-  (:mod:`.commit`).
 
 Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.commit` and
 :meth:`~CheckpointStore.load` is a collective: all ranks call it in the same order.
@@ -17,12 +15,12 @@ Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sid_trainer.checkpoint import manifest as layout
-from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest, withdraw_torn
 from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.checkpoint.manifest import (
@@ -33,7 +31,7 @@ from sid_trainer.checkpoint.manifest import (
     read_manifest,
 )
 from sid_trainer.checkpoint.reshard import Place, laid_out_anew
-from sid_trainer.checkpoint.retention import obsolete
+from sid_trainer.checkpoint.retention import best_of, obsolete
 from sid_trainer.checkpoint.settings import completed, differences, digest
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
@@ -46,20 +44,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a run goes on: the state of this rank after ``iteration`` finished iterations."""
+    """Where a run goes on: the state of this rank after ``iteration`` finished iterations.
+
+    ``passed_over`` tells of newer checkpoints why they are not used.
+    """
 
     iteration: int
     state: RankState
     ref: CheckpointRef
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint in the store: its manifest, or why that cannot be read."""
+    """A checkpoint in the store: its manifest, and what is wrong as far as a listing tells."""
 
     iteration: int
     manifest: Manifest | None = None
     damage: str = ""
+
+    @property
+    def told(self) -> str:
+        """The damage, as people are told it."""
+        return f"The checkpoint of iteration {self.iteration} is damaged: {self.damage}"
 
 
 class CheckpointStore:
@@ -72,7 +79,6 @@ class CheckpointStore:
         attempt: number of this start of the run; parts of two attempts never share a key.
         keep_last: checkpoints to keep.
         uploads: the same folder for parts that are uploaded, where it has a patience of its own.
-        fence: raises where another start of the run has taken over.
     """
 
     def __init__(
@@ -83,11 +89,21 @@ class CheckpointStore:
         attempt: int,
         keep_last: int,
         uploads: Storage | None = None,
-        fence: Fence = lambda: None,
     ) -> None:
-        self._storage, self._group, self._fence = storage, group, fence
+        self._storage, self._group = storage, group
         self._uploads = uploads or storage
         self._settings, self._attempt, self._keep_last = settings, attempt, keep_last
+        self._keep_best = 0
+        self._ranking: Callable[[], Sequence[int]] = _no_ranking
+
+    def keep_best(self, count: int, ranking: Callable[[], Sequence[int]]) -> None:
+        """Keep the ``count`` best checkpoints besides the newest ones.
+
+        Args:
+            count: how many, at most.
+            ranking: gives iterations, the best first; called on rank 0 after a commit.
+        """
+        self._keep_best, self._ranking = count, ranking
 
     def save(self, state: RankState, iteration: int) -> CheckpointRef:
         """Store every rank's state and commit; a collective.
@@ -106,8 +122,7 @@ class CheckpointStore:
             iteration: after which they were taken.
 
         Raises:
-            TrainerError: when the manifest could not be written, or another attempt has taken
-                over.
+            TrainerError: when the manifest could not be written.
         """
         manifest = Manifest(
             iteration=iteration,
@@ -118,7 +133,8 @@ class CheckpointStore:
             settings=self._settings,
             parts=tuple(parts),
         )
-        commit_manifest(self._storage, manifest, self._fence)
+        data = manifest.model_dump_json(by_alias=True, indent=1).encode()
+        self._storage.put_bytes(layout.manifest_key(iteration), data, "application/json")
         self._prune(manifest)
         return self._ref(manifest)
 
@@ -135,17 +151,19 @@ class CheckpointStore:
         """
         damaged: list[Found] = []
         for found in self.latest():
-            state = self._load_whole(found)
+            state, damage = self._load_whole(found)
             if state is not None and found.manifest is not None:
                 from_first(self._group, lambda: self._retire(damaged))
-                return Resumed(found.iteration, state, self._ref(found.manifest))
-            damaged.append(found)
+                told = tuple(each.told for each in damaged)
+                return Resumed(found.iteration, state, self._ref(found.manifest), told)
+            damaged.append(replace(found, damage=damage))
+            self._warn(damaged[-1])
         if damaged:
             raise TrainerError(
                 FailureReason.INVALID_DATA,
                 f"none of the {len(damaged)} checkpoints under "
-                f"{self._storage.uri(layout.FOLDER)} is whole (the log names the objects): restore "
-                "them, or delete that folder to train anew",
+                f"{self._storage.uri(layout.FOLDER)} is whole: restore the objects, or delete that "
+                f"folder to train anew. {'. '.join(each.told for each in damaged)}",
             )
         return None
 
@@ -173,8 +191,6 @@ class CheckpointStore:
             TrainerError: when the store refuses it, or does not answer for too long.
         """
         key = layout.part_key(self._attempt, self._group.rank)
-        if self._group.rank == 0:
-            announce(self._uploads, iteration, self._attempt, self._group.world)
         shard = Shard(state)
         self._uploads.put_stream(f"{layout.folder(iteration)}/{key}", shard.open, shard.size)
         if shard.sha256 is None:
@@ -188,51 +204,36 @@ class CheckpointStore:
     def _prune(self, committed: Manifest) -> None:
         """Remove what is not needed; a store that refuses costs space, not the run."""
         try:
-            self._fence()
             keys = [found.key for found in self._storage.list(layout.FOLDER + "/")]
-            dropped = obsolete(keys, self._manifests(), self._keep_last, committed)
-            self._storage.delete(dropped)
-            if any(layout.attempt_of(key) not in (None, self._attempt) for key in dropped):
-                withdraw_torn(self._storage, self._older_manifests())
+            manifests = [f.manifest for f in self._find() if f.manifest is not None]
+            best = best_of(self._ranking(), manifests, self._keep_best)
+            self._storage.delete(obsolete(keys, manifests, self._keep_last, committed, best))
         except TrainerError as error:
             logger.warning("old checkpoints were not removed, trying again later: %s", error)
 
-    def _manifests(self) -> list[Manifest]:
-        return [found.manifest for found in self._find() if found.manifest is not None]
-
-    def _older_manifests(self) -> list[Manifest]:
-        """Those of earlier attempts, one of which may have committed what was just removed."""
-        return [one for one in self._manifests() if one.attempt < self._attempt]
-
     def _find(self) -> list[Found]:
-        keys = [found.key for found in self._storage.list(layout.FOLDER + "/")]
+        sizes = {found.key: found.size for found in self._storage.list(layout.FOLDER + "/")}
         iterations = {
             iteration
-            for key in keys
+            for key in sizes
             if (iteration := layout.iteration_of(key)) is not None
             and key == layout.manifest_key(iteration)
         }
-        found = (self._found(iteration) for iteration in sorted(iterations, reverse=True))
-        return [one for one in found if one is not None]
+        return [self._found(iteration, sizes) for iteration in sorted(iterations, reverse=True)]
 
-    def _found(self, iteration: int) -> Found | None:
-        """None where it was removed since it was listed."""
+    def _found(self, iteration: int, sizes: Mapping[str, int]) -> Found:
         key = layout.manifest_key(iteration)
         try:
             data = self._storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-            return Found(iteration, read_manifest(data, self._storage.uri(key)))
+            manifest = read_manifest(data, self._storage.uri(key))
+            return Found(iteration, manifest, manifest.unlisted(sizes, self._storage.uri))
         except DamagedError as error:
             return Found(iteration, damage=str(error))
-        except TrainerError as error:
-            if error.reason is FailureReason.NOT_FOUND:
-                return None
-            raise
 
-    def _load_whole(self, found: Found) -> RankState | None:
-        """This rank's part when every rank's is whole, else None on all ranks."""
-        if found.manifest is None:
-            self._warn(found.iteration, found.damage)
-            return None
+    def _load_whole(self, found: Found) -> tuple[RankState | None, str]:
+        """This rank's part when every rank's is whole, else None on all ranks, and why."""
+        if found.manifest is None or found.damage:
+            return None, found.damage
         self._refuse_other(found.manifest)
         manifest, state = found.manifest, None
 
@@ -244,10 +245,9 @@ class CheckpointStore:
                 return str(error)
             return ""
 
-        damages = [damage for damage in together(self._group, attempt) if damage]
-        for damage in damages:
-            self._warn(found.iteration, damage)
-        return None if damages else state
+        # Ranks that need the same part of another number of ranks find the same damage.
+        damages = dict.fromkeys(d for d in together(self._group, attempt) if d)
+        return (None if damages else state), "; ".join(damages)
 
     def _refuse_other(self, manifest: Manifest) -> None:
         """Raise unless the checkpoint is of this run's settings."""
@@ -268,18 +268,17 @@ class CheckpointStore:
             self._storage.put_bytes(f"{layout.folder(found.iteration)}/{RETIRED_NAME}", data)
             self._storage.delete([key])
 
-    def _warn(self, iteration: int, damage: str) -> None:
+    def _warn(self, found: Found) -> None:
         if self._group.rank == 0:
-            logger.error(
-                "the checkpoint of iteration %d is DAMAGED and not used; going back to the one "
-                "before it: %s",
-                iteration,
-                damage,
-            )
+            logger.error("%s. It is NOT USED; going back to the one before it", found.told)
 
     def _ref(self, manifest: Manifest) -> CheckpointRef:
         uri = self._storage.uri(layout.folder(manifest.iteration))
         return CheckpointRef(uri=uri, iteration=manifest.iteration, time=manifest.time)
+
+
+def _no_ranking() -> Sequence[int]:
+    return ()
 
 
 def _read(buffer: memoryview, manifest: Manifest, rank: int, uri: str) -> RankState:
@@ -288,8 +287,7 @@ def _read(buffer: memoryview, manifest: Manifest, rank: int, uri: str) -> RankSt
         state = read_shard(buffer)
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{uri} is no rank state: {error}") from error
-    expected = {"iteration": manifest.iteration, "rank": rank, "worldSize": manifest.world_size}
-    for name, value in expected.items():
-        if state.meta.get(name) != value:
-            raise DamagedError(f"{uri} has {name} {state.meta.get(name)!r} in place of {value}")
+    problem = manifest.contradiction(rank, state.meta)
+    if problem:
+        raise DamagedError(f"{uri} {problem}")
     return state

@@ -24,6 +24,14 @@ class CheckpointConfig(Section):
         le=1_000,
         description="Checkpoints kept; older ones are removed after a new one is committed.",
     )
+    keep_best: int = Field(
+        default=0,
+        ge=0,
+        le=1_000,
+        description="Checkpoints kept besides: those whose students are the best so far by "
+        "evaluation.metrics.best. It needs evaluation.metrics.everyIterations to be a multiple of "
+        "everyIterations, so that measured students have checkpoints.",
+    )
     resume: Literal["auto", "required"] = Field(
         default="auto",
         description="auto goes on from the newest checkpoint that is whole, and begins anew where "

@@ -94,6 +94,18 @@ class RunConfig(TrainerSections):
         return self
 
     @model_validator(mode="after")
+    def _measured_students_have_checkpoints(self) -> Self:
+        metrics, every = self.evaluation.metrics, self.checkpoint.every_iterations
+        measured = metrics.every_iterations if metrics is not None and metrics.best else None
+        if self.checkpoint.keep_best and (measured is None or measured % every):
+            raise ValueError(
+                f"checkpoint.keepBest {self.checkpoint.keep_best} keeps checkpoints of measured "
+                "students: give evaluation.metrics.best, and evaluation.metrics.everyIterations "
+                f"as a multiple of checkpoint.everyIterations ({every})"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _offload_has_fp32_weights(self) -> Self:
         if self.training.precision == "pure-bf16" and self.deepspeed.offload != "none":
             raise ValueError(

@@ -182,7 +182,7 @@ def _storage(run: _Run) -> Account:
     return storage_account(
         [trained, trained],
         run.processes * run.average,
-        run.config.checkpoint.keep_last,
+        run.config.checkpoint.keep_last + run.config.checkpoint.keep_best,
         run.network.total * run.batch.dtype.itemsize,
         run.visit.weights + run.decoding.weights,
     )

@@ -87,6 +87,10 @@ class Best:
 
     def of(self, records: Records) -> Evaluation | None:
         """The best evaluation under the settings, the earliest of equals."""
+        return next(iter(self.ranked(records)), None)
+
+    def ranked(self, records: Records) -> list[Evaluation]:
+        """All evaluations under the settings, the best first, the earlier of equals before."""
         sign = 1 if self.metric in LOWER_IS_BETTER else -1
         candidates = [
             evaluation
@@ -94,4 +98,4 @@ class Best:
             if evaluation.settings == self.settings
             and math.isfinite(evaluation.metrics.get(self.metric, math.nan))
         ]
-        return min(candidates, key=lambda each: sign * each.metrics[self.metric], default=None)
+        return sorted(candidates, key=lambda each: sign * each.metrics[self.metric])

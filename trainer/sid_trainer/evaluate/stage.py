@@ -112,6 +112,11 @@ class EvaluationStage:
         speed = self.previews.speed(self.sampling)
         self._keep(self.records.model_copy(update={"speed": speed}))
 
+    @property
+    def ranking(self) -> list[int]:
+        """Iterations of the students measured so far, the best by the chosen metric first."""
+        return [evaluation.iteration for evaluation in self._ranked(self.records)]
+
     def edition(self, iteration: int) -> Edition:
         """The student of the end, with what is known of it."""
         known = self.evaluator and self.records.at(iteration, self.evaluator.settings)
@@ -125,11 +130,14 @@ class EvaluationStage:
         )
 
     def _is_best(self, records: Records, evaluation: Evaluation) -> bool:
+        ranked = self._ranked(records)
+        return bool(ranked) and ranked[0].iteration == evaluation.iteration
+
+    def _ranked(self, records: Records) -> list[Evaluation]:
         metrics = self.config.evaluation.metrics
-        if metrics is None or metrics.best is None:
-            return False
-        best = Best(metrics.best, evaluation.settings).of(records)
-        return best is not None and best.iteration == evaluation.iteration
+        if self.evaluator is None or metrics is None or metrics.best is None:
+            return []
+        return Best(metrics.best, self.evaluator.settings).ranked(records)
 
     def _keep(self, records: Records) -> None:
         self.records = records

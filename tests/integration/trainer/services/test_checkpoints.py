@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,63 +157,6 @@ def test_a_checkpoint_without_a_manifest_does_not_exist(storage: Storage) -> Non
 
 def flip(data: bytes) -> bytes:
     return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
-
-
-def cut(data: bytes) -> bytes:
-    return data[:-1]
-
-
-@pytest.mark.parametrize("damage", [flip, cut, None, "swap"])
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_damaged_object_is_named_and_the_one_before_used(
-    storage: Storage, damage: Any, rank: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    save(storage, 2, 10)
-    save(storage, 2, 20)
-    key = f"checkpoints/iter-00000020/attempt-0001/rank-{rank:05d}.safetensors"
-    if damage is None:
-        storage.delete([key])
-    elif damage == "swap":
-        other = key.replace(f"rank-{rank:05d}", f"rank-{1 - rank:05d}")
-        storage.put_bytes(key, storage.get_bytes(other))
-    else:
-        storage.put_bytes(key, damage(storage.get_bytes(key)))
-
-    with caplog.at_level(logging.ERROR):
-        found = resume(storage, 2)
-    assert_resumed(found, 10)
-    assert f"rank-{rank:05d}.safetensors" in caplog.text
-    assert "DAMAGED" in caplog.text
-    # The damaged one does not count as one to keep when training has gone on.
-    save(storage, 2, 15, attempt=2)
-    assert_resumed(resume(storage, 2, attempt=3), 15)
-    assert storage.exists("checkpoints/iter-00000010/manifest.json")
-
-
-def test_a_damaged_manifest_is_named(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
-    save(storage, 1, 10)
-    save(storage, 1, 20)
-    storage.put_bytes("checkpoints/iter-00000020/manifest.json", b'{"formatVersion": 1}')
-    assert_resumed(resume(storage, 1), 10)
-    assert "iter-00000020/manifest.json is no manifest" in caplog.text
-
-
-def test_nothing_whole_is_an_error_and_stays_one(storage: Storage) -> None:
-    save(storage, 1, 10)
-    storage.delete(["checkpoints/iter-00000010/attempt-0001/rank-00000.safetensors"])
-    for attempt in (2, 3):
-        with pytest.raises(TrainerError, match="none of the 1 checkpoints") as raised:
-            resume(storage, 1, attempt)
-        assert raised.value.reason is FailureReason.INVALID_DATA
-
-
-def test_a_later_format_is_refused(storage: Storage) -> None:
-    save(storage, 1, 10)
-    key = "checkpoints/iter-00000010/manifest.json"
-    manifest = json.loads(storage.get_bytes(key))
-    storage.put_bytes(key, json.dumps({**manifest, "formatVersion": 2}).encode())
-    with pytest.raises(TrainerError, match="format version 2"):
-        resume(storage, 1)
 
 
 def test_other_settings_are_refused(storage: Storage) -> None:
