@@ -42,7 +42,8 @@ COMMANDS = {
     ),
     "config": Command("sid_trainer.commands.config", "check a file, print it with all defaults"),
     "checkpoints": Command(
-        "sid_trainer.commands.checkpoints", "list, verify and prune the checkpoints of a run"
+        "sid_trainer.commands.checkpoints",
+        "list, verify, export, prune the checkpoints of a run",
     ),
     "remove": Command("sid_trainer.commands.remove", "delete a run's folder from its storage"),
     "digits": Command("sid_trainer.digits.cli", "the small teacher of handwritten digits"),

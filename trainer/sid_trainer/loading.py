@@ -8,61 +8,13 @@ with ``n = ceil(numel / worldSize)``, zero-padded at the end.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from sid_trainer import partition
-from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.weight_files import persistent_buffers
 from sid_trainer.weights import Weights
-
-_SINGLE = "diffusion_pytorch_model.safetensors"
-_INDEX = f"{_SINGLE}.index.json"
-
-
-class WeightFiles:
-    """The safetensors of one diffusers model folder, by parameter name."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file_of = _files_by_name(folder)
-        self._open = ExitStack()
-        self._handles: dict[str, Any] = {}
-
-    def __enter__(self) -> WeightFiles:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._open.close()
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is a tensor of this name."""
-        return name in self._file_of
-
-    def read(self, name: str, shape: torch.Size) -> Tensor:
-        """One tensor as it is in the file.
-
-        Raises:
-            TrainerError: ``InvalidConfiguration`` when it is absent or of another shape.
-        """
-        file = self._file_of.get(name)
-        if file is None:
-            raise _mismatch(self._folder, name, "is missing")
-        if file not in self._handles:
-            handle = safe_open(self._folder / file, framework="pt")
-            self._handles[file] = self._open.enter_context(handle)
-        tensor: Tensor = self._handles[file].get_tensor(name)
-        if tensor.shape != shape:
-            raise _mismatch(
-                self._folder, name, f"has shape {tuple(tensor.shape)}, not {tuple(shape)}"
-            )
-        return tensor
 
 
 def load_shards(files: Weights, module: nn.Module, rank: int) -> None:
@@ -81,32 +33,3 @@ def fill_shards(files: Weights, module: nn.Module, shards: Mapping[str, Tensor],
         part = whole[rank * shard.numel() : (rank + 1) * shard.numel()]
         shard.zero_()
         shard[: part.numel()].copy_(part)
-
-
-def persistent_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Buffers that a state dict has, by name. ZeRO does not partition buffers."""
-    for prefix, owner in module.named_modules():
-        for name, buffer in owner.named_buffers(recurse=False):
-            if name not in owner._non_persistent_buffers_set:
-                yield f"{prefix}.{name}" if prefix else name, buffer
-
-
-def _files_by_name(folder: Path) -> dict[str, str]:
-    if (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        files: dict[str, str] = index["weight_map"]
-        return files
-    if not (folder / _SINGLE).is_file():
-        raise TrainerError(
-            FailureReason.NOT_FOUND,
-            f"{folder.name}/{_SINGLE} is missing from the model: save it with save_pretrained",
-        )
-    with safe_open(folder / _SINGLE, framework="pt") as handle:
-        return dict.fromkeys(handle.keys(), _SINGLE)
-
-
-def _mismatch(folder: Path, name: str, what: str) -> TrainerError:
-    return TrainerError(
-        FailureReason.INVALID_CONFIGURATION,
-        f"the model's {folder.name} does not fit the teacher's architecture: {name} {what}",
-    )

@@ -34,11 +34,12 @@ from sid_trainer.deepspeed_config import teacher_config, trained_network_config
 from sid_trainer.ema import MovingAverage, decay
 from sid_trainer.failures import told_of
 from sid_trainer.learning_rate import LearningRate
-from sid_trainer.loading import WeightFiles, fill_shards, load_shards, persistent_buffers
+from sid_trainer.loading import fill_shards, load_shards
 from sid_trainer.shards import ADAM_MOMENTS, TrainedShards
 from sid_trainer.skipping import SkippedUpdates, exposed, tell_skipped
 from sid_trainer.state import Json, RankState
 from sid_trainer.teachers.base import Network, Teacher
+from sid_trainer.weight_files import WeightFiles, persistent_buffers
 
 
 class TrainedNetwork:

@@ -2,23 +2,20 @@
 
 Rules this module keeps:
 
-* One part of one rank is in memory at a time.
+* One block of one object is in memory at a time.
 * It judges by the manifests alone; what no manifest names is told as left over.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifest
-from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.checkpoint.reading import Progress, Reader, read_header
+from sid_trainer.contract import TrainerError
 from sid_trainer.storage import ObjectInfo, Storage
-
-Progress = Callable[[int], object]
-"""Told the bytes that were read since the last call."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +49,25 @@ class Inventory:
     leftovers: list[ObjectInfo]
 
 
-def inventory(storage: Storage) -> Inventory:
-    """List a run's checkpoints; sizes are compared, contents are not read."""
+def inventory(
+    storage: Storage, looked_at: Callable[[int, int], object] = lambda _one, _all: None
+) -> Inventory:
+    """List a run's checkpoints; sizes are compared, contents are not read.
+
+    Args:
+        storage: the run's folder.
+        looked_at: is told of each manifest that was read: 1, and how many there are.
+    """
     objects = {found.key: found for found in storage.list(f"{layout.FOLDER}/")}
     iterations = {layout.iteration_of(key) for key in objects}
     committed = sorted(
         (at for at in iterations if at is not None and layout.manifest_key(at) in objects),
         reverse=True,
     )
-    entries = [_entry(storage, objects, at) for at in committed]
+    entries = []
+    for iteration in committed:
+        entries.append(_entry(storage, objects, iteration))
+        looked_at(1, len(committed))
     named = {layout.manifest_key(entry.iteration) for entry in entries}
     named |= {
         entry.manifest.part_key(rank)
@@ -77,28 +84,38 @@ def verify(storage: Storage, entry: Entry, progress: Progress = lambda _: None) 
         return [entry.problem]
     manifest, problems = entry.manifest, []
     for rank, part in enumerate(manifest.parts):
-        key = manifest.part_key(rank)
+        reader = Reader(storage, manifest.part_key(rank), progress)
         try:
-            found = _checksum(storage, key, part.size, progress)
-        except TrainerError as error:
-            if error.reason not in (FailureReason.NOT_FOUND, FailureReason.INVALID_DATA):
-                raise
+            header = read_header(reader)
+            for _ in reader.blocks(part.size):
+                pass  # read for its checksum alone
+            reader.require(part)
+            header.require(manifest, rank, reader.uri)
+        except DamagedError as error:
             problems.append(str(error))
-            continue
-        if found != part.sha256:
-            problems.append(f"{storage.uri(key)} does not have the checksum of its manifest")
     return problems
 
 
-def surplus(found: Inventory, keep: int) -> list[Entry]:
+def newest_whole(found: Inventory) -> Entry | None:
+    """The newest checkpoint that listing finds nothing wrong with."""
+    return next((entry for entry in found.entries if not entry.problem), None)
+
+
+def surplus(found: Inventory, keep: int, best: Collection[int] = ()) -> list[Entry]:
     """Checkpoints that may go so that ``keep`` are left; damaged ones are not counted as kept.
+
+    Args:
+        found: what there is.
+        keep: how many of the newest stay.
+        best: iterations of those that stay besides.
 
     Raises:
         ValueError: ``keep`` is below 1.
     """
     if keep < 1:
         raise ValueError(f"keep {keep} checkpoints: at least 1 must stay for the run to go on")
-    return [entry for entry in found.entries if not entry.problem][keep:]
+    older = [entry for entry in found.entries if not entry.problem][keep:]
+    return [entry for entry in older if entry.iteration not in best]
 
 
 def drop(storage: Storage, entry: Entry) -> None:
@@ -116,19 +133,5 @@ def _entry(storage: Storage, objects: dict[str, ObjectInfo], iteration: int) -> 
         manifest = read_manifest(data, storage.uri(key))
     except (DamagedError, TrainerError) as error:
         return Entry(iteration, None, str(error))
-    for rank, part in enumerate(manifest.parts):
-        found = objects.get(manifest.part_key(rank))
-        uri = storage.uri(manifest.part_key(rank))
-        if found is None:
-            return Entry(iteration, manifest, f"{uri} is missing")
-        if found.size != part.size:
-            told = f"{uri} has {found.size} bytes, and its manifest says {part.size}"
-            return Entry(iteration, manifest, told)
-    return Entry(iteration, manifest)
-
-
-def _checksum(storage: Storage, key: str, size: int, progress: Progress) -> str:
-    buffer = bytearray(size)
-    storage.get_into(key, memoryview(buffer))
-    progress(size)
-    return hashlib.sha256(buffer).hexdigest()
+    sizes = {key: found.size for key, found in objects.items()}
+    return Entry(iteration, manifest, manifest.unlisted(sizes, storage.uri))

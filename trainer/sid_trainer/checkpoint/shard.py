@@ -41,8 +41,8 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-_LENGTH = struct.Struct("<Q")
+DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+LENGTH = struct.Struct("<Q")
 
 
 class Shard:
@@ -121,16 +121,16 @@ def read_shard(buffer: bytearray | memoryview) -> RankState:
     Raises:
         ValueError: when the bytes are no such file.
     """
-    (length,) = _LENGTH.unpack_from(buffer)
-    start = _LENGTH.size + length
-    header = json.loads(bytes(buffer[_LENGTH.size : start]))
+    (length,) = LENGTH.unpack_from(buffer)
+    start = LENGTH.size + length
+    header = json.loads(bytes(buffer[LENGTH.size : start]))
     meta = json.loads(header.pop("__metadata__")[META_KEY])
     return RankState({name: _tensor(buffer, start, entry) for name, entry in header.items()}, meta)
 
 
 def _tensor(buffer: bytearray | memoryview, start: int, entry: dict[str, Any]) -> Tensor:
     begin, end = entry["data_offsets"]
-    dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
+    dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
     if begin == end:
         return torch.empty(shape, dtype=dtype)
     count = (end - begin) // dtype.itemsize
@@ -164,4 +164,4 @@ def _header(names: list[str], tensors: list[Tensor], state: RankState) -> bytes:
         offset += tensor.nbytes
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return _LENGTH.pack(len(text)) + text
+    return LENGTH.pack(len(text)) + text

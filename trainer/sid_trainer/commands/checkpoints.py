@@ -1,38 +1,58 @@
-"""``checkpoints``: list, verify and prune the checkpoints of a run."""
+"""``checkpoints``: list, verify, export and prune the checkpoints of a run."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from tqdm import tqdm
-
-from sid_trainer.checkpoint.inspection import Inventory, drop, inventory, surplus, verify
+from sid_trainer.checkpoint.inspection import (
+    Entry,
+    Inventory,
+    drop,
+    inventory,
+    newest_whole,
+    surplus,
+    verify,
+)
+from sid_trainer.checkpoint.retention import best_of
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
+from sid_trainer.meter import Meter, size
 from sid_trainer.storage import Storage, open_storage
+
+_DESCRIPTION = (
+    "List, verify, export and prune the checkpoints of a run. Credentials of S3 come from "
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Results go to the standard "
+    "output, progress to the standard error: a bar on a terminal, else a line now and then."
+)
+_ACTIONS = {
+    "ls": "List the checkpoints, and what belongs to none.",
+    "verify": "Read every object of every checkpoint and compare its checksum. Exit code 65 where "
+    "one is damaged.",
+    "export": "Make the student of a checkpoint: a diffusers pipeline, as the run exports it at "
+    "its end. Takes no GPU and as much memory as the student has weights; reads no more of the "
+    "checkpoint than these, and verifies them.",
+    "prune": "Remove all checkpoints but the newest ones. Nothing is removed before one that "
+    "stays was read and found whole.",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     given = _parser().parse_args(arguments)
     storage = open_storage(given.storage, given.endpoint)
-    found = inventory(storage)
+    with Meter("looking at manifests", unit="manifests") as meter:
+        found = inventory(storage, meter.add)
     if not found.entries and not found.leftovers:
         print(f"there are no checkpoints in {storage.uri()}")
         return ExitCode.DONE
-    match given.action:
-        case "ls":
-            _show(found)
-        case "verify":
-            return _verify(storage, found)
-        case "prune":
-            _prune(storage, found, given.keep, leftovers=given.leftovers)
+    action: Callable[[Storage, Inventory, argparse.Namespace], None] = given.run
+    action(storage, found, given)
     return ExitCode.DONE
 
 
-def _show(found: Inventory) -> None:
+def _ls(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
+    del storage, given
     print(f"{'ITERATION':>10} {'RANKS':>6} {'SIZE':>10} {'ATTEMPT':>8}  TIME")
     for entry in found.entries:
         if entry.manifest is None:
@@ -40,72 +60,154 @@ def _show(found: Inventory) -> None:
             continue
         made = entry.manifest
         print(
-            f"{made.iteration:>10} {made.world_size:>6} {_size(entry.size):>10} {made.attempt:>8}  "
+            f"{made.iteration:>10} {made.world_size:>6} {size(entry.size):>10} {made.attempt:>8}  "
             f"{made.time:%Y-%m-%d %H:%M:%S}  {entry.problem}".rstrip()
         )
     if found.leftovers:
-        size = _size(sum(one.size for one in found.leftovers))
-        print(f"{len(found.leftovers)} objects ({size}) belong to no checkpoint")
+        left = size(sum(one.size for one in found.leftovers))
+        print(f"{len(found.leftovers)} objects ({left}) belong to no checkpoint")
 
 
-def _verify(storage: Storage, found: Inventory) -> int:
+def _verify(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
+    del given
     problems = 0
-    total = sum(entry.size for entry in found.entries if not entry.problem)
-    with tqdm(total=total, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+    with Meter("reading", sum(entry.size for entry in found.entries if not entry.problem)) as meter:
         for entry in found.entries:
-            told = verify(storage, entry, bar.update)
+            told = verify(storage, entry, meter.add)
             problems += len(told)
-            bar.write(f"iteration {entry.iteration}: {'; '.join(told) or 'whole'}")
+            meter.say(f"iteration {entry.iteration}: {'; '.join(told) or 'whole'}")
     if problems:
         raise TrainerError(
             FailureReason.INVALID_DATA,
             f"{problems} objects are damaged: a run goes on from the newest checkpoint that is "
             "whole",
         )
-    return ExitCode.DONE
 
 
-def _prune(storage: Storage, found: Inventory, keep: int, *, leftovers: bool) -> None:
-    for entry in surplus(found, keep):
-        drop(storage, entry)
-        print(f"removed the checkpoint of iteration {entry.iteration} ({_size(entry.size)})")
-    if leftovers and found.leftovers:
+def _export(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
+    from sid_trainer.commands.export_student import export  # noqa: PLC0415 - torch takes seconds
+
+    export(storage, _chosen(storage, found, given.iteration), given)
+
+
+def _chosen(storage: Storage, found: Inventory, iteration: int | None) -> Entry:
+    """The checkpoint that is asked for, or the newest that listing finds nothing wrong with."""
+    if iteration is None:
+        entry = newest_whole(found)
+    else:
+        entry = next((each for each in found.entries if each.iteration == iteration), None)
+    if entry is None:
+        there = ", ".join(str(each.iteration) for each in found.entries if not each.problem)
+        raise TrainerError(
+            FailureReason.NOT_FOUND,
+            f"{storage.uri()} has no checkpoint of iteration {iteration}: it has {there or 'none'}",
+        )
+    if entry.problem:
+        raise TrainerError(
+            FailureReason.INVALID_DATA, f"{entry.problem}: take another checkpoint by --iteration"
+        )
+    return entry
+
+
+def _prune(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
+    best = _best(storage, found, given.best) if given.best else set()
+    removed, newest = surplus(found, given.keep, best), newest_whole(found)
+    if removed and newest is not None:
+        _require_whole(storage, newest)
+    with Meter("removing", len(removed), "checkpoints") as meter:
+        for entry in removed:
+            drop(storage, entry)
+            meter.add(1)
+            meter.say(f"removed the checkpoint of iteration {entry.iteration} ({size(entry.size)})")
+    if given.leftovers and found.leftovers:
         storage.delete([one.key for one in found.leftovers])
         print(f"removed {len(found.leftovers)} objects that belonged to no checkpoint")
 
 
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} B"
-    power = min(4, int(math.log(count, 1000)))
-    return f"{count / 1000**power:.1f} {('', 'kB', 'MB', 'GB', 'TB')[power]}"
+def _best(storage: Storage, found: Inventory, metric: Any) -> set[int]:
+    """The checkpoint whose student is the best, among those under the newest settings."""
+    from sid_trainer.evaluate.records import Best, Records  # noqa: PLC0415 - takes seconds
+
+    records = Records.load(storage)
+    if not records.evaluations:
+        raise TrainerError(
+            FailureReason.NOT_FOUND, f"{storage.uri()} has no measurements: leave --best out"
+        )
+    ranked = Best(metric, records.evaluations[-1].settings).ranked(records)
+    manifests = [each.manifest for each in found.entries if each.manifest and not each.problem]
+    return best_of([each.iteration for each in ranked], manifests, 1)
+
+
+def _require_whole(storage: Storage, newest: Entry) -> None:
+    """Read the newest checkpoint: if it is damaged, an older one is all that can be used."""
+    with Meter("reading the newest checkpoint", newest.size) as meter:
+        problems = verify(storage, newest, meter.add)
+    if problems:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"nothing was removed, as the newest checkpoint is damaged: {'; '.join(problems)}; "
+            "keep more by --keep, so that one that is whole stays",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m sid_trainer checkpoints",
-        description="List, verify and prune the checkpoints of a run. Credentials come from "
-        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        prog="python -m sid_trainer checkpoints", description=_DESCRIPTION
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ls|verify|prune")
-    for name, text in (
-        ("ls", "list them, and what belongs to none"),
-        ("verify", "read every object and compare its checksum"),
-        ("prune", "remove all but the newest"),
-    ):
-        action = actions.add_parser(name, help=text, description=text)
+    actions = parser.add_subparsers(required=True, metavar="|".join(_ACTIONS))
+    runs = {"ls": _ls, "verify": _verify, "export": _export, "prune": _prune}
+    for name, text in _ACTIONS.items():
+        action = actions.add_parser(name, help=text.partition(". ")[0], description=text)
+        action.set_defaults(run=runs[name])
         action.add_argument(
             "--storage", required=True, metavar="URI", help="folder of the run: s3:// or file://"
         )
         action.add_argument("--endpoint", metavar="URL", help="S3 endpoint; default AWS")
         if name == "prune":
-            action.add_argument("--keep", type=_at_least_one, required=True, metavar="N")
-            action.add_argument(
-                "--leftovers",
-                action="store_true",
-                help="also remove objects that belong to no checkpoint; not while the run goes on",
-            )
+            _add_prune(action)
+        if name == "export":
+            _add_export(action)
     return parser
+
+
+def _add_prune(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--keep", type=_at_least_one, required=True, metavar="N", help="how many")
+    action.add_argument(
+        "--best",
+        choices=("fid", "fidTeacher", "clipScore", "preferenceScore"),
+        help="also keep the one whose student is the best by this metric",
+    )
+    action.add_argument(
+        "--leftovers",
+        action="store_true",
+        help="also remove objects that belong to no checkpoint; not while the run goes on",
+    )
+
+
+def _add_export(action: argparse.ArgumentParser) -> None:
+    action.add_argument(
+        "--to",
+        required=True,
+        metavar="PLACE",
+        help="folder of the pipeline, new or empty: a path, or s3:// at the same endpoint",
+    )
+    action.add_argument(
+        "--iteration", type=_at_least_one, metavar="N", help="which checkpoint; default the newest"
+    )
+    action.add_argument(
+        "--raw", action="store_true", help="the present weights in place of the moving average"
+    )
+    action.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="type of the weights; default training.precision",
+    )
+    action.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="take the other components from this pipeline, where teacher.model of the run cannot "
+        "be read from here",
+    )
 
 
 def _at_least_one(text: str) -> int:

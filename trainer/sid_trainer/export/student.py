@@ -20,7 +20,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ _LARGE = 2**26
 SHARD_SIZE = "5GB"
 """Size of a file of weights at most: what the Hub and most object stores take without care."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+Sent = Callable[[int, int], object]
+"""Told the bytes of each file that is where it should be, and those of all files."""
 _NOT_COPIED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx", ".py")
 
 logger = logging.getLogger(__name__)
@@ -71,16 +73,21 @@ def export_student(
     network: ExportedNetwork,
     scheduler: dict[str, object],
     edition: Edition,
+    *,
+    run: Storage | None = None,
+    sent: Sent = lambda _sent, _total: None,
 ) -> str:
     """Write, verify and upload a student; on rank 0 only.
 
     Args:
-        storage: the run's folder.
+        storage: where the student goes: the run's folder.
         config: the run.
         teacher: the teacher's pipeline directory.
         network: the trained component.
         scheduler: config of the ``FlowMatchEulerDiscreteScheduler`` that samples as training does.
         edition: which student it is.
+        run: the run's folder, where the student goes elsewhere.
+        sent: is told of the upload.
 
     Returns:
         Where the student is.
@@ -93,8 +100,8 @@ def export_student(
         folder = Path(scratch)
         pipeline_class = write_pipeline(folder, teacher, network, scheduler)
         verify_weights(folder / network.folder, network)
-        _write_card(folder, storage, config, teacher, pipeline_class, network, edition)
-        _upload(storage, folder, edition.folder)
+        _write_card(folder, run or storage, config, teacher, pipeline_class, network, edition)
+        _upload(storage, folder, edition.folder, sent)
     return storage.uri(edition.folder)
 
 
@@ -204,16 +211,18 @@ def _ignore_unsafe(folder: str, names: list[str]) -> list[str]:
     return dropped
 
 
-def _upload(storage: Storage, folder: Path, target: str) -> None:
+def _upload(storage: Storage, folder: Path, target: str, sent: Sent) -> None:
     """Upload everything, the index last; then remove what an earlier export left."""
     index = f"{target}/{INDEX}"
     storage.delete([index])
     there = {found.key: found.size for found in storage.list(target + "/")}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     keys = {f"{target}/{path.relative_to(folder).as_posix()}": path for path in files}
+    total = sum(path.stat().st_size for path in files)
     for key, path in keys.items():
         if key != index and not _is_there(path, there.get(key)):
             storage.put_file(key, path)
+        sent(path.stat().st_size, total)
     storage.delete([key for key in there if key not in keys])
     storage.put_file(index, keys[index])
 

@@ -20,7 +20,7 @@ from sid_trainer.distributed import Place, join
 from sid_trainer.iteration import Distiller, IterationResult, MicroBatch
 from sid_trainer.networks import build_networks
 from sid_trainer.noise import NoiseSource, Purpose
-from sid_trainer.run import COMPUTE_DTYPE
+from sid_trainer.precision import COMPUTE_DTYPE
 from sid_trainer.teachers import open_teacher
 
 DEADLINE_SECONDS = 900  # a guard against hangs; a loaded machine may be slow

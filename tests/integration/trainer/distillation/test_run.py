@@ -16,6 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sid_ranks import PROMPTS, run_on_ranks
 
+from sid_trainer.cli import main
+from sid_trainer.contract import ExitCode
 from sid_trainer.evaluate.records import Records
 from sid_trainer.storage import FileStorage
 
@@ -175,3 +177,64 @@ def weights(student: Path) -> dict[str, torch.Tensor]:
     (file,) = (student / "transformer").glob("*.safetensors")
     loaded: dict[str, torch.Tensor] = load_file(file)
     return loaded
+
+
+def export(run: Path, to: str | Path, *more: str) -> int:
+    return main(["checkpoints", "export", "--storage", run.as_uri(), "--to", str(to), *more])
+
+
+def test_the_student_of_a_checkpoint_is_that_of_the_run(run: Path, tmp_path: Path) -> None:
+    """Of a checkpoint of two ranks, by one process that has nothing but the run's folder."""
+    place = tmp_path / "students" / "four"
+    assert export(run, place, "--precision", "fp32") == ExitCode.DONE
+    ours, theirs = weights(place), weights(run / "student")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=0, msg=name)
+    torch.testing.assert_close(sampled(place), sampled(run / "student"), rtol=0, atol=0)
+    others = {"README.md", "transformer"}
+    for file in (run / "student").rglob("*"):
+        copy = place / file.relative_to(run / "student")
+        if file.is_file() and not others & {*copy.relative_to(place).parts}:
+            assert copy.read_bytes() == file.read_bytes()
+    card = (place / "README.md").read_text()
+    assert "| Iterations | 4 of batch 8 |" in card
+    assert "| Weights | moving average, half-life 16 images |" in card
+
+
+def test_the_present_weights_are_those_that_training_goes_on_with(
+    run: Path, tmp_path: Path
+) -> None:
+    assert export(run, tmp_path / "raw", "--raw", "--iteration", "4") == ExitCode.DONE
+    assert "| Weights | last iterate |" in (tmp_path / "raw" / "README.md").read_text()
+    (part, other) = (
+        load_file(file) for file in sorted(run.glob("checkpoints/*/attempt-*/*.safetensors"))
+    )
+    name = "proj_out.weight"
+    ours = weights(tmp_path / "raw")[name]
+    assert ours.dtype == torch.bfloat16
+    joined = torch.cat([part[f"student/weight/{name}"], other[f"student/weight/{name}"]])
+    torch.testing.assert_close(ours.flatten(), joined[: ours.numel()].bfloat16(), rtol=0, atol=0)
+    assert not torch.equal(ours.float(), weights(run / "student")[name])
+
+
+def test_an_export_replaces_nothing_and_names_what_is_there(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert export(run, tmp_path) == ExitCode.CONFIGURATION
+    assert "is not empty" in capsys.readouterr().err
+    assert export(run, tmp_path / "new", "--iteration", "3") == ExitCode.NOT_FOUND
+    assert "no checkpoint of iteration 3: it has 4" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def sampled(student: Path) -> torch.Tensor:
+    """Pictures by the stock pipeline."""
+    pipeline = StableDiffusion3Pipeline.from_pretrained(student, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    torch.manual_seed(0)
+    images: torch.Tensor = pipeline(
+        PROMPTS[:2], num_inference_steps=4, guidance_scale=1.0, output_type="pt"
+    ).images
+    return images

@@ -16,11 +16,11 @@ from sid_trainer.config import NoiseMode, RunConfig, StudentConfig, TeacherConfi
 from sid_trainer.export.card import CardFacts, model_card
 from sid_trainer.export.student import Edition, export_student, verify_weights, write_pipeline
 from sid_trainer.flow import student_noise_levels
-from sid_trainer.loading import WeightFiles
 from sid_trainer.sampler import roll_out, scheduler_config
 from sid_trainer.storage import FileStorage, Storage
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.teachers.flux import pack, unpack
+from sid_trainer.weight_files import WeightFiles
 
 PROMPT = "two blue birds"
 SEED = 3

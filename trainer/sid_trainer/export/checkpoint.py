@@ -1,0 +1,182 @@
+"""The student of a checkpoint as a diffusers pipeline, made by one process without a GPU.
+
+Rules this module keeps:
+
+* What the checkpoint's manifest tells of the run is enough; no configuration file is needed, and no
+  DeepSpeed.
+* In memory are the student's weights, once, in the type that they are exported in, a block of an
+  object, and a file of weights while it is written. On disk, in the folder for temporary files, is
+  the exported network.
+* The pipeline is the one that the run would have exported: the same writer writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from sid_trainer.checkpoint.manifest import Manifest
+from sid_trainer.checkpoint.settings import completed
+from sid_trainer.checkpoint.weights import Wanted, read_weights
+from sid_trainer.config import RunConfig, StorageConfig
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.export.student import Edition, Sent, export_student
+from sid_trainer.failures import told_of
+from sid_trainer.models import fetch_model
+from sid_trainer.precision import COMPUTE_DTYPE
+from sid_trainer.sampler import scheduler_config
+from sid_trainer.storage import Storage
+from sid_trainer.teachers import Teacher, open_teacher
+from sid_trainer.weight_files import WeightFiles, persistent_buffers
+
+MAX_ITERATIONS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint, and what its manifest does not tell.
+
+    Attributes:
+        storage: the run's folder.
+        endpoint: URL of the S3 server, for the teacher, too.
+        manifest: of the checkpoint.
+        teacher: where the teacher is, if not where the run had it.
+    """
+
+    storage: Storage
+    endpoint: str | None
+    manifest: Manifest
+    teacher: str | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is made of it.
+
+    Attributes:
+        averaged: whether the student has the averaged weights, where the run keeps an average.
+        precision: a key of :data:`COMPUTE_DTYPE`; the run's ``training.precision`` by default.
+    """
+
+    averaged: bool = True
+    precision: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """Who hears of the progress, in bytes."""
+
+    read: Callable[[int], object] = lambda _: None
+    sent: Sent = lambda _sent, _total: None
+
+
+def run_of(source: Source) -> RunConfig:
+    """The run that a checkpoint is of, as far as its manifest tells.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` when its settings are none of this program's.
+    """
+    uri = source.storage.uri()
+    settings: dict[str, Any] = completed(source.manifest.settings)
+    # A run may be made longer at any time: its length is in no checkpoint, and unknown here.
+    training = settings.get("training", {}) | {"iterations": MAX_ITERATIONS}
+    try:
+        return RunConfig.model_validate(
+            {
+                **settings,
+                "training": training,
+                "name": uri.rpartition("/")[2],
+                "storage": StorageConfig(uri=uri, endpoint=source.endpoint),
+            }
+        )
+    except ValidationError as error:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"the settings in the manifest of iteration {source.manifest.iteration} are none of "
+            f"this program's ({error.error_count()} errors): export with the image that wrote it",
+        ) from error
+
+
+def export_checkpoint(
+    source: Source, form: Form, target: Storage, folder: str, told: Told | None = None
+) -> str:
+    """Write, verify and store the student of a checkpoint.
+
+    Args:
+        source: the checkpoint.
+        form: what is made of it.
+        target: where the student goes.
+        folder: there; what it holds is replaced.
+        told: hears of the progress.
+
+    Returns:
+        Where the student is.
+
+    Raises:
+        TrainerError: naming the object that is damaged, or what cannot be had.
+    """
+    config, told = run_of(source), told or Told()
+    dtype = COMPUTE_DTYPE[form.precision or config.training.precision]
+    with told_of("teacher.model"):
+        model = source.teacher or config.teacher.model
+        directory = fetch_model(model, config.teacher.revision, source.endpoint)
+        teacher = open_teacher(config.teacher, directory, torch.device("cpu"), dtype)
+    averaged = form.averaged and has_average(config)
+    state = _state(source, config, teacher, averaged, told)
+    resolution = config.data.resolution or teacher.default_resolution
+    network = replace(teacher.exported(state, resolution), dtype=dtype)
+    return export_student(
+        target,
+        config if averaged else _without_average(config),
+        directory,
+        network,
+        scheduler_config(config.student),
+        Edition(source.manifest.iteration, folder),
+        run=source.storage,
+        sent=told.sent,
+    )
+
+
+def has_average(config: RunConfig) -> bool:
+    """Whether a run keeps a moving average of its student."""
+    return config.training.ema.half_life_images > 0
+
+
+def _without_average(config: RunConfig) -> RunConfig:
+    ema = config.training.ema.model_copy(update={"half_life_images": 0})
+    training = config.training.model_copy(update={"ema": ema})
+    return config.model_copy(update={"training": training})
+
+
+def _state(
+    source: Source, config: RunConfig, teacher: Teacher, averaged: bool, told: Told
+) -> dict[str, Tensor]:
+    """The network's state dict: trained parameters, and buffers, which are not trained."""
+    with torch.device("meta"):
+        module = teacher.build_network()
+    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    wanted = Wanted(averaged, shapes, teacher.dtype)
+    weights = read_weights(source.storage, source.manifest, wanted, told.read)
+    return weights | _buffers(source, config, teacher, module)
+
+
+def _buffers(
+    source: Source, config: RunConfig, teacher: Teacher, module: nn.Module
+) -> dict[str, Tensor]:
+    """Buffers of the pipeline that the student began from."""
+    shapes = {name: buffer.shape for name, buffer in persistent_buffers(module)}
+    if not shapes:
+        return {}
+    begun_from: Path = teacher.directory
+    if config.student.init_from is not None:
+        with told_of("student.initFrom"):
+            begun_from = fetch_model(config.student.init_from, None, source.endpoint)
+    with WeightFiles(begun_from / teacher.network_folder) as files:
+        stored = teacher.weights(files)
+        return {name: stored.read(name, shape) for name, shape in shapes.items()}
