@@ -82,8 +82,9 @@ crds: setup ## Generate the CRD from the pydantic models
 	$(BIN)/python -m sid_operator.crd
 
 .PHONY: docs
-docs: setup ## Generate the API reference from the pydantic models
+docs: setup ## Generate the API reference from the models, the chart's README from its values
 	$(BIN)/python -m sid_operator.crd
+	$(BIN)/python -m tests.cluster.chart_readme
 
 .PHONY: bench
 bench: setup ## Measure speed, as ratios taken side by side in one run

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster import install, kubectl
+from sid_operator.resources.pod import pod_template
+from sid_trainer.contract import PROGRESS_PORT
+from tests.cluster import chart_readme, install, kubectl
+from tests.unit.operator import world
 
 pytestmark = pytest.mark.cluster
 
@@ -27,6 +30,134 @@ def as_kubernetes_reads(manifest: str) -> dict[str, Any]:
     arguments = ("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", "-")
     parsed: dict[str, Any] = json.loads(kubectl.kubectl(*arguments, stdin=manifest))
     return parsed
+
+
+EVERYTHING_ON = {
+    "replicas": 2,
+    "image": {"registry": "registry.example.org", "pullSecrets": ["pull"]},
+    "operator": {"logFormat": "json"},
+    "networkPolicy": {
+        "enabled": True,
+        "metricsFrom": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
+        "trainingNamespaces": ["default", "kube-public"],
+    },
+    "metrics": {
+        "serviceMonitor": {"enabled": True, "labels": {"a": "b"}},
+        "rules": {"enabled": True, "labels": {"a": "b"}},
+        "dashboard": {"enabled": True},
+    },
+    "podAnnotations": {"a": "b"},
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "system-cluster-critical",
+}
+EVERYTHING_OFF = {
+    "crds": {"enabled": False},
+    "rbac": {"create": False, "userRoles": False},
+    "serviceAccount": {"create": False, "name": "default"},
+    "admissionPolicy": {"enabled": False},
+    "metrics": {"enabled": False},
+}
+ONE_NAMESPACE = {"watchNamespace": "default", "networkPolicy": {"enabled": True}}
+SWITCHES = {"default": {}, "on": EVERYTHING_ON, "off": EVERYTHING_OFF, "one": ONE_NAMESPACE}
+"""Values that are rendered and shown to the API server; namespaces in them exist everywhere."""
+
+ANOTHER: dict[str, Any] = {
+    "image.pullPolicy": "Never",
+    "image.pullSecrets": ["other"],
+    "networkPolicy.apiServerPorts": [16443],
+    "networkPolicy.metricsFrom": [{"namespaceSelector": {}}],
+    "networkPolicy.trainingNamespaces": ["default"],
+    "operator.logLevel": "DEBUG",
+    "operator.logFormat": "text",
+    "metrics.serviceMonitor.interval": "7s",
+    "tolerations": [],
+}
+"""Other values than those of EVERYTHING_ON, where the kind of the value does not suggest one."""
+
+
+def rendered_with(values: dict[str, Any], *arguments: str) -> str:
+    """What helm renders with these values."""
+    command = ("template", "release", str(install.CHART), "--namespace", "default", "-f", "-")
+    return kubectl.run("helm", *command, *arguments, stdin=json.dumps(values))
+
+
+def another(name: str, default: object) -> object:
+    """A value that differs from the one in EVERYTHING_ON."""
+    if name in ANOTHER:
+        return ANOTHER[name]
+    if isinstance(default, bool):
+        enabled: object = EVERYTHING_ON
+        for part in name.split("."):
+            enabled = enabled.get(part, default) if isinstance(enabled, dict) else default
+        return not enabled
+    if isinstance(default, int):
+        return default + 5
+    return {"other": "value"} if isinstance(default, dict) else "other"
+
+
+def with_value(values: dict[str, Any], name: str, value: object) -> dict[str, Any]:
+    """The values with one of them replaced."""
+    first, _, rest = name.partition(".")
+    return values | {first: with_value(values.get(first, {}), rest, value) if rest else value}
+
+
+@pytest.fixture(scope="module")
+def everything_on() -> str:
+    """What helm renders with every switch on."""
+    return rendered_with(EVERYTHING_ON)
+
+
+@pytest.mark.parametrize("values", SWITCHES.values(), ids=SWITCHES)
+def test_the_api_server_would_take_what_is_rendered(values: dict[str, Any]) -> None:
+    documents = list(yaml.safe_load_all(rendered_with(values)))
+    known = [one for one in documents if one and "monitoring.coreos.com" not in one["apiVersion"]]
+    assert known
+    bundle = json.dumps({"apiVersion": "v1", "kind": "List", "items": known})
+    apply = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+    kubectl.kubectl(*apply, "--validate=strict", stdin=bundle)
+
+
+@pytest.mark.parametrize(
+    "value",
+    chart_readme.values((install.CHART / "values.yaml").read_text()),
+    ids=lambda value: value.name,
+)
+def test_every_value_has_an_effect(value: chart_readme.Value, everything_on: str) -> None:
+    changed = with_value(EVERYTHING_ON, value.name, another(value.name, value.default))
+    if value.name == "serviceAccount.create":
+        changed = with_value(changed, "serviceAccount.name", "mine")
+    assert rendered_with(changed) != everything_on
+
+
+def test_closed_training_pods_are_open_to_each_other_and_to_the_operator() -> None:
+    documents = list(yaml.safe_load_all(rendered_with(EVERYTHING_ON)))
+    policies = of_kind([one for one in documents if one], "NetworkPolicy")
+    training = {
+        policy["metadata"]["namespace"]: policy["spec"]
+        for policy in policies
+        if policy["metadata"]["name"].endswith("-training")
+    }
+    assert set(training) == {"default", "kube-public"}
+    ranks, operator = training["default"]["ingress"]
+    assert "ports" not in ranks
+    assert ranks["from"] == [{"podSelector": training["default"]["podSelector"]}]
+    assert operator["ports"] == [{"port": PROGRESS_PORT, "protocol": "TCP"}]
+    assert training["default"]["policyTypes"] == ["Ingress"]
+
+
+def test_the_policies_select_the_pods_that_the_operator_makes() -> None:
+    documents = [one for one in yaml.safe_load_all(rendered_with(EVERYTHING_ON)) if one]
+    spec = next(
+        policy["spec"]
+        for policy in of_kind(documents, "NetworkPolicy")
+        if policy["metadata"]["name"].endswith("-training")
+    )
+    made = pod_template(world.run())["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= made.items()
+    (exists,) = spec["podSelector"]["matchExpressions"]
+    assert exists["key"] in made
 
 
 def test_lint_is_clean() -> None:
@@ -74,11 +205,21 @@ def test_roles_hold_no_secret_and_no_wildcard() -> None:
         assert "secrets" not in rule["resources"]
 
 
-def test_one_watched_namespace_needs_no_cluster_wide_binding() -> None:
+def test_one_watched_namespace_needs_no_cluster_role() -> None:
     documents = render("--set", "watchNamespace=red")
-    assert not of_kind(documents, "ClusterRoleBinding")
+    kinds = {document["kind"] for document in documents if "namespace" not in document["metadata"]}
+    assert kinds == {
+        "CustomResourceDefinition",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
     bound = {entry["metadata"]["namespace"] for entry in of_kind(documents, "RoleBinding")}
     assert "red" in bound
+
+
+def test_a_release_without_anything_outside_of_namespaces() -> None:
+    values = "watchNamespace=red,crds.enabled=false,admissionPolicy.enabled=false"
+    assert all("namespace" in document["metadata"] for document in render("--set", values))
 
 
 def test_upgrade_and_uninstall_keep_the_users_resources(namespace: str) -> None:

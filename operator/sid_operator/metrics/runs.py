@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from sid_operator.api.conditions import Phase
+from sid_operator.api.conditions import ConditionType, Phase
 
 PREFIX = "sid_distillation"
 PROGRESS = {
@@ -39,6 +39,13 @@ TRAINING_METRICS = (
     "clipScore",
     "preferenceScore",
 )
+CONDITIONS = (
+    ConditionType.STALLED,
+    ConditionType.CHECKPOINTS,
+    ConditionType.FAILED,
+    ConditionType.COMPLETE,
+)
+"""Those that somebody may want to be woken for."""
 
 Object = dict[str, Any]
 
@@ -58,6 +65,7 @@ class RunCollector(Collector):
         resources = list(self._resources())
         yield _phases(resources)
         yield _restarts(resources)
+        yield _conditions(resources)
         yield from _progress(resources)
         yield _training(resources)
 
@@ -74,6 +82,17 @@ def _restarts(resources: list[Object]) -> GaugeMetricFamily:
     family = _per_run("restarts", "How often training was started again after a failure.")
     for obj in resources:
         family.add_metric(_names(obj), _status(obj).get("restarts", 0))
+    return family
+
+
+def _conditions(resources: list[Object]) -> GaugeMetricFamily:
+    text = "1 where a condition is True, 0 where it is False, absent where it is Unknown."
+    family = _per_run("condition", text, "condition")
+    for obj in resources:
+        told = {one["type"]: one["status"] for one in _status(obj).get("conditions") or []}
+        for condition in CONDITIONS:
+            if told.get(condition) in ("True", "False"):
+                family.add_metric([*_names(obj), condition], told[condition] == "True")
     return family
 
 

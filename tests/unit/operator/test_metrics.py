@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,7 +16,6 @@ from sid_operator.metrics.work import WorkMetrics
 from tests.unit.operator import world
 from tests.unit.operator.fake_api import Fault, served
 
-CHART = Path(__file__).parents[3] / "charts" / "sid-operator"
 STATUS: dict[str, Any] = {
     "phase": "Running",
     "restarts": 2,
@@ -98,15 +95,3 @@ async def test_metrics_are_served_as_prometheus_reads_them(unused_tcp_port: int)
 async def test_without_an_address_nothing_is_served() -> None:
     async with serving(WorkMetrics().registry, ""):
         pass
-
-
-@pytest.mark.parametrize("file", ["dashboard.json", "alerts.yaml"])
-def test_the_chart_asks_for_series_that_there_are(file: str) -> None:
-    asked = set(re.findall(r"sid_[a-z_]+", (CHART / "files" / file).read_text()))
-    metrics = WorkMetrics()
-    metrics.passed("done", 0.01)
-    metrics.requested("jobs", "GET", "200", 0.01)
-    metrics.registry.register(RunCollector(lambda: [world.raw(STATUS)]))
-    served = {sample.name for family in metrics.registry.collect() for sample in family.samples}
-    assert asked
-    assert asked <= served
