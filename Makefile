@@ -51,8 +51,8 @@ test-gates: setup ## Distil a digits teacher of each family; every student must 
 	$(BIN)/python -m pytest -m gate tests/integration/trainer/test_digits_gate.py -s
 
 .PHONY: test-campaigns
-test-campaigns: setup ## Disturb whole runs with hundreds of seeded faults; all must end as if undisturbed (long)
-	$(BIN)/python -m pytest -m campaign tests/unit tests/integration -s
+test-campaigns: setup ## Disturb whole runs with hundreds of seeded faults; apply 5,000 hostile resources (long)
+	$(BIN)/python -m pytest -m campaign tests/unit tests/integration tests/cluster -s
 
 .PHONY: test-mutants
 test-mutants: setup ## Make each known mistake in the method; a test must find every one
@@ -89,3 +89,7 @@ docs: setup ## Generate the API reference from the models, the chart's README fr
 .PHONY: bench
 bench: setup ## Measure speed, as ratios taken side by side in one run
 	$(BIN)/python -m tests.bench
+
+.PHONY: bench-operator
+bench-operator: setup ## Measure what the operator costs an API server at 1,000 resources, beside Kubeflow Trainer
+	$(BIN)/python -m tests.cluster.scale

@@ -15,8 +15,10 @@ from pathlib import Path
 import urllib3
 from minio import Minio, S3Error
 
+from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.retry import Patience
 from sid_trainer.storage.s3 import S3Storage
+from sid_trainer.storage.s3_client import S3Client, connect
 from tests.cluster.local.golang import MINIO, binaries
 from tests.cluster.local.settings import default_paths
 
@@ -85,6 +87,10 @@ class MinioServer:
             secure=False,
             http_client=http,
         )
+
+    def sdk(self) -> S3Client:
+        """Single requests, as the storage sends them."""
+        return connect(Endpoint(self.endpoint), self.environ)
 
     def _wait_ready(self) -> None:
         """Wait for a true answer: a server that calls itself ready may let the first one hang."""

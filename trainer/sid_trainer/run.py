@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from sid_trainer.attempts import claim_attempt
+from sid_trainer.attempts import Claim, claim_attempt, require_newest
 from sid_trainer.checkpoint.background import BackgroundSaver
 from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, on_each
 from sid_trainer.checkpoint.manifest import FOLDER
@@ -44,6 +44,7 @@ from sid_trainer.export import Edition, export_student
 from sid_trainer.failures import told_of
 from sid_trainer.iteration import Distiller
 from sid_trainer.keeping import Keeper
+from sid_trainer.leftovers import give_up_dead_uploads
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.models import fetch_model
 from sid_trainer.networks import Networks, build_networks
@@ -71,13 +72,15 @@ def train(config: RunConfig) -> None:
     place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
     storage = open_storage(config.storage.uri, config.storage.endpoint)
-    attempt = from_first(group, lambda: claim_attempt(storage))
-    with open_reporter(config, storage, place.rank, attempt) as reporter:
-        run = Run(config, place, group, storage, reporter)
+    claim = from_first(group, lambda: claim_attempt(storage))
+    with open_reporter(config, storage, place.rank, claim.attempt) as reporter:
+        run = Run(config, place, group, storage, reporter, claim)
+        if place.rank == 0:
+            give_up_dead_uploads(storage, claim.attempt, run.fence)
         reporter.stage("loading")
         inputs = on_each(group, lambda: fetch_inputs(config))
         require_same_prompts(group, inputs.prompts)
-        _train(run, inputs, attempt)
+        _train(run, inputs)
         reporter.stage("done")
     leave()
 
@@ -104,6 +107,11 @@ class Run:
     group: ProcessGroup
     storage: Storage
     reporter: Reporter
+    claim: Claim
+
+    def fence(self) -> None:
+        """Raise TrainerError where another start of the run has taken over."""
+        require_newest(self.storage, self.claim)
 
     @property
     def directory(self) -> RunDirectory | None:
@@ -146,7 +154,7 @@ def fetch_inputs(config: RunConfig) -> Inputs:
     return Inputs(teacher, student, prompts, needed_parts(config))
 
 
-def _train(run: Run, inputs: Inputs, attempt: int) -> None:
+def _train(run: Run, inputs: Inputs) -> None:
     config, place = run.config, run.place
     dtype = COMPUTE_DTYPE[config.training.precision]
     teacher = open_teacher(config.teacher, inputs.teacher, place.device, dtype)
@@ -157,7 +165,9 @@ def _train(run: Run, inputs: Inputs, attempt: int) -> None:
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
     uploads = open_storage(config.storage.uri, config.storage.endpoint, UPLOAD_PATIENCE)
-    store = CheckpointStore(run.storage, run.group, settings, attempt, keep_last, uploads)
+    store = CheckpointStore(
+        run.storage, run.group, settings, run.claim.attempt, keep_last, uploads, run.fence
+    )
     done = _resume(run, store, networks, inputs.prompts, images)
     run.reporter.stage("encoding")
     empty = encode([""]).to(place.device, dtype)
@@ -274,6 +284,7 @@ def _export(run: Run, teacher: Teacher, networks: Networks, edition: Edition) ->
     resolution = run.config.data.resolution or teacher.default_resolution
 
     def export() -> str:
+        run.fence()
         network = replace(teacher.exported(state_dict or {}, resolution), dtype=dtype)
         scheduler = scheduler_config(student)
         return export_student(

@@ -29,6 +29,8 @@ Observer = Callable[[str, str, str, float], None]
 """Told of every request but watches: ``(resource, verb, code, seconds)``."""
 FIELD_MANAGER = "sid-operator"
 ATTEMPTS = 4
+NO_VERSION = "1"
+"""A resource version that no object has: the store's first write makes 2."""
 PAGE = 500
 """Objects a LIST page: bounds the memory that one answer needs."""
 MAX_BACKOFF_SECONDS = 10.0
@@ -96,9 +98,20 @@ class KubeClient:
                 return items, str(metadata.get("resourceVersion", ""))
             params["continue"] = metadata["continue"]
 
-    async def apply(self, kind: Kind, manifest: Object) -> Object:
-        """Server-side apply: make the object so, taking over the fields from whoever has them."""
+    async def apply(self, kind: Kind, manifest: Object, *, creates: bool = False) -> Object:
+        """Server-side apply: make the object so, taking over the fields from whoever has them.
+
+        Args:
+            kind: Of the object.
+            manifest: The fields that are ours.
+            creates: Only where there is no object of the name.
+
+        Raises:
+            ConflictError: There is one, and it was to be created.
+        """
         metadata = manifest["metadata"]
+        if creates:
+            manifest = {**manifest, "metadata": {**metadata, "resourceVersion": NO_VERSION}}
         return await self._call(
             "PATCH",
             kind.path(metadata["namespace"], metadata["name"]),

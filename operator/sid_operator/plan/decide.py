@@ -18,10 +18,9 @@ from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Action, Observed, Plan, Resource, ScrapeTarget
 from sid_operator.plan.phase import phase
 from sid_operator.plan.readiness import (
-    CREATION_GRACE,
     blocking_cause,
-    lacks_pods,
     lacks_pods_for_long,
+    missed_after,
     pods_ready,
 )
 from sid_operator.plan.running import running, unheard_after
@@ -194,12 +193,5 @@ def _look_again_after(
 ) -> float:
     if observed.refusal is not None:
         return RETRY_SECONDS
-    waits = [RESYNC_SECONDS]
-    if until_stalled is not None:
-        waits.append(until_stalled)
-    if lacks_pods(run, observed):
-        waits.append(CREATION_GRACE.total_seconds())
-    unheard = unheard_after(observed, now)
-    if unheard is not None:
-        waits.append(unheard)
-    return min(waits)
+    waits = (until_stalled, missed_after(run, observed, now), unheard_after(observed, now))
+    return min([RESYNC_SECONDS, *(wait for wait in waits if wait is not None)])

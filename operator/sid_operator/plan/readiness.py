@@ -48,6 +48,18 @@ def lacks_pods_for_long(run: Run, observed: Observed, now: datetime) -> bool:
     return now - _asked_since(job, observed.pods) >= CREATION_GRACE
 
 
+def missed_after(run: Run, observed: Observed, now: datetime) -> float | None:
+    """Seconds until pods that are missing are to be asked about, or None where none are.
+
+    It doubles: each time a namespace's Events are listed, and a thousand may wait for one quota.
+    """
+    job = observed.job
+    if job is None or not lacks_pods(run, observed):
+        return None
+    waited = now - _asked_since(job, observed.pods)
+    return max(waited, CREATION_GRACE).total_seconds()
+
+
 def pods_ready(run: Run, observed: Observed, cause: Cause | None) -> Verdict:
     """The condition PodsReady of a run that is not over."""
     absent = _not_asked_for(run, observed)

@@ -1,14 +1,15 @@
 """Carries out the actions of a plan.
 
-Rule: an object that the caches do not know is looked for before it is created, because applying
-takes over whatever bears the name: it may be somebody else's, which the label-selected caches
-cannot see.
+Rule: an object that the caches do not know is applied on condition that there is none, because
+applying takes over whatever bears the name: it may be somebody else's, which the label-selected
+caches cannot see.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import Kind
@@ -61,21 +62,38 @@ class Executor:
 
     async def _change(self, namespace: str, action: Action) -> None:
         if isinstance(action, Apply):
-            if action.creates:
-                await self._look_for(action.kind, namespace, _name(action))
-            answer = await self._client.apply(action.kind, action.manifest)
-            self._caches.put(action.kind, answer)
+            create = self._create if action.creates else self._client.apply
+            self._caches.put(action.kind, await create(action.kind, action.manifest))
         elif isinstance(action, Merge):
             answer = await self._client.merge(action.kind, namespace, action.name, action.patch)
             self._caches.put(action.kind, answer)
         elif isinstance(action, Delete):
             await self._client.delete(action.kind, namespace, action.name, uid=action.uid)
 
-    async def _look_for(self, kind: Kind, namespace: str, name: str) -> None:
-        # A list of one: the right to list is there already, the right to get is not needed.
-        found, _ = await self._client.list(kind, namespace, fields=f"metadata.name={name}")
-        if found:
-            raise FoundError(kind, found[0])
+    async def _create(self, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self._client.apply(kind, manifest, creates=True)
+        except errors.ConflictError:
+            # A list of one: the right to list is there already, the right to get is not needed.
+            metadata = manifest["metadata"]
+            selector = f"metadata.name={metadata['name']}"
+            found, _ = await self._client.list(kind, metadata["namespace"], fields=selector)
+            if not found:
+                raise
+            if not _was_created(found[0], manifest):
+                raise FoundError(kind, found[0]) from None
+            return found[0]
+
+
+def _was_created(found: dict[str, Any], manifest: dict[str, Any]) -> bool:
+    """Whether an object is the one that was to be created: the first answer was lost."""
+    held, wanted = found["metadata"], manifest["metadata"]
+    owners = [owner["uid"] for owner in held.get("ownerReferences") or []]
+    return owners == [owner["uid"] for owner in wanted.get("ownerReferences") or []] and (
+        (held.get("annotations") or {}).get(ANNOTATION_HASH)
+        == wanted["annotations"][ANNOTATION_HASH]
+        and "deletionTimestamp" not in held
+    )
 
 
 def _name(action: Action) -> str:

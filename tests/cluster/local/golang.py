@@ -20,6 +20,7 @@ from .shell import run
 
 _VERSION = "k8s.io/component-base/version."
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
+ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ CLUSTER = Module(
 )
 MINIO = Module(name="minio", packages=".")
 MC = Module(name="mc", packages=".")
+TRAINER = Module(name="trainer", packages="tool")
+"""Kubeflow Trainer and JobSet, of which the benchmark of the operator also needs manifests."""
 
 
 def binaries(cache_dir: Path, module: Module) -> Path:
@@ -68,13 +71,19 @@ def binaries(cache_dir: Path, module: Module) -> Path:
     return cache.entry(cache_dir, f"go-{module.name}", module.key(), build)
 
 
+def source_of(cache_dir: Path, module: Module, dependency: str) -> Path:
+    """The directory with the sources of a module that one of ours requires."""
+    words = [str(_compiler(cache_dir)), "list", "-m", "-f", "{{.Dir}}", dependency]
+    return Path(run(words, cwd=module.source, env=ENVIRONMENT).strip())
+
+
 def _build(compiler: Path, module: Module, target: Path) -> None:
     flags = ["-trimpath", "-mod=readonly", "-buildvcs=false"]
     link = " ".join(module.link_flags)
     run(
         ["nice", compiler, "build", *flags, "-ldflags", link, "-o", f"{target}/", module.packages],
         cwd=module.source,
-        env={"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"},
+        env=ENVIRONMENT,
     )
 
 

@@ -81,19 +81,33 @@ CLIENTS = (
     Identity(file="kube-scheduler", user="system:kube-scheduler", names=("IP:127.0.0.1",)),
     Identity(file="kube-proxy", user="system:kube-proxy"),
 )
-IDENTITIES = (API_SERVER, ETCD, KUBELET_CLIENT, *CLIENTS)
+SERVERS = (API_SERVER, ETCD, KUBELET_CLIENT)
+IDENTITIES = (*SERVERS, *CLIENTS)
 
 
-def create(directory: Path) -> None:
-    """Make the authority, everybody's certificate, and a kubeconfig for each client."""
+def create(
+    directory: Path,
+    *,
+    servers: Sequence[Identity] = SERVERS,
+    clients: Sequence[Identity] = CLIENTS,
+    url: str = API_URL,
+) -> None:
+    """Make the authority, everybody's certificate, and a kubeconfig for each client.
+
+    Args:
+        directory: Where all of it goes; it must not be there yet.
+        servers: Who has a certificate but no kubeconfig.
+        clients: Who has both.
+        url: Where the kubeconfigs find the API server.
+    """
     directory.mkdir(parents=True, mode=0o700)
     _new_key(directory / f"{AUTHORITY}.key")
     run(authority_command(directory))
     _new_key(directory / f"{SERVICE_ACCOUNT_KEY}.key")
-    for identity in IDENTITIES:
+    for identity in (*servers, *clients):
         _issue(directory, identity)
-    for client in CLIENTS:
-        _write_secret(directory / f"{client.file}.kubeconfig", kubeconfig(directory, client))
+    for client in clients:
+        _write_secret(directory / f"{client.file}.kubeconfig", kubeconfig(directory, client, url))
 
 
 def authority_command(directory: Path) -> list[str]:
@@ -136,14 +150,14 @@ def _new_key(file: Path) -> None:
     run(["openssl", "ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", file])
 
 
-def kubeconfig(directory: Path, client: Identity) -> str:
+def kubeconfig(directory: Path, client: Identity, url: str) -> str:
     """A kubeconfig that carries its certificates in it, so that it can be copied about."""
     user = {
         "client-certificate-data": _base64(directory / f"{client.file}.crt"),
         "client-key-data": _base64(directory / f"{client.file}.key"),
     }
     cluster = {
-        "server": API_URL,
+        "server": url,
         "certificate-authority-data": _base64(directory / f"{AUTHORITY}.crt"),
     }
     name = "sid-local"

@@ -369,6 +369,13 @@ def test_a_young_job_is_given_time_to_create_its_pods() -> None:
     assert made.look_again_after == 10
 
 
+@pytest.mark.parametrize(("waited", "again"), [(10, 10), (80, 80), (3600, 600)])
+def test_missing_pods_are_asked_about_ever_more_rarely(waited: int, again: int) -> None:
+    since = NOW - timedelta(seconds=waited)
+    job = dataclasses.replace(world.job(), created=since, started=since)
+    assert first(world.observed(job=job)).look_again_after == again
+
+
 def test_suspend_and_resume(running: Plan) -> None:
     spec = {"runPolicy": {"suspend": True}}
     stopping = world.followed(running, world.observed(pods=READY_PODS), **spec)

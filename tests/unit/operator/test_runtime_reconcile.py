@@ -94,6 +94,14 @@ async def test_a_restart_writes_nothing(plant: Plant) -> None:
     assert plant.writes() == before
 
 
+async def test_a_child_whose_creation_was_not_answered_is_known_again(plant: Plant) -> None:
+    plant.api.faults = [Fault(0, plural="jobs", method="PATCH", after=True)]
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "startTime" in plant.api.of("siddistillations")[0]["status"])
+    assert reasons(plant.api) == ["Created"]
+
+
 async def test_deleted_children_are_restored(plant: Plant) -> None:
     plant.start()
     plant.api.put("siddistillations", world.raw())

@@ -24,7 +24,8 @@ FORMAT_VERSION: Literal[1] = 1
 FOLDER = "checkpoints"
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
-"""Room for the parts of 65,536 ranks."""
+"""Room for the parts of :data:`MAX_WORLD_SIZE` ranks."""
+MAX_WORLD_SIZE = 65_536
 
 _FOLDER_PATTERN = re.compile(rf"{FOLDER}/iter-(\d{{8,}})/")
 _ATTEMPT_PATTERN = re.compile(rf"{FOLDER}/iter-\d{{8,}}/attempt-(\d{{4,}})/")
@@ -107,14 +108,19 @@ def folder(iteration: int) -> str:
     return f"{FOLDER}/iter-{iteration:08d}"
 
 
-def part_key(attempt: int, rank: int) -> str:
-    """Key of a rank's object, relative to the checkpoint's folder."""
-    return f"attempt-{attempt:04d}/{part_name(rank)}"
+def attempt_folder(attempt: int) -> str:
+    """Folder of an attempt's objects, relative to the checkpoint's folder."""
+    return f"attempt-{attempt:04d}"
 
 
 def part_name(rank: int) -> str:
-    """Last segment of the key of a rank's object."""
+    """Name of a rank's object in its attempt's folder."""
     return f"rank-{rank:05d}.safetensors"
+
+
+def part_key(attempt: int, rank: int) -> str:
+    """Key of a rank's object, relative to the checkpoint's folder."""
+    return f"{attempt_folder(attempt)}/{part_name(rank)}"
 
 
 def manifest_key(iteration: int) -> str:

@@ -43,7 +43,7 @@ def obsolete(
     kept = [*newest[:keep_last], *(m for m in newest if m.iteration in best), committed]
     needed = {m.part_key(rank) for m in kept for rank in range(m.world_size)}
     needed |= {manifest_key(m.iteration) for m in kept}
-    readable = {manifest_key(m.iteration) for m in manifests}
+    readable = {manifest_key(m.iteration): m.attempt for m in manifests}
     dropped = [key for key in keys if key not in needed and _ours(key, readable, committed)]
     return sorted(dropped, key=lambda key: (not key.endswith(MANIFEST_NAME), key))
 
@@ -60,13 +60,16 @@ def best_of(ranking: Iterable[int], manifests: Iterable[Manifest], count: int) -
     return set([iteration for iteration in ranking if iteration in there][:count])
 
 
-def _ours(key: str, readable: set[str], committed: Manifest) -> bool:
+def _ours(key: str, readable: dict[str, int], committed: Manifest) -> bool:
     """Whether this attempt may judge the object."""
     attempt, iteration = attempt_of(key), iteration_of(key)
     if iteration is None:
         return False
+    if attempt is None and key.endswith("/" + MANIFEST_NAME):
+        attempt = readable.get(key)
+        return attempt is not None and attempt <= committed.attempt
     if attempt is None:
-        return key in readable or not key.endswith("/" + MANIFEST_NAME)
+        return True
     if attempt == committed.attempt:
         return iteration <= committed.iteration
     return attempt < committed.attempt

@@ -7,6 +7,8 @@ Rules this module keeps:
   damaged checkpoint is named loudly and the one before it is used, on all ranks alike.
 * Where checkpoints exist and none is whole, the run ends: it never starts anew in silence.
 * A failure of one rank is everybody's: no rank waits for one that has given up.
+* Of two attempts at once, the older neither commits over the newer nor removes what is the newer's
+  (:mod:`.commit`).
 
 Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.commit` and
 :meth:`~CheckpointStore.load` is a collective: all ranks call it in the same order.
@@ -21,6 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest, withdraw_torn
 from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.checkpoint.manifest import (
@@ -79,6 +82,7 @@ class CheckpointStore:
         attempt: number of this start of the run; parts of two attempts never share a key.
         keep_last: checkpoints to keep.
         uploads: the same folder for parts that are uploaded, where it has a patience of its own.
+        fence: raises where another start of the run has taken over.
     """
 
     def __init__(
@@ -89,8 +93,9 @@ class CheckpointStore:
         attempt: int,
         keep_last: int,
         uploads: Storage | None = None,
+        fence: Fence = lambda: None,
     ) -> None:
-        self._storage, self._group = storage, group
+        self._storage, self._group, self._fence = storage, group, fence
         self._uploads = uploads or storage
         self._settings, self._attempt, self._keep_last = settings, attempt, keep_last
         self._keep_best = 0
@@ -122,7 +127,8 @@ class CheckpointStore:
             iteration: after which they were taken.
 
         Raises:
-            TrainerError: when the manifest could not be written.
+            TrainerError: when the manifest could not be written, or another attempt has taken
+                over.
         """
         manifest = Manifest(
             iteration=iteration,
@@ -133,8 +139,7 @@ class CheckpointStore:
             settings=self._settings,
             parts=tuple(parts),
         )
-        data = manifest.model_dump_json(by_alias=True, indent=1).encode()
-        self._storage.put_bytes(layout.manifest_key(iteration), data, "application/json")
+        commit_manifest(self._storage, manifest, self._fence)
         self._prune(manifest)
         return self._ref(manifest)
 
@@ -191,6 +196,8 @@ class CheckpointStore:
             TrainerError: when the store refuses it, or does not answer for too long.
         """
         key = layout.part_key(self._attempt, self._group.rank)
+        if self._group.rank == 0:
+            announce(self._uploads, iteration, self._attempt, self._group.world)
         shard = Shard(state)
         self._uploads.put_stream(f"{layout.folder(iteration)}/{key}", shard.open, shard.size)
         if shard.sha256 is None:
@@ -204,31 +211,54 @@ class CheckpointStore:
     def _prune(self, committed: Manifest) -> None:
         """Remove what is not needed; a store that refuses costs space, not the run."""
         try:
+            self._fence()
             keys = [found.key for found in self._storage.list(layout.FOLDER + "/")]
-            manifests = [f.manifest for f in self._find() if f.manifest is not None]
+            manifests = self._manifests()
             best = best_of(self._ranking(), manifests, self._keep_best)
-            self._storage.delete(obsolete(keys, manifests, self._keep_last, committed, best))
+            dropped = obsolete(keys, manifests, self._keep_last, committed, best)
+            self._storage.delete(dropped)
+            if any(layout.attempt_of(key) not in (None, self._attempt) for key in dropped):
+                withdraw_torn(self._storage, self._older_manifests())
         except TrainerError as error:
             logger.warning("old checkpoints were not removed, trying again later: %s", error)
 
+    def _manifests(self) -> list[Manifest]:
+        return [found.manifest for found in self._find() if found.manifest is not None]
+
+    def _older_manifests(self) -> list[Manifest]:
+        """Those of earlier attempts, one of which may have committed what was just removed."""
+        return [one for one in self._manifests() if one.attempt < self._attempt]
+
     def _find(self) -> list[Found]:
-        sizes = {found.key: found.size for found in self._storage.list(layout.FOLDER + "/")}
+        sizes = self._sizes()
         iterations = {
             iteration
             for key in sizes
             if (iteration := layout.iteration_of(key)) is not None
             and key == layout.manifest_key(iteration)
         }
-        return [self._found(iteration, sizes) for iteration in sorted(iterations, reverse=True)]
+        found = (self._found(iteration, sizes) for iteration in sorted(iterations, reverse=True))
+        return [one for one in found if one is not None]
 
-    def _found(self, iteration: int, sizes: Mapping[str, int]) -> Found:
+    def _sizes(self) -> dict[str, int]:
+        return {found.key: found.size for found in self._storage.list(layout.FOLDER + "/")}
+
+    def _found(self, iteration: int, sizes: Mapping[str, int]) -> Found | None:
+        """None where it was removed since it was listed."""
         key = layout.manifest_key(iteration)
         try:
             data = self._storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
             manifest = read_manifest(data, self._storage.uri(key))
-            return Found(iteration, manifest, manifest.unlisted(sizes, self._storage.uri))
+            damage = manifest.unlisted(sizes, self._storage.uri)
+            if damage:  # it may be newer than the listing
+                damage = manifest.unlisted(self._sizes(), self._storage.uri)
+            return Found(iteration, manifest, damage)
         except DamagedError as error:
             return Found(iteration, damage=str(error))
+        except TrainerError as error:
+            if error.reason is FailureReason.NOT_FOUND:
+                return None
+            raise
 
     def _load_whole(self, found: Found) -> tuple[RankState | None, str]:
         """This rank's part when every rank's is whole, else None on all ranks, and why."""

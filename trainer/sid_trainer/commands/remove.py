@@ -4,6 +4,7 @@ Rules this module keeps:
 
 * Only a folder inside a bucket can be removed, never a bucket's root.
 * It can be run again: what is gone already is no error.
+* Uploads that never ended go as well: no listing shows them, and they cost space.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from sid_trainer.console import set_up_logging
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
+from sid_trainer.leftovers import unfinished
 from sid_trainer.storage import Storage, open_storage
 
 BATCH = 1000
@@ -46,11 +48,26 @@ def remove(uri: str, endpoint: str | None = None) -> int:
 
 
 def _empty(storage: Storage, uri: str) -> int:
+    _give_up_uploads(storage, uri)
     keys = [found.key for found in storage.list()]
     for start in range(0, len(keys), BATCH):
         storage.delete(keys[start : start + BATCH])
         logger.info("removed %d of %d objects of %s", min(start + BATCH, len(keys)), len(keys), uri)
     return len(keys)
+
+
+def _give_up_uploads(storage: Storage, uri: str) -> None:
+    """Remove unfinished uploads; keys that may not even list them still remove the objects."""
+    try:
+        uploads = unfinished(storage)
+        storage.give_up(uploads)
+    except TrainerError as error:
+        if error.reason is not FailureReason.ACCESS_DENIED:
+            raise
+        logger.warning("unfinished uploads were not removed: %s", error)
+        return
+    if uploads:
+        logger.info("removed %d unfinished uploads of %s", len(uploads), uri)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,21 +10,31 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.storage.base import ObjectInfo, Storage, safe_key
+from sid_trainer.endpoint import Endpoint
+from sid_trainer.storage.base import BegunUpload, ObjectInfo, Storage, safe_key
 from sid_trainer.storage.file import FileStorage
 from sid_trainer.storage.retry import Patience
 
-__all__ = ["FileStorage", "ObjectInfo", "Patience", "Storage", "open_storage", "safe_key"]
+__all__ = [
+    "BegunUpload",
+    "Endpoint",
+    "FileStorage",
+    "ObjectInfo",
+    "Patience",
+    "Storage",
+    "open_storage",
+    "safe_key",
+]
 
 
 def open_storage(
-    uri: str, endpoint: str | None = None, patience: Patience | None = None
+    uri: str, endpoint: Endpoint | str | None = None, patience: Patience | None = None
 ) -> Storage:
     """The storage behind a URI.
 
     Args:
         uri: ``s3://bucket/prefix`` or ``file:///path``.
-        endpoint: URL of the S3 server; AWS when None. Not used for ``file://``.
+        endpoint: the S3 server, or its URL; AWS when None. Not used for ``file://``.
         patience: how long a server that does not answer is asked again; 20 s by default.
 
     Raises:

@@ -12,10 +12,10 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from sid_trainer.contract import FailureReason, TrainerError
 
@@ -32,6 +32,13 @@ class ObjectInfo:
     etag: str
 
 
+class BegunUpload(NamedTuple):
+    """A large object on its way: it has begun, and has neither ended nor been given up."""
+
+    key: str
+    id: str
+
+
 class Storage(Protocol):
     """A folder of objects. Keys are relative to it and use ``/``.
 
@@ -45,6 +52,15 @@ class Storage(Protocol):
         self, key: str, data: bytes, content_type: str = "application/octet-stream"
     ) -> None:
         """Write a small object; replaces one that is there."""
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str) -> bool:
+        """Write a small object if the one there has this etag, or, for None, if there is none.
+
+        Returns:
+            Whether it was written. Of several that write on one condition, one does: where the
+            store knows conditional writes; where it does not, the condition is looked at just
+            before the write.
+        """
 
     def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
         """Write ``size`` bytes of a stream, in parts where it is large.
@@ -87,6 +103,16 @@ class Storage(Protocol):
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; absent ones are no error."""
+
+    def begun_uploads(self, keys: Iterable[str] = ()) -> Sequence[BegunUpload]:
+        """Uploads that have not ended, of living writers and of dead ones.
+
+        Args:
+            keys: objects that are asked about one by one, for stores that list by whole keys only.
+        """
+
+    def give_up(self, uploads: Iterable[BegunUpload]) -> None:
+        """Remove unfinished uploads with what they have stored; absent ones are no error."""
 
 
 def safe_key(key: str) -> str:

@@ -14,13 +14,14 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import (
     MAX_SMALL_OBJECT,
+    BegunUpload,
     ObjectInfo,
     not_found,
     safe_key,
@@ -48,6 +49,18 @@ class FileStorage:
         del content_type
         with self._replacing(key) as file:
             file.write(data)
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str) -> bool:
+        """Write an object if the one there has this etag, or, for None, if there is none."""
+        del content_type
+        path = self._path(key)
+        with self._told("write", str(path)):
+            if etag is None:
+                return _created(path, data)
+            if not path.is_file() or self._info(path).etag != etag:
+                return False
+        self.put_bytes(key, data)
+        return True
 
     def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
         """Write ``size`` bytes of a stream."""
@@ -110,6 +123,17 @@ class FileStorage:
                 path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
 
+    def begun_uploads(self, keys: Iterable[str] = ()) -> Sequence[BegunUpload]:
+        """Files that a writer has not renamed yet; each key is that of the file itself."""
+        del keys
+        with self._told("list", str(self._root)):
+            found = [path.relative_to(self._root) for path in self._root.rglob(f"{PART_PREFIX}*")]
+        return [BegunUpload(path.as_posix(), path.name) for path in sorted(found)]
+
+    def give_up(self, uploads: Iterable[BegunUpload]) -> None:
+        """Remove such files."""
+        self.delete(upload.key for upload in uploads)
+
     def _info(self, path: Path) -> ObjectInfo:
         stat = path.stat()
         key = path.relative_to(self._root).as_posix()
@@ -169,6 +193,21 @@ def _fill(file: BinaryIO, buffer: memoryview) -> int:
     while filled < len(buffer) and (count := file.readinto(buffer[filled:])):  # type: ignore[attr-defined]
         filled += count
     return filled
+
+
+def _created(path: Path, data: bytes) -> bool:
+    """Write a file where none is; whether it was written. It is whole as soon as it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=PART_PREFIX, dir=path.parent) as part:
+        part.write(data)
+        part.flush()
+        os.fsync(part.fileno())
+        os.fchmod(part.fileno(), 0o644)
+        try:
+            os.link(part.name, path)
+        except FileExistsError:
+            return False
+    return True
 
 
 @contextlib.contextmanager

@@ -4,44 +4,45 @@ Rules this module keeps:
 
 * Credentials come from the environment and go nowhere else: no message, no log, no file.
 * Every error names the bucket or object and the endpoint, and tells what to do about it.
-* Large objects go up in parts, in parallel; a part is retried by itself, the whole only after that.
+* Large objects go up in parts, in parallel (:mod:`.s3_upload`).
+* A read that breaks off goes on where it was, from the same object or not at all.
+* A conditional write whose answer was lost recognises its own object by a token in its metadata.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
 
-import certifi
 import urllib3
-from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.error import MinioException, S3Error
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.base import (
     MAX_SMALL_OBJECT,
+    BegunUpload,
     ObjectInfo,
     safe_key,
     safe_prefix,
     too_large,
 )
 from sid_trainer.storage.file import replacing
+from sid_trainer.storage.parts import PART_BYTES
 from sid_trainer.storage.retry import Patience, TransientError, patiently
-from sid_trainer.storage.s3_errors import no_answer, not_s3, translated
-from sid_trainer.storage.whole_heads import WholeHeads
+from sid_trainer.storage.s3_client import AWS_ENDPOINT, connect
+from sid_trainer.storage.s3_errors import UNCONDITIONAL_CODES, Request, refusal, translated
+from sid_trainer.storage.s3_reading import WHOLE, Sink, Span, read_on
+from sid_trainer.storage.s3_upload import Target, read_exactly, upload_in_parts
 
-AWS_ENDPOINT = "https://s3.amazonaws.com"
-PART_BYTES = 32 * 2**20
-"""Size of a part: large enough for full speed, small enough to retry; 10,000 parts are 312 GiB."""
-MAX_PARTS = 10_000
-CONNECT_SECONDS = 4.0
-READ_SECONDS = 30.0
+TOKEN_HEADER = "x-amz-meta-sid-write"  # noqa: S105 - a name
+"""Metadata of an object that was written on a condition: which write it was."""
 
 Result = TypeVar("Result")
 
@@ -52,9 +53,10 @@ class S3Storage:
     Args:
         bucket: Name of the bucket; it must exist.
         prefix: Folder in it; may be empty.
-        endpoint: URL of the server, or None for AWS.
+        endpoint: The server, or its URL; AWS when None.
         environ: Where the credentials are read: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
-            ``AWS_SESSION_TOKEN``, and ``AWS_REGION`` where the server cares.
+            ``AWS_SESSION_TOKEN``; and ``AWS_REGION``, ``AWS_CA_BUNDLE`` where the endpoint does not
+            say.
         patience: How long a server that does not answer is asked again.
     """
 
@@ -62,14 +64,15 @@ class S3Storage:
         self,
         bucket: str,
         prefix: str = "",
-        endpoint: str | None = None,
+        endpoint: Endpoint | str | None = None,
         environ: Mapping[str, str] | None = None,
         patience: Patience | None = None,
     ) -> None:
+        server = endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint)
         self._bucket, self._prefix = bucket, prefix
-        self._endpoint = (endpoint or AWS_ENDPOINT).rstrip("/")
+        self._endpoint = (server.url or AWS_ENDPOINT).rstrip("/")
         self._patience = patience or Patience()
-        self._client = _client(self._endpoint, os.environ if environ is None else environ)
+        self._client = connect(server, os.environ if environ is None else environ)
 
     def uri(self, key: str = "") -> str:
         """``s3://bucket/prefix/key``."""
@@ -79,11 +82,43 @@ class S3Storage:
         self, key: str, data: bytes, content_type: str = "application/octet-stream"
     ) -> None:
         """Write a small object."""
-        self._put(key, lambda: io.BytesIO(data), len(data), content_type)
+        name, headers = self._name(key), {"Content-Type": content_type}
+        self._ask("write", key, lambda: self._client.put(self._bucket, name, data, headers))
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str) -> bool:
+        """Write a small object if the one there has this etag, or, for None, if there is none."""
+        token, name = secrets.token_hex(16), self._name(key)
+        headers = {"Content-Type": content_type, TOKEN_HEADER: token}
+        condition = {"If-None-Match": "*"} if etag is None else {"If-Match": f'"{etag}"'}
+
+        def write() -> bool:
+            try:
+                self._client.put(self._bucket, name, data, headers | condition)
+            except S3Error as error:
+                if error.code in ("PreconditionFailed", "NoSuchKey"):
+                    return self._token(name) == token  # its own, where the first answer was lost
+                if error.code not in UNCONDITIONAL_CODES:
+                    raise
+                return self._put_unless_other(name, data, headers, etag)
+            return True
+
+        return self._ask("write", key, write)
 
     def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
         """Write ``size`` bytes of a stream, in parallel parts where it is large."""
-        self._put(key, open_stream, size, "application/octet-stream")
+        if size <= PART_BYTES:
+            with open_stream() as stream:
+                self.put_bytes(key, read_exactly(stream, size))
+            return
+        target = Target(self._client, self._bucket, self._name(key))
+
+        def write() -> None:
+            with open_stream() as stream:
+                upload_in_parts(
+                    target, stream, size, lambda verb, request: self._ask(verb, key, request)
+                )
+
+        self._ask("write", key, write)
 
     def put_file(self, key: str, path: Path) -> None:
         """Upload a file."""
@@ -91,65 +126,51 @@ class S3Storage:
 
     def get_bytes(self, key: str, max_bytes: int = MAX_SMALL_OBJECT) -> bytes:
         """Read a small object."""
+        data = bytearray()
 
-        def read() -> bytes:
-            with self._response(key) as response:
-                data: bytes = response.read(max_bytes + 1)
-                return data
+        def take(offset: int, chunk: bytes) -> None:
+            if offset + len(chunk) > max_bytes:
+                raise too_large(self.uri(key), max_bytes)
+            data[offset:] = chunk
 
-        data = self._ask("read", key, read)
-        if len(data) > max_bytes:
-            raise too_large(self.uri(key), max_bytes)
-        return data
+        self._read(key, take)
+        return bytes(data)
 
     def get_into(self, key: str, buffer: memoryview) -> int:
         """Read an object into ``buffer``; return its size."""
 
-        def read() -> int:
-            filled = 0
-            with self._response(key) as response:
-                for chunk in response.stream(2**20):
-                    if filled + len(chunk) > len(buffer):
-                        raise too_large(self.uri(key), len(buffer))
-                    buffer[filled : filled + len(chunk)] = chunk
-                    filled += len(chunk)
-            return filled
+        def take(offset: int, chunk: bytes) -> None:
+            if offset + len(chunk) > len(buffer):
+                raise too_large(self.uri(key), len(buffer))
+            buffer[offset : offset + len(chunk)] = chunk
 
-        return self._ask("read", key, read)
+        return self._read(key, take)
 
     def get_range(self, key: str, start: int, buffer: memoryview) -> int:
         """Read from byte ``start`` on into ``buffer``; return how much there was."""
 
-        def read() -> int:
-            filled = 0
-            try:
-                with self._response(key, start, len(buffer)) as response:
-                    for chunk in response.stream(2**20):
-                        buffer[filled : filled + len(chunk)] = chunk
-                        filled += len(chunk)
-            except S3Error as error:
-                if error.code != "InvalidRange":  # what is told beyond the object's end
-                    raise
-            return filled
+        def take(offset: int, chunk: bytes) -> None:
+            buffer[offset : offset + len(chunk)] = chunk
 
-        return self._ask("read", key, read) if len(buffer) else 0
+        return self._read(key, take, Span(start, len(buffer))) if len(buffer) else 0
 
     def get_file(self, key: str, path: Path) -> None:
         """Download an object; the file appears only when it is whole."""
+        with replacing(path) as file:
 
-        def read() -> None:
-            with self._response(key) as response, replacing(path) as file:
-                for chunk in response.stream(2**20):
-                    file.write(chunk)
+            def take(offset: int, chunk: bytes) -> None:
+                if file.tell() != offset:
+                    file.seek(offset)
+                    file.truncate()
+                file.write(chunk)
 
-        self._ask("read", key, read)
+            self._read(key, take)
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
+        name = self._name(key)
         try:
-            self._ask(
-                "look for", key, lambda: self._client.stat_object(self._bucket, self._object(key))
-            )
+            self._ask("look for", key, lambda: self._client.stat_object(self._bucket, name))
         except TrainerError as error:
             if error.reason is FailureReason.NOT_FOUND:
                 return False
@@ -158,7 +179,7 @@ class S3Storage:
 
     def list(self, prefix: str = "") -> list[ObjectInfo]:
         """All objects whose key starts with ``prefix``, sorted by key."""
-        root = f"{self._prefix}/" if self._prefix else ""
+        root = self._root
         start = root + safe_prefix(prefix)
 
         def read() -> list[ObjectInfo]:
@@ -173,103 +194,126 @@ class S3Storage:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; absent ones are no error."""
-        targets = [DeleteObject(self._object(key)) for key in keys]
+        targets = [DeleteObject(self._name(key)) for key in keys]
         if not targets:
             return
 
         def remove() -> None:
             for error in self._client.remove_objects(self._bucket, iter(targets)):
                 name = f"s3://{self._bucket}/{error.name}"
-                raise translated(f"delete {name}", name, self._endpoint, error.code, error.message)
+                asked = Request("delete", name, self._endpoint)
+                raise refusal(asked, error.code or "", error.message or "")
 
         self._ask("delete", "", remove)
 
-    def _put(self, key: str, open_stream: Callable[[], BinaryIO], size: int, kind: str) -> None:
-        part = max(PART_BYTES, -(-size // MAX_PARTS))
+    def begun_uploads(self, keys: Iterable[str] = ()) -> Sequence[BegunUpload]:
+        """Uploads in parts that have not ended."""
+        root = self._root
 
-        def write() -> None:
-            with open_stream() as stream:
-                self._client.put_object(
-                    self._bucket, self._object(key), stream, size, content_type=kind, part_size=part
-                )
+        def listed(start: str) -> set[BegunUpload]:
+            return {
+                BegunUpload(name.removeprefix(root), upload)
+                for name, upload in self._client.begun_uploads(self._bucket, start)
+                if name.startswith(root)
+            }
 
-        self._ask("write", key, write)
+        def read() -> set[BegunUpload]:
+            found = listed(root)
+            return found if found or self._client.lists_uploads_by_prefix else listed("")
+
+        found = self._ask("list unfinished uploads of", "", read)
+        for key in keys:
+            name = self._name(key)
+            found |= self._ask("list unfinished uploads of", key, partial(listed, name))
+        return sorted(found)
+
+    def give_up(self, uploads: Iterable[BegunUpload]) -> None:
+        """Remove unfinished uploads with what they have stored."""
+        for key, upload in uploads:
+            target = Target(self._client, self._bucket, self._name(key))
+            self._ask("give up an upload of", key, partial(target.give_up, upload))
+
+    def _put_unless_other(
+        self, name: str, data: bytes, headers: dict[str, str], etag: str | None
+    ) -> bool:
+        """The condition for stores that have none: looked at just before the write."""
+        if self._etag(name) != etag:
+            return False
+        self._client.put(self._bucket, name, data, headers)
+        return True
+
+    def _etag(self, name: str) -> str | None:
+        found = self._stat(name)
+        return None if found is None else found.etag
+
+    def _token(self, name: str) -> str | None:
+        found = self._stat(name)
+        return None if found is None else (found.metadata or {}).get(TOKEN_HEADER)
+
+    def _stat(self, name: str) -> Any:
+        try:
+            return self._client.stat_object(self._bucket, name)
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return None
+            raise
+
+    def _read(self, key: str, take: Sink, span: Span = WHOLE) -> int:
+        """Hand the bytes of an object to ``take``; return how many there are."""
+        return read_on(
+            lambda part, etag: self._response(key, part, etag),
+            take,
+            lambda request, got_on: self._ask("read", key, request, got_on),
+            span,
+        )
 
     @contextlib.contextmanager
-    def _response(self, key: str, start: int = 0, length: int = 0) -> Iterator[Any]:
-        """An object's content, or ``length`` bytes of it."""
-        response = self._client.get_object(self._bucket, self._object(key), start, length)
+    def _response(self, key: str, span: Span, etag: str) -> Iterator[Any]:
+        headers = {"If-Match": etag} if etag else {}
+        response = self._client.get_object(
+            self._bucket, self._name(key), span.start, span.length, request_headers=headers
+        )
         try:
             yield response
         finally:
             response.close()
             response.release_conn()
 
-    def _object(self, key: str) -> str:
-        return f"{self._prefix}/{safe_key(key)}" if self._prefix else safe_key(key)
+    @property
+    def _root(self) -> str:
+        return f"{self._prefix}/" if self._prefix else ""
 
-    def _ask(self, verb: str, key: str, operation: Callable[[], Result]) -> Result:
+    def _name(self, key: str) -> str:
+        """Name of an object in the bucket."""
+        return self._root + safe_key(key)
+
+    def _ask(
+        self,
+        verb: str,
+        key: str,
+        operation: Callable[[], Result],
+        got_on: Callable[[], int] = lambda: 0,
+    ) -> Result:
         """Run a request with retries and turn its errors into ours."""
-        what = f"{verb} {self.uri(key)}"
+        asked = Request(verb, self.uri(key), self._endpoint)
         try:
-            return patiently(lambda: self._once(what, key, operation), self._patience, what)
+            return patiently(
+                lambda: _translating(asked, operation), self._patience, str(asked), got_on
+            )
         except TransientError as error:
+            remedy = error.remedy or (
+                "check that the server runs and that endpoint and network policies let this pod "
+                "reach it"
+            )
             raise TrainerError(
                 FailureReason.STORAGE_UNAVAILABLE,
-                f"cannot {what}: the endpoint {self._endpoint} did not answer for "
-                f"{self._patience.seconds:.0f} s ({error}); check that the server runs and that "
-                "endpoint and network policies let this pod reach it",
-            ) from error
-
-    def _once(self, what: str, key: str, operation: Callable[[], Result]) -> Result:
-        try:
-            return operation()
-        except S3Error as error:
-            raise translated(
-                what, self.uri(key), self._endpoint, error.code, error.message
-            ) from error
-        except InvalidResponseError as error:
-            raise not_s3(what, self._endpoint, str(error)) from error
-        except (ServerError, urllib3.exceptions.HTTPError, ConnectionError) as error:
-            raise no_answer(what, self._endpoint, error) from error
-        except MinioException as error:
-            raise TrainerError(
-                FailureReason.STORAGE_UNAVAILABLE, f"cannot {what}: {error}"
+                f"cannot {asked}: the endpoint {self._endpoint} did not answer for "
+                f"{self._patience.seconds:.0f} s ({error}); {remedy}",
             ) from error
 
 
-def _client(endpoint: str, environ: Mapping[str, str]) -> Minio:
-    access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
-    if not access or not secret:
-        missing = "AWS_SECRET_ACCESS_KEY" if access else "AWS_ACCESS_KEY_ID"
-        raise TrainerError(
-            FailureReason.ACCESS_DENIED,
-            f"no credentials for {endpoint}: the environment variable {missing} is not set; give "
-            "the pod a Secret with the keys accessKey and secretKey, or set it in your shell",
-        )
-    parts = urlsplit(endpoint)
-    # Without a region the client asks the server for the bucket's, which only AWS needs.
-    region = environ.get("AWS_REGION") or (None if endpoint == AWS_ENDPOINT else "us-east-1")
-    return Minio(
-        parts.netloc,
-        access_key=access,
-        secret_key=secret,
-        session_token=environ.get("AWS_SESSION_TOKEN") or None,
-        secure=parts.scheme == "https",
-        region=region,
-        http_client=_pool(environ),
-    )
-
-
-def _pool(environ: Mapping[str, str]) -> WholeHeads:
-    """Connections with bounded time-outs; parts that fail are sent again, POSTs are not."""
-    retries = urllib3.Retry(
-        total=2, connect=0, backoff_factor=0.3, backoff_jitter=0.3, status_forcelist=[500, 502, 503]
-    )
-    return WholeHeads(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        maxsize=10,
-        cert_reqs="CERT_REQUIRED",
-        ca_certs=environ.get("SSL_CERT_FILE") or certifi.where(),
-        retries=retries,
-    )
+def _translating(asked: Request, operation: Callable[[], Result]) -> Result:
+    try:
+        return operation()
+    except (MinioException, urllib3.exceptions.HTTPError, ConnectionError) as error:
+        raise translated(asked, error) from error

@@ -1,92 +1,268 @@
-"""What an S3 server's refusal means for a user: a pure translation.
+"""What an S3 server's refusal, or its silence, means for a user: a pure translation.
 
 Rules this module keeps:
 
-* Every message names the object or bucket and the endpoint, and tells what to do about it.
+* Every message names the object or bucket and the endpoint, says what is wrong, and what to do.
+* Causes with different remedies are told apart, as far as the server tells them apart.
 * What may pass by itself becomes :class:`~sid_trainer.storage.retry.TransientError`; the rest is
   final at once.
 """
 
 from __future__ import annotations
 
+import re
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
 import urllib3
+from minio.error import InvalidResponseError, S3Error, ServerError
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
 from sid_trainer.storage.retry import TransientError
 
-DENIED_CODES = frozenset(
+SECRET = "the Secret checkpoint.secretRef, or in your shell's environment"  # noqa: S105
+CREDENTIAL_REMEDIES = {
+    "InvalidAccessKeyId": "the server does not know this access key: correct accessKey "
+    f"(AWS_ACCESS_KEY_ID) in {SECRET}; temporary keys need their sessionToken as well",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key: correct secretKey "
+    f"(AWS_SECRET_ACCESS_KEY) in {SECRET}",
+    "ExpiredToken": f"the temporary keys have expired: put new ones into {SECRET} and start the "
+    "run again, which goes on from its last checkpoint",
+    "InvalidToken": "the session token does not belong to the keys: correct sessionToken "
+    f"(AWS_SESSION_TOKEN) in {SECRET}, or remove it where the keys are permanent",
+    "AccountProblem": "the account is blocked: ask whoever runs the store",
+}
+CREDENTIAL_REMEDIES |= {
+    "TokenRefreshRequired": CREDENTIAL_REMEDIES["ExpiredToken"],
+    "InvalidTokenId": CREDENTIAL_REMEDIES["InvalidToken"],
+    "InvalidClientTokenId": CREDENTIAL_REMEDIES["InvalidAccessKeyId"],
+    "InvalidSecurity": CREDENTIAL_REMEDIES["InvalidToken"],
+}
+DENIED_CODES = frozenset(["AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess"])
+SKEWED_CODES = frozenset(["RequestTimeTooSkewed", "RequestExpired"])
+REGION_CODES = frozenset(
     [
-        "AccessDenied",
-        "AccountProblem",
-        "AllAccessDisabled",
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "InvalidRegion",
+        "PermanentRedirect",
+        "Redirect",
+        "TemporaryRedirect",
     ]
+)
+THROTTLING_CODES = frozenset(
+    ["SlowDown", "SlowDownRead", "SlowDownWrite", "ThrottlingException", "TooManyRequests"]
 )
 TRANSIENT_CODES = frozenset(
     [
+        "BadDigest",  # bytes were damaged on the way
+        "ConditionalRequestConflict",
+        "IncompleteBody",
         "InternalError",
         "OperationAborted",
         "RequestTimeout",
         "ServiceUnavailable",
-        "SlowDown",
-        "SlowDownRead",
-        "SlowDownWrite",
+        "XAmzContentSHA256Mismatch",
         "XMinioServerNotInitialized",
     ]
 )
+UNCONDITIONAL_CODES = frozenset(["NotImplemented", "UnsupportedOperation", "XNotImplemented"])
+"""What stores answer that cannot write on a condition."""
+FULL_CODES = frozenset(["QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"])
 GONE_CODES = frozenset(["NoSuchKey", "ResourceNotFound", "NoSuchObject"])
+FINAL_CODES = FULL_CODES | UNCONDITIONAL_CODES
+TOO_MANY, SERVER_ERRORS = 429, 500
+SKEWED_REMEDY = (
+    "the clocks of this machine and of the server differ by more than S3 allows (15 minutes): set "
+    "both by NTP"
+)
+NO_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+# Without s3:ListBucket a server says of an object that is not there that it is denied.
+_READ_ACTIONS = "s3:GetObject (and s3:ListBucket, by which what is not there is told)"
+ACTIONS = {
+    "read": _READ_ACTIONS,
+    "look for": _READ_ACTIONS,
+    "write": "s3:PutObject",
+    "list": "s3:ListBucket",
+    "delete": "s3:DeleteObject",
+    "list unfinished uploads of": "s3:ListBucketMultipartUploads",
+    "give up an upload of": "s3:AbortMultipartUpload",
+}
+"""The permission that an operation takes, by what it is called in messages."""
+_EXPECTED_REGION = re.compile(r"expecting '([A-Za-z0-9-]+)'|use region ([A-Za-z0-9-]+)")
+_REGION_ELEMENT = re.compile(rb"<Region>([A-Za-z0-9-]+)</Region>")
 
 
-def translated(
-    what: str, uri: str, endpoint: str, code: str | None, message: str | None
+@dataclass(frozen=True)
+class Request:
+    """What was asked.
+
+    Attributes:
+        verb: one of :data:`ACTIONS`.
+        uri: of the object or folder.
+        endpoint: URL of the server.
+    """
+
+    verb: str
+    uri: str
+    endpoint: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.uri}"
+
+
+def translated(request: Request, error: Exception) -> Exception:
+    """The error to raise for whatever the client raised."""
+    if isinstance(error, S3Error):
+        status = getattr(error.response, "status", 0)
+        region = region_of(error)
+        return refusal(request, error.code or "", error.message or "", status, region)
+    if isinstance(error, InvalidResponseError):
+        return _not_s3(request, error)
+    if isinstance(error, ServerError):
+        return TransientError(f"HTTP {error.status_code}")
+    if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError):
+        return _no_answer(request, error)
+    return TrainerError(FailureReason.STORAGE_UNAVAILABLE, f"cannot {request}: {error}")
+
+
+def refusal(
+    request: Request, code: str, message: str, status: int = 0, region: str = ""
 ) -> Exception:
     """The error to raise for an error code of the protocol."""
-    told = f"cannot {what} at {endpoint}: {code} ({message})"
-    if code in TRANSIENT_CODES:
-        return TransientError(f"{code}: {message}")
-    if code == "NoSuchBucket":
-        bucket = "/".join(uri.split("/")[:3])
-        return not_found(f"bucket {bucket} at {endpoint}", "create it, or correct the name")
-    if code in GONE_CODES:
-        return not_found(f"{uri} at {endpoint}", "check the bucket and the key")
-    if code == "RequestTimeTooSkewed":
-        return TrainerError(
-            FailureReason.ACCESS_DENIED, f"{told}; the node's clock is wrong: set it by NTP"
-        )
-    if code in DENIED_CODES:
-        return TrainerError(
-            FailureReason.ACCESS_DENIED,
-            f"{told}; check the credentials and that they may list, read, write and delete there",
-        )
-    return TrainerError(FailureReason.STORAGE_UNAVAILABLE, told)
+    answer = f"{code}: {message}" if message else code
+    if code in THROTTLING_CODES or status == TOO_MANY:
+        return TransientError(answer, "the store is overloaded: use a faster one, or write less")
+    if code in TRANSIENT_CODES or (status >= SERVER_ERRORS and code not in FINAL_CODES):
+        return TransientError(answer)
+    if code == "NoSuchBucket" or code in GONE_CODES:
+        return _absent(request, whole_bucket=code == "NoSuchBucket")
+    if code in REGION_CODES:
+        return _other_region(request, answer, region)
+    reason, remedy = _denial(request, code)
+    return _final(request, answer, remedy, reason)
 
 
-def not_s3(what: str, endpoint: str, answer: str) -> TrainerError:
-    """The error for a server that speaks something else."""
-    return TrainerError(
-        FailureReason.STORAGE_UNAVAILABLE,
-        f"cannot {what}: {endpoint} does not answer like an S3 server ({answer[:200]}); is it the "
-        "address of a console or of a proxy?",
+def region_of(error: S3Error) -> str:
+    """The region that an answer says the bucket is in; "" where it does not."""
+    response = error.response
+    told = getattr(response, "headers", {}).get("x-amz-bucket-region", "")
+    element = _REGION_ELEMENT.search(getattr(response, "data", None) or b"")
+    expected = _EXPECTED_REGION.search(error.message or "")
+    return (
+        told
+        or (element[1].decode() if element else "")
+        or (next(filter(None, expected.groups())) if expected else "")
     )
 
 
-def no_answer(what: str, endpoint: str, error: Exception) -> Exception:
+def _absent(request: Request, *, whole_bucket: bool) -> TrainerError:
+    if whole_bucket:
+        bucket = "/".join(request.uri.split("/")[:3])
+        return not_found(f"bucket {bucket} at {request.endpoint}", "create it, or correct the name")
+    return not_found(f"{request.uri} at {request.endpoint}", "check the bucket and the key")
+
+
+def _denial(request: Request, code: str) -> tuple[FailureReason, str]:
+    """Why a request is refused for good, and the remedy, "" where none is known."""
+    denied = FailureReason.ACCESS_DENIED
+    if code in CREDENTIAL_REMEDIES:
+        return denied, CREDENTIAL_REMEDIES[code]
+    if code in DENIED_CODES:
+        return denied, f"the keys may not do that: allow {ACTIONS[request.verb]} there"
+    if code in SKEWED_CODES:
+        return denied, SKEWED_REMEDY
+    full = "the store is full: make room there, or raise its quota" if code in FULL_CODES else ""
+    return FailureReason.STORAGE_UNAVAILABLE, full
+
+
+def _other_region(request: Request, answer: str, region: str) -> TrainerError:
+    where = f"in the region {region}" if region else "in another region, or at another address"
+    remedy = (
+        f"set checkpoint.region to {region} (storage.region in a file, AWS_REGION in your shell)"
+        if region
+        else "give its region and its own endpoint"
+    )
+    return _final(
+        request, answer, f"the bucket is {where}: {remedy}", FailureReason.INVALID_CONFIGURATION
+    )
+
+
+def _final(
+    request: Request,
+    answer: str,
+    remedy: str = "",
+    reason: FailureReason = FailureReason.STORAGE_UNAVAILABLE,
+) -> TrainerError:
+    told = f"cannot {request} at {request.endpoint} ({answer})"
+    return TrainerError(reason, f"{told}: {remedy}" if remedy else told)
+
+
+def _not_s3(request: Request, error: InvalidResponseError) -> Exception:
+    """An answer that is no XML: of a gateway before the store, or of another program."""
+    status, _, body = error.__reduce__()[1]
+    answer = " ".join((body or "").split())[:200] or "nothing"
+    if status >= SERVER_ERRORS or status == TOO_MANY:
+        return TransientError(f"HTTP {status}: {answer}")
+    if "HTTPS server" in answer:
+        return _final(request, answer, "the server speaks TLS at this port: use https://")
+    return _final(
+        request,
+        f"HTTP {status}: {answer}",
+        "that is no answer of an S3 server: is it the address of a console or of a proxy?",
+    )
+
+
+def _no_answer(request: Request, error: Exception) -> Exception:
     """A TLS error is final, everything else of the network may pass."""
-    reason = getattr(error, "reason", None) or error
-    if isinstance(reason, urllib3.exceptions.SSLError):
-        return TrainerError(
-            FailureReason.STORAGE_UNAVAILABLE,
-            f"cannot {what}: no trusted TLS connection to {endpoint} ({reason}); use http:// where "
-            "the server has no TLS, or give its CA in the file named by SSL_CERT_FILE",
+    errors = urllib3.exceptions
+    if isinstance(error, errors.SSLError):
+        return _untrusted(request, error)
+    host, short = urlsplit(request.endpoint).hostname or "", str(error).rpartition(": ")[2]
+    if isinstance(error, errors.NameResolutionError):
+        return TransientError(
+            f"the name cannot be resolved: {short}",
+            f"check the spelling of {host}; where addressing is virtual, the name of the bucket "
+            "stands before it and must be resolved as well",
         )
-    return TransientError(_short(reason))
+    if isinstance(error, errors.ConnectTimeoutError):
+        return TransientError(
+            "no connection was made in time",
+            "check address and port, and that network policies and firewalls let this pod reach it",
+        )
+    if isinstance(error, errors.NewConnectionError):
+        return TransientError(
+            short, "check that the server runs, and the port; nothing listens there"
+        )
+    if isinstance(error, errors.ReadTimeoutError):
+        return TransientError("the server took the request and did not answer in time")
+    return TransientError(short or type(error).__name__)
 
 
-def _short(error: object) -> str:
-    """The part of urllib3's messages that a person needs."""
-    return str(error).rpartition(">: ")[2] or type(error).__name__
+def _untrusted(request: Request, error: Exception) -> Exception:
+    """Why there is no TLS connection, told by what can be done about it."""
+    cause = error.args[0] if error.args else error
+    told = f"no trusted TLS connection: {getattr(cause, 'verify_message', '') or _gist(cause)}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _final(request, told, _certificate_remedy(cause.verify_code))
+    if getattr(cause, "reason", None) in NO_TLS_REASONS:
+        return _final(request, told, "the server has no TLS at this port: use http://")
+    return TransientError(told)
+
+
+def _certificate_remedy(code: int) -> str:
+    """What to do about a certificate that OpenSSL refuses (its X509_V_ERR codes)."""
+    if code in (9, 10):
+        return "its certificate is not valid now: renew it, or set this machine's clock by NTP"
+    if code in (62, 64):
+        return "its certificate is for other names: use one of these as the endpoint"
+    return (
+        "no authority trusted here vouches for it: give the one that does as "
+        "checkpoint.caBundleRef (storage.caBundle in a file, AWS_CA_BUNDLE in your shell)"
+    )
+
+
+def _gist(cause: object) -> str:
+    return str(getattr(cause, "reason", None) or cause)

@@ -104,9 +104,9 @@ def test_a_taken_port_is_named() -> None:
 def test_attempts_are_counted_in_the_storage(minio: Any, prefix: str) -> None:
     storage = minio.storage(prefix)
     assert last_attempt(storage) == 0
-    assert [claim_attempt(storage) for _ in range(3)] == [1, 2, 3]
+    assert [claim_attempt(storage).attempt for _ in range(3)] == [1, 2, 3]
     storage.put_bytes("metrics/attempt-0012/part-00000.jsonl", b"")
-    assert claim_attempt(storage) == 13
+    assert claim_attempt(storage).attempt == 13
 
 
 def test_metrics_become_numbered_parts(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_killed_writer_leaves_nothing_to_see(tmp_path: Path) -> None:
 def test_wrong_credentials_are_denied_without_showing_them(minio: Any) -> None:
     environ = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "a-wrong-secret"}
     storage = minio.storage("x", environ=environ)
-    with pytest.raises(TrainerError, match="check the credentials") as raised:
+    with pytest.raises(TrainerError, match="does not know this access key") as raised:
         storage.put_bytes("x", b"")
     assert raised.value.reason is FailureReason.ACCESS_DENIED
     assert "a-wrong-secret" not in str(raised.value)

@@ -1,0 +1,60 @@
+"""The operator of the checkout as a contender."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from sid_operator.api.names import API_VERSION, KIND, PLURAL
+from sid_operator.crd.document import custom_resource_definition
+from sid_operator.kube.kinds import DISTILLATIONS
+from tests.cluster.control_plane.api import Api
+from tests.cluster.control_plane.child import Child
+from tests.cluster.control_plane.operator import operating
+from tests.cluster.control_plane.plane import ControlPlane
+from tests.cluster.scale.contender import Contender, Object
+
+USER = "sid-operator"
+NAMESPACE = "ours"
+NODES = 2
+
+
+async def contender(api: Api, plane: ControlPlane, log: Path) -> Contender:
+    """The operator, with its CRD in place."""
+    await api.install_crd(custom_resource_definition())
+
+    @contextlib.contextmanager
+    def launch() -> Iterator[Sequence[Child]]:
+        with operating(plane, log, user=USER) as process:
+            yield [process]
+
+    versions = [f"{name} {version(name)}" for name in ("sid-operator", "kopf", "aiohttp")]
+    return Contender(
+        name="sid-operator",
+        versions=", ".join(versions),
+        users=frozenset({USER}),
+        namespace=NAMESPACE,
+        path=DISTILLATIONS.path(NAMESPACE),
+        plural=PLURAL,
+        manifest=manifest,
+        job_of=lambda name: name,
+        launch=launch,
+    )
+
+
+def manifest(name: str) -> Object:
+    """A resource of two pods."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": name},
+        "spec": {
+            "teacher": {"model": "s3://sid/teachers/one"},
+            "data": {"prompts": {"uri": "s3://sid/prompts/one.txt"}},
+            "training": {"iterations": 100_000, "batchSize": 4},
+            "checkpoint": {"bucket": "sid", "secretRef": {"name": "s3-credentials"}},
+            "workers": {"nodes": NODES, "gpusPerNode": 0},
+        },
+    }
