@@ -22,6 +22,8 @@ PROGRESS_PATH = "/progress"
 PROGRESS_PORT = 9400
 RENDEZVOUS_PORT = 29500
 CONFIG_PATH = "/etc/sid/config.yaml"
+CA_BUNDLE_PATH = "/etc/sid-ca/ca.crt"
+"""Where a pod finds the authorities that vouch for its S3 endpoint, if the resource names any."""
 TERMINATION_LOG = "/dev/termination-log"
 MAX_RECORD_BYTES = 3072
 """Kubernetes cuts the termination message at 4096 bytes; a cut JSON cannot be read."""

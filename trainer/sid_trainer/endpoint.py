@@ -27,3 +27,12 @@ class Endpoint:
     region: str | None = None
     addressing: Addressing = "auto"
     ca_bundle: Path | None = None
+
+
+Server = Endpoint | str | None
+"""An S3 server, or the URL of one that needs no more; AWS when None."""
+
+
+def endpoint_of(server: Server) -> Endpoint:
+    """The server, whichever way it is given."""
+    return server if isinstance(server, Endpoint) else Endpoint(server)

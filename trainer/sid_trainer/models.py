@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.hub import token, told_of_hub
 from sid_trainer.launch.environment import cache_root
 from sid_trainer.pipeline_index import INDEX, check_pipeline
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 def fetch_model(
     reference: str,
     revision: str | None = None,
-    endpoint: str | None = None,
+    endpoint: Server = None,
     cache: Path | None = None,
 ) -> Path:
     """Bring a diffusers pipeline to this node.
@@ -53,7 +54,7 @@ def fetch_model(
     Args:
         reference: a path, ``s3://bucket/key``, or a Hugging Face id.
         revision: git revision of a Hugging Face model.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
         cache: where downloads go; :func:`~sid_trainer.launch.environment.cache_root` by default.
 
     Returns:
@@ -67,12 +68,12 @@ def fetch_model(
     return _pipeline(_brought(reference, endpoint, root, download), reference)
 
 
-def fetch_folder(reference: str, endpoint: str | None = None, cache: Path | None = None) -> Path:
+def fetch_folder(reference: str, endpoint: Server = None, cache: Path | None = None) -> Path:
     """Bring a transformers model, with its tokenizer and processor, to this node.
 
     Args:
         reference: a path, ``s3://bucket/key``, or a Hugging Face id.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
         cache: where downloads go.
 
     Returns:
@@ -88,12 +89,12 @@ def fetch_folder(reference: str, endpoint: str | None = None, cache: Path | None
     return folder
 
 
-def fetch_file(uri: str, endpoint: str | None = None, cache: Path | None = None) -> Path:
+def fetch_file(uri: str, endpoint: Server = None, cache: Path | None = None) -> Path:
     """Bring one file to this node.
 
     Args:
         uri: a path or ``s3://bucket/key``.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
         cache: where downloads go.
 
     Raises:
@@ -107,10 +108,11 @@ def fetch_file(uri: str, endpoint: str | None = None, cache: Path | None = None)
     if found is None:
         raise _no_file(uri)
     folder = (cache or cache_root()) / "files"
-    return _downloaded(storage, [found], folder / _digest(uri, endpoint, [found])) / name
+    digest = _digest(uri, endpoint_of(endpoint).url, [found])
+    return _downloaded(storage, [found], folder / digest) / name
 
 
-def check_model(reference: str, endpoint: str | None = None) -> None:
+def check_model(reference: str, endpoint: Server = None) -> None:
     """Look whether a pipeline is there, without fetching it. A Hugging Face id is not asked for.
 
     Raises:
@@ -127,7 +129,7 @@ def check_model(reference: str, endpoint: str | None = None) -> None:
         _pipeline(_local(reference), reference)
 
 
-def check_folder(reference: str, endpoint: str | None = None) -> None:
+def check_folder(reference: str, endpoint: Server = None) -> None:
     """Look whether a transformers model is there, without fetching it. The Hub is not asked.
 
     Raises:
@@ -142,7 +144,7 @@ def check_folder(reference: str, endpoint: str | None = None) -> None:
         raise _no_transformer(reference)
 
 
-def check_file(uri: str, endpoint: str | None = None) -> None:
+def check_file(uri: str, endpoint: Server = None) -> None:
     """Look whether a file is there, without fetching it.
 
     Raises:
@@ -174,9 +176,7 @@ def _no_file(uri: str) -> TrainerError:
     return not_found(uri, "upload it there, or correct the address")
 
 
-def _brought(
-    reference: str, endpoint: str | None, root: Path, from_hub: Callable[[], Path]
-) -> Path:
+def _brought(reference: str, endpoint: Server, root: Path, from_hub: Callable[[], Path]) -> Path:
     """The folder that a reference names, wherever it is."""
     if reference.startswith("s3://"):
         return _from_s3(reference, endpoint, root)
@@ -218,15 +218,17 @@ def _parent_and_name(uri: str) -> tuple[str, str]:
     return parent, name
 
 
-def _from_s3(reference: str, endpoint: str | None, root: Path) -> Path:
-    storage = open_storage(reference, endpoint)
+def _from_s3(reference: str, endpoint: Server, root: Path) -> Path:
+    storage, url = open_storage(reference, endpoint), endpoint_of(endpoint).url
     objects = [found for found in storage.list() if not found.key.endswith(_PICKLED)]
     if not objects:
-        where = f" at {endpoint}" if endpoint else ""
+        where = f" at {url}" if url else ""
         raise not_found(
             f"{reference}{where}", "upload the pipeline's directory there, or correct the address"
         )
-    return _downloaded(storage, objects, root / _digest(reference, endpoint, objects))
+    return _downloaded(
+        storage, objects, root / _digest(reference, url, objects)
+    )
 
 
 def _downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Path:

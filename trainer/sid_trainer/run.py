@@ -71,7 +71,7 @@ def train(config: RunConfig) -> None:
     refuse_impossible(config)
     place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
-    storage = open_storage(config.storage.uri, config.storage.endpoint)
+    storage = open_storage(config.storage.uri, config.storage.server)
     claim = from_first(group, lambda: claim_attempt(storage))
     with open_reporter(config, storage, place.rank, claim.attempt) as reporter:
         run = Run(config, place, group, storage, reporter, claim)
@@ -142,7 +142,7 @@ def fetch_inputs(config: RunConfig) -> Inputs:
     Raises:
         TrainerError: naming the field whose value cannot be had.
     """
-    endpoint = config.storage.endpoint
+    endpoint = config.storage.server
     init_from = config.student.init_from
     with told_of("teacher.model"):
         teacher = student = fetch_model(config.teacher.model, config.teacher.revision, endpoint)
@@ -158,13 +158,13 @@ def _train(run: Run, inputs: Inputs) -> None:
     config, place = run.config, run.place
     dtype = COMPUTE_DTYPE[config.training.precision]
     teacher = open_teacher(config.teacher, inputs.teacher, place.device, dtype)
-    encode = open_encoder(teacher, config.data, config.storage.endpoint)
+    encode = open_encoder(teacher, config.data, config.storage.server)
     latent_shape = teacher.latent_shape(config.data.resolution or teacher.default_resolution)
     images = _images(run, inputs, teacher)
     networks = build_networks(config, teacher, inputs.student)
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
-    uploads = open_storage(config.storage.uri, config.storage.endpoint, UPLOAD_PATIENCE)
+    uploads = open_storage(config.storage.uri, config.storage.server, UPLOAD_PATIENCE)
     store = CheckpointStore(
         run.storage, run.group, settings, run.claim.attempt, keep_last, uploads, run.fence
     )

@@ -195,6 +195,24 @@ Endpoint = Annotated[
     ),
 ]
 
+RegionName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    Matches(
+        r"^[A-Za-z0-9][A-Za-z0-9-]*$",
+        "must be the name of a region such as eu-central-1: letters, digits and '-'",
+    ),
+]
+
+DataKey = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    Matches(
+        r"^[-._A-Za-z0-9]+$",
+        "must be a key of a ConfigMap or Secret: letters, digits, '-', '_' and '.'",
+    ),
+]
+
 MountPath = Annotated[
     str,
     Field(min_length=2, max_length=256),

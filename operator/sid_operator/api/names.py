@@ -41,6 +41,10 @@ ACCESS_KEY_KEY: Final = "accessKey"
 """Key of the S3 access key in the Secret ``checkpoint.secretRef``."""
 SECRET_KEY_KEY: Final = "secretKey"  # noqa: S105
 """Key of the S3 secret key in the Secret ``checkpoint.secretRef``."""
+SESSION_TOKEN_KEY: Final = "sessionToken"  # noqa: S105
+"""Key of the session token of temporary credentials there; absent for permanent ones."""
+CA_BUNDLE_KEY: Final = "ca.crt"
+"""Key of the CA bundle in ``checkpoint.caBundleRef`` by default, as cert-manager writes it."""
 
 
 def pod_hostname(name: str, index: int) -> str:

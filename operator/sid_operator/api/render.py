@@ -17,7 +17,7 @@ from sid_trainer.config import (
     TeacherConfig,
     TrainerSections,
 )
-from sid_trainer.contract import PROGRESS_PORT, RENDEZVOUS_PORT
+from sid_trainer.contract import CA_BUNDLE_PATH, PROGRESS_PORT, RENDEZVOUS_PORT
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - inside the pod's own network namespace
 """Where rank 0 serves its progress: the operator asks at the pod's IP."""
@@ -56,7 +56,11 @@ def run_config(spec: SiDDistillationSpec, namespace: str, name: str) -> RunConfi
         name=name,
         teacher=TeacherConfig(**{f: getattr(teacher, f) for f in TeacherConfig.model_fields}),
         storage=StorageConfig(
-            uri=storage_uri(checkpoint, namespace, name), endpoint=checkpoint.endpoint
+            uri=storage_uri(checkpoint, namespace, name),
+            endpoint=checkpoint.endpoint,
+            region=checkpoint.region,
+            addressing=checkpoint.addressing,
+            ca_bundle=None if checkpoint.ca_bundle_ref is None else CA_BUNDLE_PATH,
         ),
         checkpoint=CheckpointConfig(
             **{f: getattr(checkpoint, f) for f in CheckpointConfig.model_fields}

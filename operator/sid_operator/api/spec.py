@@ -13,9 +13,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from sid_operator.api.fields import Bucket, Endpoint, KeyPrefix
+from sid_operator.api.fields import Bucket, DataKey, Endpoint, KeyPrefix, ObjectName, RegionName
+from sid_operator.api.names import CA_BUNDLE_KEY
 from sid_operator.api.workers import RunPolicy, SchedulingSpec, SecretRef, WorkersSpec
-from sid_trainer.config import CheckpointConfig, TeacherConfig, TrainerSections
+from sid_trainer.config import (
+    ADDRESSING_TEXT,
+    REGION_TEXT,
+    CheckpointConfig,
+    Section,
+    TeacherConfig,
+    TrainerSections,
+)
+from sid_trainer.endpoint import Addressing
 
 
 class TeacherSpec(TeacherConfig):
@@ -28,6 +37,16 @@ class TeacherSpec(TeacherConfig):
     )
 
 
+class CaBundleRef(Section):
+    """A key of a ConfigMap or Secret in the namespace of the resource."""
+
+    kind: Literal["ConfigMap", "Secret"] = Field(
+        default="ConfigMap", description="Kind of the object. Authorities are no secret."
+    )
+    name: ObjectName = Field(description="Name of the object, in the namespace of the resource.")
+    key: DataKey = Field(default=CA_BUNDLE_KEY, description="Key of the PEM certificates in it.")
+
+
 class CheckpointSpec(CheckpointConfig):
     """The bucket of the run, and when state is saved there."""
 
@@ -35,6 +54,14 @@ class CheckpointSpec(CheckpointConfig):
         default=None,
         description="URL of the S3 endpoint (http://minio.minio:9000), used for every s3:// value "
         "of the resource. Default: AWS.",
+    )
+    region: RegionName | None = Field(default=None, description=REGION_TEXT)
+    addressing: Addressing = Field(default="auto", description=ADDRESSING_TEXT)
+    ca_bundle_ref: CaBundleRef | None = Field(
+        default=None,
+        description="Certificates of the authorities that may vouch for an https:// endpoint, for "
+        "one whose certificate no public authority has signed. These are trusted in place of the "
+        "public ones.",
     )
     bucket: Bucket = Field(
         description="Bucket that checkpoints, samples, metrics and the student are written to, "
@@ -47,7 +74,7 @@ class CheckpointSpec(CheckpointConfig):
     )
     secret_ref: SecretRef = Field(
         description="Secret whose keys 'accessKey' and 'secretKey' open the bucket, and every "
-        "s3:// value of the resource."
+        "s3:// value of the resource. Temporary credentials have a third, 'sessionToken'."
     )
 
 

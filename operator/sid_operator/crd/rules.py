@@ -313,6 +313,14 @@ CONTRADICTIONS = (
     ),
 )
 
+_TLS = Rule(
+    "spec.checkpoint",
+    "!has(self.caBundleRef) || !has(self.endpoint) || self.endpoint.startsWith('https://')",
+    "checkpoint.caBundleRef is for an endpoint with TLS: begin checkpoint.endpoint with https://, "
+    "or remove the bundle",
+    field="caBundleRef",
+)
+
 LOCATIONS = (
     _location("spec.teacher.model", _HUB_ID),
     _location("spec.student.initFrom", _HUB_ID),
@@ -336,7 +344,7 @@ IMMUTABLE = (
     _unchanged("spec.checkpoint", "the run's checkpoints lie there", "bucket", "endpoint prefix"),
 )
 
-RULES = NAMES + CONTRADICTIONS + LOCATIONS + IMMUTABLE
+RULES = NAMES + CONTRADICTIONS + (_TLS,) + LOCATIONS + IMMUTABLE
 
 LIST_KEYS = {
     "spec.workers.volumes": "name",

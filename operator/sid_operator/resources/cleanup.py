@@ -14,9 +14,9 @@ Rules this module keeps:
 from __future__ import annotations
 
 from sid_operator.api import names
-from sid_operator.api.render import storage_uri
+from sid_operator.resources import bucket
 from sid_operator.resources.metadata import Manifest, digest, labels
-from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY, storage_credentials
+from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY
 from sid_operator.resources.run import Run
 
 DEADLINE_SECONDS = 3600
@@ -76,25 +76,25 @@ def _pod_spec(run: Run) -> Manifest:
         "securityContext": POD_SECURITY,
         "containers": [_container(run)],
     }
+    if volumes := bucket.ca_volumes(run):
+        spec["volumes"] = volumes
     if workers.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": one.name} for one in workers.image_pull_secrets]
     return spec
 
 
 def _container(run: Run) -> Manifest:
-    checkpoint = run.spec.checkpoint
-    arguments = ["remove", "--storage", storage_uri(checkpoint, run.namespace, run.name)]
-    if checkpoint.endpoint is not None:
-        arguments += ["--endpoint", checkpoint.endpoint]
     container: Manifest = {
         "name": names.TRAINER_CONTAINER,
         "image": run.image,
-        "args": arguments,
-        "env": storage_credentials(run),
+        "args": bucket.remove_arguments(run),
+        "env": bucket.credentials(run),
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    if mounts := bucket.ca_mounts(run):
+        container["volumeMounts"] = mounts
     if run.spec.workers.image_pull_policy is not None:
         container["imagePullPolicy"] = run.spec.workers.image_pull_policy
     return container

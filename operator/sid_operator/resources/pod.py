@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from sid_operator.api import names
-from sid_operator.resources import placement
+from sid_operator.resources import bucket, placement
 from sid_operator.resources.metadata import Manifest, labels
 from sid_operator.resources.run import Run
 from sid_trainer.contract import CONFIG_PATH, PROGRESS_PORT, RENDEZVOUS_PORT, TERMINATION_LOG
@@ -89,29 +89,16 @@ def _container(run: Run) -> Manifest:
     return container
 
 
-def storage_credentials(run: Run) -> list[Manifest]:
-    """Environment variables that open the bucket."""
-    secret = run.spec.checkpoint.secret_ref.name
-    return [
-        _from_secret("AWS_ACCESS_KEY_ID", secret, names.ACCESS_KEY_KEY),
-        _from_secret("AWS_SECRET_ACCESS_KEY", secret, names.SECRET_KEY_KEY),
-    ]
-
-
 def _environment(run: Run) -> list[Manifest]:
     token = run.spec.teacher.token_secret_ref
     environment: list[Manifest] = [
         {"name": "HOME", "value": SCRATCH},  # caches of Hugging Face, Triton and torch lie below it
         {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108 - a volume of the pod
-        *storage_credentials(run),
+        *bucket.credentials(run),
     ]
     if token is not None:
-        environment.append(_from_secret("HF_TOKEN", token.name, names.TOKEN_KEY))
+        environment.append(bucket.from_secret("HF_TOKEN", token.name, names.TOKEN_KEY))
     return environment
-
-
-def _from_secret(variable: str, secret: str, key: str) -> Manifest:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
 
 
 def _resources(run: Run) -> Manifest:
@@ -133,6 +120,7 @@ def _volumes(run: Run) -> list[Manifest]:
         {"name": "tmp", "emptyDir": {}},
         {"name": "scratch", "emptyDir": {}},
         {"name": "shm", "emptyDir": shared_memory},
+        *bucket.ca_volumes(run),
         *(
             {
                 "name": names.claim_volume_name(volume.name),
@@ -153,6 +141,7 @@ def _mounts(run: Run) -> list[Manifest]:
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod
         {"name": "scratch", "mountPath": SCRATCH},
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a volume of the pod
+        *bucket.ca_mounts(run),
         *(
             {
                 "name": names.claim_volume_name(volume.name),

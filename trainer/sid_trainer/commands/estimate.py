@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         teacher = config.teacher.model_copy(update={"model": given.teacher})
         config = config.model_copy(update={"teacher": teacher})
     hide_progress_bars()
-    estimate = estimate_run(config, find_skeleton(config.teacher, config.storage.endpoint))
+    estimate = estimate_run(config, find_skeleton(config.teacher, config.storage.server))
     capacity = int(given.gpu_memory * GIB)
     if given.json:
         json.dump(as_json(estimate, capacity), sys.stdout, indent=2)

@@ -14,8 +14,10 @@ import logging
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from sid_trainer.commands.storage_arguments import add_storage_arguments, endpoint_given
 from sid_trainer.console import set_up_logging
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
+from sid_trainer.endpoint import Server
 from sid_trainer.leftovers import unfinished
 from sid_trainer.storage import Storage, open_storage
 
@@ -29,11 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     given = _parser().parse_args(arguments)
     set_up_logging()
-    remove(given.storage, given.endpoint)
+    remove(given.storage, endpoint_given(given))
     return ExitCode.DONE
 
 
-def remove(uri: str, endpoint: str | None = None) -> int:
+def remove(uri: str, endpoint: Server = None) -> int:
     """Delete everything below a folder; return how many objects there were.
 
     Raises:
@@ -75,6 +77,5 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sid_trainer remove",
         description="Delete a run's folder from its storage, checkpoints and student included.",
     )
-    parser.add_argument("--storage", required=True, metavar="URI", help="s3://bucket/folder")
-    parser.add_argument("--endpoint", metavar="URL", help="S3 endpoint; default AWS")
+    add_storage_arguments(parser)
     return parser

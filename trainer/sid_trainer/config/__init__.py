@@ -34,13 +34,20 @@ from sid_trainer.config.evaluation import (
     ScoreModelConfig,
     TeacherSamplingConfig,
 )
-from sid_trainer.config.launch import LaunchConfig, StorageConfig
+from sid_trainer.config.launch import (
+    ADDRESSING_TEXT,
+    REGION_TEXT,
+    LaunchConfig,
+    StorageConfig,
+)
 from sid_trainer.config.run import RunConfig, TrainerSections
 from sid_trainer.config.student import StudentConfig
 from sid_trainer.config.teacher import TeacherConfig
 from sid_trainer.config.training import DEFAULT_IMAGES, EmaConfig, TrainingConfig
 
 __all__ = [
+    "ADDRESSING_TEXT",
+    "REGION_TEXT",
     "DEFAULT_IMAGES",
     "AdversarialConfig",
     "CheckpointConfig",

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from sid_trainer.config.base import Section
+from sid_trainer.endpoint import Addressing, Endpoint
+
+Region = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$", max_length=63)]
+
+REGION_TEXT = (
+    "Region that the bucket is in. Default: AWS is asked, and other endpoints take us-east-1, as "
+    "MinIO does unless it is told another."
+)
+ADDRESSING_TEXT = (
+    "Where the name of the bucket stands: path (https://server/bucket), virtual "
+    "(https://bucket.server), or auto, which is virtual for AWS and path elsewhere."
+)
 
 
 class StorageConfig(Section):
@@ -25,6 +38,29 @@ class StorageConfig(Section):
         description="URL of the S3 endpoint (http://minio.minio:9000), used for every s3:// value "
         "of the file. Default: AWS.",
     )
+
+    region: Region | None = Field(default=None, description=REGION_TEXT)
+    addressing: Addressing = Field(default="auto", description=ADDRESSING_TEXT)
+    ca_bundle: Annotated[str, Field(min_length=1, max_length=1024)] | None = Field(
+        default=None,
+        description="PEM file of the authorities that may vouch for an https:// endpoint, in "
+        "place of the public ones.",
+    )
+
+    @property
+    def server(self) -> Endpoint:
+        """The S3 server that every ``s3://`` value of the file is asked of."""
+        bundle = Path(self.ca_bundle) if self.ca_bundle is not None else None
+        return Endpoint(self.endpoint, self.region, self.addressing, bundle)
+
+    @model_validator(mode="after")
+    def _bundle_is_for_tls(self) -> Self:
+        if self.ca_bundle is not None and (self.endpoint or "https").startswith("http:"):
+            raise ValueError(
+                f"storage.caBundle is given, and storage.endpoint {self.endpoint} has no TLS: use "
+                "https://, or remove the bundle"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_scheme(self) -> Self:

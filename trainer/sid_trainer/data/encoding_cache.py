@@ -22,6 +22,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding import Encode
 from sid_trainer.data.encoding_entry import DamagedError, Identity, entry_key, packed, unpacked
 from sid_trainer.data.encoding_folder import open_cache
+from sid_trainer.endpoint import Server
 from sid_trainer.storage import Storage
 from sid_trainer.teachers.base import Teacher
 
@@ -32,13 +33,13 @@ MAX_ENTRY = 256 * 2**20
 logger = logging.getLogger(__name__)
 
 
-def open_encoder(teacher: Teacher, config: DataConfig, endpoint: str | None = None) -> Encode:
+def open_encoder(teacher: Teacher, config: DataConfig, endpoint: Server = None) -> Encode:
     """The teacher's text encoders, behind the cache where the user asks for one.
 
     Args:
         teacher: the adapter.
         config: names the cache.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
     """
     if config.encoding_cache is None:
         return teacher.encode

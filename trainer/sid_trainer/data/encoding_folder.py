@@ -6,18 +6,19 @@ import os
 from pathlib import Path
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.endpoint import Server
 from sid_trainer.storage import Storage, open_storage
 
 _PROBE = "00"
 """Entries whose names begin so are listed to see whether the bucket is there: a part of them."""
 
 
-def open_cache(uri: str, endpoint: str | None = None) -> Storage:
+def open_cache(uri: str, endpoint: Server = None) -> Storage:
     """The folder of a cache: ``s3://bucket/folder`` or a path."""
     return open_storage(uri if "://" in uri else Path(uri).absolute().as_uri(), endpoint)
 
 
-def check_cache(uri: str, endpoint: str | None = None) -> None:
+def check_cache(uri: str, endpoint: Server = None) -> None:
     """Look whether a cache can be used, without writing to it.
 
     Raises:

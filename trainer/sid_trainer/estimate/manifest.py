@@ -19,6 +19,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 
 KIND = "SiDDistillation"
 _KUBERNETES = ("workers", "scheduling", "runPolicy", "deletionPolicy")
+_SERVER = ("endpoint", "region", "addressing")
 _GPUS_PER_NODE = 8
 
 
@@ -45,8 +46,9 @@ def run_sections(resource: Mapping[str, Any]) -> dict[str, Any]:
     teacher = dict(spec.get("teacher") or {})
     checkpoint = dict(spec.get("checkpoint") or {})
     teacher.pop("tokenSecretRef", None)
-    endpoint, bucket = checkpoint.pop("endpoint", None), checkpoint.pop("bucket", "bucket")
-    for name in ("prefix", "secretRef"):
+    bucket = checkpoint.pop("bucket", "bucket")
+    server = {name: checkpoint.pop(name) for name in _SERVER if name in checkpoint}
+    for name in ("prefix", "secretRef", "caBundleRef"):
         checkpoint.pop(name, None)
     gpus = int(workers.get("gpusPerNode", _GPUS_PER_NODE))
     shared = {name: value for name, value in spec.items() if name not in _KUBERNETES}
@@ -55,7 +57,7 @@ def run_sections(resource: Mapping[str, Any]) -> dict[str, Any]:
         "name": dict(resource.get("metadata") or {}).get("name", "run"),
         "teacher": teacher,
         "checkpoint": checkpoint,
-        "storage": {"uri": f"s3://{bucket}", "endpoint": endpoint},
+        "storage": {"uri": f"s3://{bucket}", **server},
         "launch": {
             "nodes": int(workers.get("nodes", 1)),
             "processesPerNode": max(gpus, 1),

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from sid_trainer.config import TeacherConfig
+from sid_trainer.endpoint import Server
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.hub import token, told_of_hub
@@ -21,7 +22,7 @@ _FILES = (INDEX, "config.json", "tokenizer_config.json")
 _HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 
 
-def find_skeleton(teacher: TeacherConfig, endpoint: str | None = None) -> Skeleton:
+def find_skeleton(teacher: TeacherConfig, endpoint: Server = None) -> Skeleton:
     """The configuration files of a run's teacher.
 
     Raises:
@@ -48,7 +49,7 @@ def _from_folder(folder: Path, reference: str) -> Skeleton:
     return Skeleton.read(folder)
 
 
-def _from_s3(reference: str, endpoint: str | None) -> Skeleton:
+def _from_s3(reference: str, endpoint: Server) -> Skeleton:
     storage = open_storage(reference, endpoint)
     with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
         for found in storage.list():

@@ -149,7 +149,7 @@ class Evaluator:
 
     def _image_statistics(self, fid: FidConfig, uri: str) -> FeatureStatistics | None:
         """Of the user's images, on rank 0."""
-        endpoint, ranks = self._config.storage.endpoint, self._ranks
+        endpoint, ranks = self._config.storage.server, self._ranks
         if has_statistics(uri):
             return self._kept.on_first(lambda: self._fitting(read_statistics(uri, endpoint), uri))
         files: list[ImageFile] = []

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sid_trainer.config import MetricsConfig
+from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.extractor import FeatureExtractor
 from sid_trainer.evaluate.similarity import ClipModel
 from sid_trainer.evaluate.statistics import FeatureStatistics, FeatureSums
@@ -137,13 +138,13 @@ class JudgeModels:
 
 
 def load_judges(
-    metrics: MetricsConfig, endpoint: str | None, device: torch.device, resolution: int
+    metrics: MetricsConfig, endpoint: Server, device: torch.device, resolution: int
 ) -> JudgeModels:
     """Fetch and load the judges.
 
     Args:
         metrics: which.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
         device: where they compute.
         resolution: height and width of the images.
 

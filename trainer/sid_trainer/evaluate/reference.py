@@ -17,6 +17,7 @@ from torch import Tensor
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.data.images.sample import IMAGE_SUFFIXES
+from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.judges import FeatureJudge
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.statistics import FeatureStatistics
@@ -48,7 +49,7 @@ def has_statistics(uri: str) -> bool:
     return uri.endswith(_STATISTICS)
 
 
-def read_statistics(uri: str, endpoint: str | None) -> FeatureStatistics:
+def read_statistics(uri: str, endpoint: Server) -> FeatureStatistics:
     """Finished statistics.
 
     Raises:
@@ -57,7 +58,7 @@ def read_statistics(uri: str, endpoint: str | None) -> FeatureStatistics:
     return FeatureStatistics.from_npz(fetch_file(uri, endpoint).read_bytes(), uri)
 
 
-def image_files(uri: str, endpoint: str | None) -> list[ImageFile]:
+def image_files(uri: str, endpoint: Server) -> list[ImageFile]:
     """All images of a folder and of the folders in it, sorted by name.
 
     Raises:
@@ -95,7 +96,7 @@ def _local(folder: Path) -> list[ImageFile]:
     ]
 
 
-def _stored(uri: str, endpoint: str | None) -> list[ImageFile]:
+def _stored(uri: str, endpoint: Server) -> list[ImageFile]:
     storage = open_storage(uri, endpoint)
     return [
         ImageFile(storage.uri(found.key), found.etag, partial(storage.get_bytes, found.key))

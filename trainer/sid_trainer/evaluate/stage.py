@@ -191,7 +191,7 @@ def open_sampling(config: RunConfig, distiller: Distiller, empty: Condition) -> 
 def _evaluator(
     config: RunConfig, ranks: Ranks, sampling: Sampling, prompts: Prompts, encode: Encode
 ) -> Evaluator | None:
-    metrics, endpoint = config.evaluation.metrics, config.storage.endpoint
+    metrics, endpoint = config.evaluation.metrics, config.storage.server
     if metrics is None:
         return None
     adapter, captions = sampling.distiller.teacher, prompts

@@ -13,6 +13,7 @@ from sid_trainer.data.encoding_folder import check_cache
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
 from sid_trainer.deepspeed_config import refuse_own_fields
+from sid_trainer.endpoint import Server
 from sid_trainer.failures import told_of
 from sid_trainer.models import check_file, check_folder, check_model
 from sid_trainer.storage import open_storage
@@ -26,7 +27,7 @@ def check_inputs(config: RunConfig) -> None:
             ``StorageUnavailable``, naming what, and the field that asks for it.
     """
     refuse_own_fields(config.deepspeed.config)
-    endpoint = config.storage.endpoint
+    endpoint = config.storage.server
     last_attempt(open_storage(config.storage.uri, endpoint))
     with told_of("teacher.model"):
         check_model(config.teacher.model, endpoint)
@@ -42,7 +43,7 @@ def check_inputs(config: RunConfig) -> None:
             check_cache(config.data.encoding_cache.uri, endpoint)
 
 
-def _check_judges(metrics: MetricsConfig | None, endpoint: str | None) -> None:
+def _check_judges(metrics: MetricsConfig | None, endpoint: Server) -> None:
     """Look whether what measures the student is there. The Hub is not asked."""
     if metrics is None:
         return

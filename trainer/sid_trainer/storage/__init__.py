@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint
+from sid_trainer.endpoint import Endpoint, Server
 from sid_trainer.storage.base import BegunUpload, ObjectInfo, Storage, safe_key
 from sid_trainer.storage.file import FileStorage
 from sid_trainer.storage.retry import Patience
@@ -27,9 +27,7 @@ __all__ = [
 ]
 
 
-def open_storage(
-    uri: str, endpoint: Endpoint | str | None = None, patience: Patience | None = None
-) -> Storage:
+def open_storage(uri: str, endpoint: Server = None, patience: Patience | None = None) -> Storage:
     """The storage behind a URI.
 
     Args:

@@ -24,7 +24,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint
+from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.storage.base import (
     MAX_SMALL_OBJECT,
     BegunUpload,
@@ -64,11 +64,11 @@ class S3Storage:
         self,
         bucket: str,
         prefix: str = "",
-        endpoint: Endpoint | str | None = None,
+        endpoint: Server = None,
         environ: Mapping[str, str] | None = None,
         patience: Patience | None = None,
     ) -> None:
-        server = endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint)
+        server = endpoint_of(endpoint)
         self._bucket, self._prefix = bucket, prefix
         self._endpoint = (server.url or AWS_ENDPOINT).rstrip("/")
         self._patience = patience or Patience()

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from sid_trainer.data.images.sample import CAPTION_READERS, Sample
 from sid_trainer.data.images.tar import TarShard
+from sid_trainer.endpoint import Server
 from sid_trainer.models import fetch_file
 from sid_trainer.storage import Storage
 
@@ -68,7 +69,7 @@ class LocalShard(Part):
 class StoredShard(Part):
     """A tar in S3."""
 
-    endpoint: str | None
+    endpoint: Server
     _fetched: Path | None = None
 
     def open(self) -> OpenPart:

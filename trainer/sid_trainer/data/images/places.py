@@ -17,6 +17,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.folder import folder_parts
 from sid_trainer.data.images.parts import LocalShard, Part, StoredShard, is_hidden, suffix_of
 from sid_trainer.data.images.sample import IMAGE_SUFFIXES, bad_data
+from sid_trainer.endpoint import Server
 from sid_trainer.failures import told_of
 from sid_trainer.storage import ObjectInfo, Storage, open_storage
 from sid_trainer.storage.base import not_found
@@ -36,15 +37,15 @@ def needed_parts(config: RunConfig) -> list[Part] | None:
     if images is None or config.distillation.adversarial is None:
         return None
     with told_of("data.images.uri"):
-        return find_parts(images.uri, config.storage.endpoint)
+        return find_parts(images.uri, config.storage.server)
 
 
-def find_parts(uri: str, endpoint: str | None = None) -> list[Part]:
+def find_parts(uri: str, endpoint: Server = None) -> list[Part]:
     """The parts of the data set at an address, in the order of their names.
 
     Args:
         uri: ``s3://bucket/folder``, ``s3://bucket/shard-{000..099}.tar``, or a path.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
 
     Raises:
         TrainerError: ``NotFound``, ``InvalidData`` or ``InvalidConfiguration``, naming what is
@@ -62,7 +63,7 @@ class _Folder:
     """A folder by its address, in S3 or on a mounted volume."""
 
     address: str
-    endpoint: str | None
+    endpoint: Server
 
     @cached_property
     def storage(self) -> Storage:
@@ -112,7 +113,7 @@ def _numbers(first: str, last: str, pattern: str) -> list[str]:
     return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
 
 
-def _named_shards(uri: str, endpoint: str | None) -> list[Part]:
+def _named_shards(uri: str, endpoint: Server) -> list[Part]:
     """Shards that the address names one by one."""
     parent, _, start = uri.partition("{")[0].rpartition("/")
     folder = _Folder(parent or ".", endpoint)

@@ -19,6 +19,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.prompts.formats import read_prompts
 from sid_trainer.data.prompts.index import PromptIndex, Prompts, write_index
 from sid_trainer.data.prompts.sources import PromptFile, find_files, look_for_files
+from sid_trainer.endpoint import Server
 from sid_trainer.launch.environment import cache_root
 from sid_trainer.models import locked
 
@@ -30,7 +31,7 @@ _VERSION = 1
 logger = logging.getLogger(__name__)
 
 
-def check_prompts(config: PromptsConfig, endpoint: str | None = None) -> None:
+def check_prompts(config: PromptsConfig, endpoint: Server = None) -> None:
     """Look whether prompt files are there, without reading them. The Hub is not asked.
 
     Raises:
@@ -41,7 +42,7 @@ def check_prompts(config: PromptsConfig, endpoint: str | None = None) -> None:
 
 
 def open_prompts(
-    config: PromptsConfig, endpoint: str | None = None, cache: Path | None = None
+    config: PromptsConfig, endpoint: Server = None, cache: Path | None = None
 ) -> PromptIndex:
     """Bring all prompts to this node, in the order of files and lines.
 
@@ -50,7 +51,7 @@ def open_prompts(
 
     Args:
         config: where the prompts are.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
         cache: where the index goes; :func:`~sid_trainer.launch.environment.cache_root` by default.
 
     Raises:

@@ -24,6 +24,7 @@ from pathlib import Path
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.prompts.formats import check_format, is_prompt_file
 from sid_trainer.data.prompts.hub import HUB, find_in_hub, parse_hub
+from sid_trainer.endpoint import Server
 from sid_trainer.models import need_space
 from sid_trainer.storage import Storage, open_storage
 from sid_trainer.storage.base import not_found
@@ -46,12 +47,12 @@ class PromptFile:
     local: Callable[[Path], AbstractContextManager[Path]] = field(compare=False)
 
 
-def find_files(uri: str, endpoint: str | None = None) -> list[PromptFile]:
+def find_files(uri: str, endpoint: Server = None) -> list[PromptFile]:
     """The files that an address names, ordered by name.
 
     Args:
         uri: ``s3://bucket/key``, a path, or ``hf://datasets/OWNER/NAME@REVISION/PATH``.
-        endpoint: URL of the S3 server.
+        endpoint: the S3 server, or its URL; AWS when None.
 
     Raises:
         TrainerError: ``NotFound``, ``AccessDenied``, ``StorageUnavailable``, or
@@ -71,7 +72,7 @@ def find_files(uri: str, endpoint: str | None = None) -> list[PromptFile]:
     return files
 
 
-def look_for_files(uri: str, endpoint: str | None = None) -> None:
+def look_for_files(uri: str, endpoint: Server = None) -> None:
     """Look whether there are such files, reading none. The Hub is not asked.
 
     Raises:
@@ -118,7 +119,7 @@ def select(names: list[str], wanted: str, uri: str) -> list[str]:
     return sorted(found)
 
 
-def _in_s3(uri: str, endpoint: str | None) -> list[PromptFile]:
+def _in_s3(uri: str, endpoint: Server) -> list[PromptFile]:
     parent, _, last = uri.rpartition("/")
     if parent == "s3:/":
         raise TrainerError(
