@@ -226,9 +226,7 @@ def _from_s3(reference: str, endpoint: Server, root: Path) -> Path:
         raise not_found(
             f"{reference}{where}", "upload the pipeline's directory there, or correct the address"
         )
-    return _downloaded(
-        storage, objects, root / _digest(reference, url, objects)
-    )
+    return _downloaded(storage, objects, root / _digest(reference, url, objects))
 
 
 def _downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
 from sid_operator.resources.metadata import run_hash
@@ -114,6 +115,7 @@ def test_credentials_come_from_secrets_only() -> None:
     assert secrets == {
         "AWS_ACCESS_KEY_ID": ("credentials", "accessKey"),
         "AWS_SECRET_ACCESS_KEY": ("credentials", "secretKey"),
+        "AWS_SESSION_TOKEN": ("credentials", "sessionToken", True),
         "HF_TOKEN": ("hub", "token"),
     }
     names = {entry["name"] for entry in container()["env"]}
@@ -190,3 +192,49 @@ def test_the_hash_follows_what_the_pods_depend_on(changed: dict[str, Any], same:
 def test_manifests_are_json() -> None:
     for build in (config_map, service, job):
         json.dumps(build(world.run(**ALL_SET)))
+
+
+CHECKPOINT = {
+    "bucket": "sid",
+    "endpoint": "https://minio.minio:9000",
+    "secretRef": {"name": "credentials"},
+}
+
+
+def test_the_trainer_is_told_of_the_s3_server() -> None:
+    changes = {
+        "region": "eu-central-1",
+        "addressing": "virtual",
+        "caBundleRef": {"name": "authorities"},
+    }
+    text = config_map(world.run(checkpoint=CHECKPOINT | changes))["data"]["config.yaml"]
+    told = RunConfig.model_validate(yaml.safe_load(text)).storage
+    assert (told.endpoint, told.region, told.addressing, told.ca_bundle) == (
+        "https://minio.minio:9000",
+        "eu-central-1",
+        "virtual",
+        "/etc/sid-ca/ca.crt",
+    )
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_the_ca_bundle_is_one_file_mounted_read_only(kind: str) -> None:
+    ref = {"kind": kind, "name": "authorities", "key": "internal.pem"}
+    changes = {"checkpoint": CHECKPOINT | {"caBundleRef": ref}, "deletionPolicy": "Delete"}
+    items = [{"key": "internal.pem", "path": "ca.crt"}]
+    source = {
+        "ConfigMap": {"configMap": {"name": "authorities", "items": items}},
+        "Secret": {"secret": {"secretName": "authorities", "items": items}},
+    }[kind]
+    cleanup = cleanup_job(world.run(**changes))["spec"]["template"]["spec"]
+    for pod in (pod_spec(**changes), cleanup):
+        assert {"name": "ca-bundle", **source} in pod["volumes"]
+        mount = {"name": "ca-bundle", "mountPath": "/etc/sid-ca", "readOnly": True}
+        assert mount in pod["containers"][0]["volumeMounts"]
+    arguments = cleanup["containers"][0]["args"]
+    assert arguments[-2:] == ["--ca-bundle", "/etc/sid-ca/ca.crt"]
+
+
+def test_without_a_ca_bundle_nothing_is_mounted() -> None:
+    assert not [volume for volume in pod_spec()["volumes"] if volume["name"] == "ca-bundle"]
+    assert "volumes" not in cleanup_job(world.run())["spec"]["template"]["spec"]

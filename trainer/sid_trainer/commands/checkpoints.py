@@ -16,9 +16,10 @@ from sid_trainer.checkpoint.inspection import (
     verify,
 )
 from sid_trainer.checkpoint.retention import best_of
+from sid_trainer.commands.storage_arguments import add_storage_arguments, storage_given
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.meter import Meter, size
-from sid_trainer.storage import Storage, open_storage
+from sid_trainer.storage import Storage
 
 _DESCRIPTION = (
     "List, verify, export and prune the checkpoints of a run. Credentials of S3 come from "
@@ -40,7 +41,7 @@ _ACTIONS = {
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     given = _parser().parse_args(arguments)
-    storage = open_storage(given.storage, given.endpoint)
+    storage = storage_given(given)
     with Meter("looking at manifests", unit="manifests") as meter:
         found = inventory(storage, meter.add)
     if not found.entries and not found.leftovers:
@@ -159,10 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _ACTIONS.items():
         action = actions.add_parser(name, help=text.partition(". ")[0], description=text)
         action.set_defaults(run=runs[name])
-        action.add_argument(
-            "--storage", required=True, metavar="URI", help="folder of the run: s3:// or file://"
-        )
-        action.add_argument("--endpoint", metavar="URL", help="S3 endpoint; default AWS")
+        add_storage_arguments(action)
         if name == "prune":
             _add_prune(action)
         if name == "export":

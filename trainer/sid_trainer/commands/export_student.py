@@ -7,8 +7,10 @@ from pathlib import Path
 
 from sid_trainer.checkpoint.inspection import Entry
 from sid_trainer.checkpoint.weights import size_to_read
+from sid_trainer.commands.storage_arguments import endpoint_given
 from sid_trainer.console import hide_progress_bars
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.endpoint import Server
 from sid_trainer.export.checkpoint import (
     Form,
     Source,
@@ -30,8 +32,9 @@ def export(storage: Storage, entry: Entry, given: argparse.Namespace) -> None:
     if entry.manifest is None:
         raise ValueError("a checkpoint without a manifest is none")
     hide_progress_bars()
-    target, folder = _target(given.to, given.endpoint)
-    source = Source(storage, given.endpoint, entry.manifest, given.teacher)
+    endpoint = endpoint_given(given)
+    target, folder = _target(given.to, endpoint)
+    source = Source(storage, endpoint, entry.manifest, given.teacher)
     form = Form(not given.raw, given.precision)
     averaged = form.averaged and has_average(run_of(source))
     with (
@@ -43,7 +46,7 @@ def export(storage: Storage, entry: Entry, given: argparse.Namespace) -> None:
     print(f"the student of iteration {entry.iteration}, {weights} weights: {uri}")
 
 
-def _target(place: str, endpoint: str | None) -> tuple[Storage, str]:
+def _target(place: str, endpoint: Server) -> tuple[Storage, str]:
     """The storage and the folder in it, which must be empty: an export replaces what is there."""
     uri = place if "://" in place else Path(place).absolute().as_uri()
     parent, _, folder = uri.rstrip("/").rpartition("/")

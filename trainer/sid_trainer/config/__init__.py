@@ -47,8 +47,8 @@ from sid_trainer.config.training import DEFAULT_IMAGES, EmaConfig, TrainingConfi
 
 __all__ = [
     "ADDRESSING_TEXT",
-    "REGION_TEXT",
     "DEFAULT_IMAGES",
+    "REGION_TEXT",
     "AdversarialConfig",
     "CheckpointConfig",
     "DataConfig",

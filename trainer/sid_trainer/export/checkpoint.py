@@ -26,6 +26,7 @@ from sid_trainer.checkpoint.settings import completed
 from sid_trainer.checkpoint.weights import Wanted, read_weights
 from sid_trainer.config import RunConfig, StorageConfig
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.export.student import Edition, Sent, export_student
 from sid_trainer.failures import told_of
 from sid_trainer.models import fetch_model
@@ -44,13 +45,13 @@ class Source:
 
     Attributes:
         storage: the run's folder.
-        endpoint: URL of the S3 server, for the teacher, too.
+        endpoint: the S3 server, for the teacher, too.
         manifest: of the checkpoint.
         teacher: where the teacher is, if not where the run had it.
     """
 
     storage: Storage
-    endpoint: str | None
+    endpoint: Server
     manifest: Manifest
     teacher: str | None = None
 
@@ -92,7 +93,7 @@ def run_of(source: Source) -> RunConfig:
                 **settings,
                 "training": training,
                 "name": uri.rpartition("/")[2],
-                "storage": StorageConfig(uri=uri, endpoint=source.endpoint),
+                "storage": StorageConfig(uri=uri, endpoint=endpoint_of(source.endpoint).url),
             }
         )
     except ValidationError as error:
