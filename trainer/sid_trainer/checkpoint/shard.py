@@ -2,7 +2,7 @@
 
 Rules this module keeps:
 
-* Writing streams the tensors' own memory and computes the checksum on the way.
+* What is written is the tensors' own memory, which nobody may write to meanwhile.
 * Reading gives tensors that share the memory of the buffer they were read into.
 * The student's weights come first, the averaged ones before the present ones, each of these
   beginnings with a checksum: who wants no more reads no more.
@@ -12,11 +12,10 @@ Rules this module keeps:
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import struct
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,74 +44,54 @@ DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 LENGTH = struct.Struct("<Q")
 
 
-class Shard:
-    """The bytes of a state, to be streamed as often as a retry needs.
+@dataclass(frozen=True)
+class Checksum:
+    """SHA-256 of a file, in hex.
 
     Attributes:
-        size: length of the file in bytes.
-        sha256: checksum of the file in hex, known once it has been streamed to its end.
+        whole: of all of it.
         beginnings: length and checksum of the file up to the end of each kind of :data:`WEIGHTS`
-            that it has, known then, too.
+            that it has.
+    """
+
+    whole: str
+    beginnings: tuple[tuple[int, str], ...]
+
+
+class Shard:
+    """The bytes of a state, where its tensors have them.
+
+    Attributes:
+        buffers: the file, piece by piece.
+        size: length of the file in bytes.
     """
 
     def __init__(self, state: RankState) -> None:
         # Widest element first, so that every tensor is aligned to its own element size.
-        tensors = sorted(
+        ordered = sorted(
             state.tensors.items(), key=lambda item: (-item[1].element_size(), *_order(item[0]))
         )
-        self._tensors = [tensor.detach().contiguous() for _, tensor in tensors]
-        names = [name for name, _ in tensors]
-        self._header = _header(names, self._tensors, state)
-        self.size = len(self._header) + sum(tensor.nbytes for tensor in self._tensors)
-        self._ends = _ends(names, self._tensors, len(self._header))
-        self.sha256: str | None = None
-        self.beginnings: list[tuple[int, str]] = []
+        names = [name for name, _ in ordered]
+        tensors = [tensor.detach().contiguous() for _, tensor in ordered]
+        header = _header(names, tensors, state)
+        self.buffers = [memoryview(header), *(_bytes(t) for t in tensors if t.nbytes)]
+        self.size = sum(buffer.nbytes for buffer in self.buffers)
+        self._ends = _ends(names, tensors, len(header))
 
-    def open(self) -> BinaryIO:
-        """A new stream over the file."""
-        self.sha256, self.beginnings = None, []
-        return io.BufferedReader(_ChunkStream(self._chunks(), self), buffer_size=2**20)
-
-    def note(self, read: int, checksum: Any) -> None:
-        """Take the checksum of the first ``read`` bytes where it is wanted."""
-        if read in self._ends:
-            self.beginnings.append((read, checksum.copy().hexdigest()))
-        if read == self.size:  # readers that know the size never ask for the end
-            self.sha256 = checksum.hexdigest()
-
-    def _chunks(self) -> Iterator[memoryview]:
-        yield memoryview(self._header)
-        for tensor in self._tensors:
-            if tensor.nbytes:
-                yield tensor.reshape(-1).view(torch.uint8).numpy().data
+    def checksum(self) -> Checksum:
+        """Read everything once. It lets other threads work meanwhile."""
+        checksum, read = hashlib.sha256(), 0
+        beginnings = []
+        for buffer in self.buffers:
+            checksum.update(buffer)
+            read += buffer.nbytes
+            if read in self._ends:
+                beginnings.append((read, checksum.copy().hexdigest()))
+        return Checksum(checksum.hexdigest(), tuple(beginnings))
 
 
-class _ChunkStream(io.RawIOBase):
-    """Reads chunks one after the other and hands their checksum to the shard at the end."""
-
-    def __init__(self, chunks: Iterator[memoryview], shard: Shard) -> None:
-        self._chunks, self._shard = chunks, shard
-        self._current = memoryview(b"")
-        self._hash, self._read = hashlib.sha256(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        """Fill ``target`` as far as the present chunk goes; 0 at the end."""
-        while not self._current:
-            following = next(self._chunks, None)
-            if following is None:
-                return 0
-            self._current = following
-        view = memoryview(target).cast("B")
-        count = min(len(view), len(self._current))
-        view[:count] = self._current[:count]
-        self._hash.update(self._current[:count])
-        self._current = self._current[count:]
-        self._read += count
-        self._shard.note(self._read, self._hash)
-        return count
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def read_shard(buffer: bytearray | memoryview) -> RankState:

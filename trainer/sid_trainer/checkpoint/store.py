@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -199,14 +200,12 @@ class CheckpointStore:
         if self._group.rank == 0:
             announce(self._uploads, iteration, self._attempt, self._group.world)
         shard = Shard(state)
-        self._uploads.put_stream(f"{layout.folder(iteration)}/{key}", shard.open, shard.size)
-        if shard.sha256 is None:
-            raise TrainerError(
-                FailureReason.STORAGE_UNAVAILABLE,
-                f"the store took {key} without reading it to the end",
-            )
-        beginnings = [Beginning(size=size, sha256=sha256) for size, sha256 in shard.beginnings]
-        return Part(key=key, size=shard.size, sha256=shard.sha256, beginnings=tuple(beginnings))
+        with ThreadPoolExecutor(1, "checksum") as pool:
+            checksum = pool.submit(shard.checksum)
+            self._uploads.put_buffers(f"{layout.folder(iteration)}/{key}", shard.buffers)
+        found = checksum.result()
+        beginnings = tuple(Beginning(size=size, sha256=sha) for size, sha in found.beginnings)
+        return Part(key=key, size=shard.size, sha256=found.whole, beginnings=beginnings)
 
     def _prune(self, committed: Manifest) -> None:
         """Remove what is not needed; a store that refuses costs space, not the run."""

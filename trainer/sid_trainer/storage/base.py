@@ -68,6 +68,12 @@ class Storage(Protocol):
         ``open_stream`` is called again for every retry, so it starts from the first byte each time.
         """
 
+    def put_buffers(self, key: str, buffers: Sequence[memoryview]) -> None:
+        """Write buffers of bytes one after the other, in parts where they are large.
+
+        They are sent from where they lie; nobody may write to them meanwhile.
+        """
+
     def put_file(self, key: str, path: Path) -> None:
         """Write a local file, in parts where it is large."""
 

@@ -69,6 +69,11 @@ class FileStorage:
             if file.tell() != size:
                 raise OSError(errno.EIO, f"stream ended after {file.tell()} of {size} bytes")
 
+    def put_buffers(self, key: str, buffers: Sequence[memoryview]) -> None:
+        """Write buffers one after the other."""
+        with self._replacing(key) as file:
+            file.writelines(buffers)
+
     def put_file(self, key: str, path: Path) -> None:
         """Copy a file in."""
         self.put_stream(key, lambda: path.open("rb"), path.stat().st_size)

@@ -34,12 +34,13 @@ from sid_trainer.storage.base import (
     too_large,
 )
 from sid_trainer.storage.file import replacing
-from sid_trainer.storage.parts import PART_BYTES
+from sid_trainer.storage.parts import PART_BYTES, parts_of
+from sid_trainer.storage.pieces import Pieces, cut
 from sid_trainer.storage.retry import Patience, TransientError, patiently
-from sid_trainer.storage.s3_client import AWS_ENDPOINT, connect
+from sid_trainer.storage.s3_client import AWS_ENDPOINT, Body, connect
 from sid_trainer.storage.s3_errors import UNCONDITIONAL_CODES, Request, refusal, translated
 from sid_trainer.storage.s3_reading import WHOLE, Sink, Span, read_on
-from sid_trainer.storage.s3_upload import Target, read_exactly, upload_in_parts
+from sid_trainer.storage.s3_upload import Target, read_exactly, read_parts, upload_in_parts
 
 TOKEN_HEADER = "x-amz-meta-sid-write"  # noqa: S105 - a name
 """Metadata of an object that was written on a condition: which write it was."""
@@ -110,15 +111,22 @@ class S3Storage:
             with open_stream() as stream:
                 self.put_bytes(key, read_exactly(stream, size))
             return
-        target = Target(self._client, self._bucket, self._name(key))
 
         def write() -> None:
             with open_stream() as stream:
-                upload_in_parts(
-                    target, stream, size, lambda verb, request: self._ask(verb, key, request)
-                )
+                self._upload(key, read_parts(stream, size))
 
         self._ask("write", key, write)
+
+    def put_buffers(self, key: str, buffers: Sequence[memoryview]) -> None:
+        """Write buffers one after the other, from where they lie, in parallel parts."""
+        body = Pieces(buffers)
+        if len(body) <= PART_BYTES:
+            name, headers = self._name(key), {"Content-Type": "application/octet-stream"}
+            self._ask("write", key, lambda: self._client.put(self._bucket, name, body, headers))
+            return
+        lengths = [part.length for part in parts_of(len(body))]
+        self._ask("write", key, lambda: self._upload(key, cut(buffers, lengths)))
 
     def put_file(self, key: str, path: Path) -> None:
         """Upload a file."""
@@ -232,6 +240,10 @@ class S3Storage:
         for key, upload in uploads:
             target = Target(self._client, self._bucket, self._name(key))
             self._ask("give up an upload of", key, partial(target.give_up, upload))
+
+    def _upload(self, key: str, bodies: Iterable[Body]) -> None:
+        target = Target(self._client, self._bucket, self._name(key))
+        upload_in_parts(target, bodies, lambda verb, request: self._ask(verb, key, request))
 
     def _put_unless_other(
         self, name: str, data: bytes, headers: dict[str, str], etag: str | None

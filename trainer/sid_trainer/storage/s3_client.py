@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import certifi
@@ -22,6 +23,7 @@ from minio.datatypes import Part
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Endpoint
+from sid_trainer.storage.pieces import Pieces
 from sid_trainer.storage.retry import TransientError
 from sid_trainer.storage.whole_heads import WholeHeads
 
@@ -32,10 +34,31 @@ READ_SECONDS = 30.0
 CONNECTIONS = 10
 
 
+Body: TypeAlias = bytes | Pieces
+
+
 class S3Client(Minio):  # type: ignore[misc]  # the SDK is checked as untyped
     """The requests that the SDK has for its own use only; the rest is the SDK's."""
 
-    def put(self, bucket: str, name: str, body: bytes, headers: Mapping[str, str]) -> None:
+    def _build_headers(
+        self,
+        host: str,
+        headers: dict[str, Any] | None = None,
+        body: Body | None = None,
+        creds: Any = None,
+    ) -> tuple[dict[str, Any], datetime]:
+        """Headers that are to be signed; the SDK's own are for bodies of one piece."""
+        if not isinstance(body, Pieces):
+            built: tuple[dict[str, Any], datetime] = super()._build_headers(
+                host, headers, body, creds
+            )
+            return built
+        found, date = super()._build_headers(host, headers, None, creds)
+        found["Content-Length"] = str(len(body))
+        found["x-amz-content-sha256"] = body.sha256()  # which the server compares
+        return found, date
+
+    def put(self, bucket: str, name: str, body: Body, headers: Mapping[str, str]) -> None:
         """Write an object in one request."""
         self._put_object(bucket, name, body, dict(headers))
 
@@ -44,7 +67,7 @@ class S3Client(Minio):  # type: ignore[misc]  # the SDK is checked as untyped
         upload: str = self._create_multipart_upload(bucket, name, dict(headers))
         return upload
 
-    def put_part(self, bucket: str, name: str, upload: str, number: int, body: bytes) -> str:
+    def put_part(self, bucket: str, name: str, upload: str, number: int, body: Body) -> str:
         """Write a part; return its etag."""
         etag: str = self._upload_part(bucket, name, body, None, upload, number)
         return etag

@@ -68,7 +68,7 @@ def read_on(
             left = _left(span, place.taken)
             with request(left, place.etag) as response:
                 _begin(place, response, left)
-                for chunk in response.stream(CHUNK):
+                for chunk in response.stream(CHUNK, decode_content=False):
                     take(place.taken, chunk)
                     place.taken += len(chunk)
                     place.furthest = max(place.furthest, place.taken)

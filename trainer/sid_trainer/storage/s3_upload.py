@@ -2,7 +2,8 @@
 
 Rules this module keeps:
 
-* Each part is sent again by itself, from memory: at most :data:`PARALLEL` and one more are there.
+* Each part is sent again by itself, from memory: of a stream at most :data:`PARALLEL` and one more
+  are there, and what lies in memory is sent from where it is.
 * Putting the parts together is not idempotent. Where its answer was lost and the upload is gone,
   the object itself tells, by a token, whether it was done.
 * An upload that somebody else removed begins anew; one that fails, or that a lost answer left
@@ -15,7 +16,7 @@ import contextlib
 import errno
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from minio.error import S3Error
 from sid_trainer.contract import TrainerError
 from sid_trainer.storage.parts import parts_of
 from sid_trainer.storage.retry import TransientError
-from sid_trainer.storage.s3_client import S3Client
+from sid_trainer.storage.s3_client import Body, S3Client
 
 PARALLEL = 4
 """Parts on their way at a time."""
@@ -56,7 +57,7 @@ class Target:
         """Begin an upload."""
         return self.client.begin_upload(self.bucket, self.name, HEADERS | {UPLOAD_TOKEN: token})
 
-    def put(self, upload: str, number: int, body: bytes) -> str:
+    def put(self, upload: str, number: int, body: Body) -> str:
         """Write a part; return its etag."""
         try:
             return self.client.put_part(self.bucket, self.name, upload, number, body)
@@ -102,8 +103,8 @@ class UploadLostError(Exception):
     """The server no longer knows the upload: somebody removed it."""
 
 
-def upload_in_parts(target: Target, stream: BinaryIO, size: int, ask: Ask) -> None:
-    """Write an object of ``size`` bytes.
+def upload_in_parts(target: Target, bodies: Iterable[Body], ask: Ask) -> None:
+    """Write an object of these parts.
 
     Raises:
         TransientError: the upload was removed on the way; it may begin anew.
@@ -118,7 +119,7 @@ def upload_in_parts(target: Target, stream: BinaryIO, size: int, ask: Ask) -> No
 
     upload = ask("write", begin)
     try:
-        etags = _send(target, upload, stream, size, ask)
+        etags = _send(target, upload, bodies, ask)
         ask("write", lambda: target.end(upload, etags, token))
     except UploadLostError as error:
         raise TransientError("the upload was removed by somebody else") from error
@@ -137,12 +138,12 @@ def _give_up_others(target: Target, ask: Ask) -> None:
             ask("give up an upload of", partial(target.give_up, upload))
 
 
-def _send(target: Target, upload: str, stream: BinaryIO, size: int, ask: Ask) -> dict[int, str]:
+def _send(target: Target, upload: str, bodies: Iterable[Body], ask: Ask) -> dict[int, str]:
     """Send all parts; return their etags by number."""
     free = threading.Semaphore(PARALLEL)
     with ThreadPoolExecutor(PARALLEL, "upload") as pool:
         sent: dict[int, Future[str]] = {}
-        for number, body in _bodies(stream, size):
+        for number, body in enumerate(bodies, 1):
             free.acquire()
             if any(part.done() and part.exception() for part in sent.values()):
                 break
@@ -151,9 +152,10 @@ def _send(target: Target, upload: str, stream: BinaryIO, size: int, ask: Ask) ->
         return {number: part.result() for number, part in sent.items()}
 
 
-def _bodies(stream: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
-    for number, length in parts_of(size):
-        yield number, read_exactly(stream, length)
+def read_parts(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """The parts of a stream of ``size`` bytes."""
+    for part in parts_of(size):
+        yield read_exactly(stream, part.length)
 
 
 def read_exactly(stream: BinaryIO, length: int) -> bytes:

@@ -13,7 +13,7 @@ import torch
 
 from sid_trainer import reporting, training_metrics
 from sid_trainer.commands.worker import main
-from sid_trainer.storage import s3
+from sid_trainer.storage import parts, s3, s3_client
 
 
 def change(module: ModuleType, name: str, value: float) -> None:
@@ -26,6 +26,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     change(reporting, "REPORT_SECONDS", 0.0)
     change(training_metrics, "READING_SECONDS", 0.0)
-    change(s3, "PART_BYTES", 5 * 2**20)
-    change(s3, "READ_SECONDS", 5.0)
+    for module in (parts, s3):
+        change(module, "PART_BYTES", parts.MIN_PART_BYTES)
+    change(s3_client, "READ_SECONDS", 5.0)
     sys.exit(main(sys.argv[1:]))

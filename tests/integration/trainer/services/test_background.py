@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
@@ -27,11 +27,11 @@ class Gate(FileStorage):
         self.open = threading.Event()
         self.failing: FailureReason | None = None
 
-    def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
+    def put_buffers(self, key: str, buffers: Sequence[memoryview]) -> None:
         assert self.open.wait(60)
         if self.failing is not None and "rank-00001" in key:
             raise TrainerError(self.failing, "no answer")
-        super().put_stream(key, open_stream, size)
+        super().put_buffers(key, buffers)
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ class SlowCommit(Gate):
             assert self.open.wait(60)
         return super().put_if(key, data, etag, content_type)
 
-    def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
-        FileStorage.put_stream(self, key, open_stream, size)
+    def put_buffers(self, key: str, buffers: Sequence[memoryview]) -> None:
+        FileStorage.put_buffers(self, key, buffers)
 
 
 def test_ranks_do_not_wait_for_a_commit_that_does_not_end(

@@ -113,6 +113,16 @@ def test_large_objects_go_up_in_parts(minio: Any, prefix: str) -> None:
     assert storage.list("large")[0].etag.endswith("-3"), "three parts"
 
 
+@pytest.mark.parametrize("sizes", [[], [3, 0, 4], [5, 2 * PART_BYTES, 7, PART_BYTES]])
+def test_buffers_are_written_from_where_they_lie(storage: Storage, sizes: list[int]) -> None:
+    pattern = os.urandom(2**16 + 1)
+    pieces = [memoryview((pattern * (size // len(pattern) + 1))[:size]) for size in sizes]
+    storage.put_buffers("x", pieces)
+    buffer = bytearray(sum(sizes) + 1)
+    assert storage.get_into("x", memoryview(buffer)) == sum(sizes)
+    assert buffer[:-1] == b"".join(pieces)
+
+
 def test_a_killed_writer_leaves_nothing_to_see(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path / "run")
 
