@@ -8,10 +8,36 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
+from sid_operator.api import names
+from sid_operator.crd.document import custom_resource_definition
 from tests.cluster import definition, kubectl
+from tests.cluster.control_plane.plane import ControlPlane, running
+
+CONTROLLERS = (
+    "garbage-collector-controller",
+    "job-controller",
+    "namespace-controller",
+    "resourcequota-controller",
+    "serviceaccount-controller",
+)
+SESSION_START = datetime.now(UTC)
+LAST = "test_permissions"
+"""Module of the tests that judge what happened in all others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that come last, last."""
+    items.sort(key=lambda item: item.path.stem == LAST)
+
+
+@pytest.fixture
+def session_start() -> datetime:
+    """When this run of the tests began."""
+    return SESSION_START
 
 
 @pytest.fixture
@@ -29,3 +55,17 @@ def api_group() -> Iterator[None]:
     definition.install()
     yield
     definition.remove()
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane without nodes, with the CRD; kubectl and helm of the module talk to it."""
+    root = tmp_path_factory.mktemp("plane")
+    with (
+        running(root, controllers=CONTROLLERS) as started,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("KUBECONFIG", str(started.kubeconfig()))
+        kubectl.apply(custom_resource_definition())
+        kubectl.wait_established(names.CRD_NAME)
+        yield started

@@ -6,7 +6,6 @@ of the real trainer are tested elsewhere. An installed operator is paused meanwh
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -21,9 +20,7 @@ from typing import Any
 import pytest
 
 from sid_operator.crd.document import custom_resource_definition
-from tests.cluster import kubectl
-from tests.cluster.install import NAMESPACE as SYSTEM
-from tests.cluster.install import RELEASE
+from tests.cluster import kubectl, operators
 
 pytestmark = pytest.mark.cluster
 
@@ -104,16 +101,8 @@ def _installed() -> Iterator[None]:
     """The CRD is there, and no installed operator acts."""
     kubectl.apply(custom_resource_definition())
     kubectl.wait_established("siddistillations.sid-dit.dev")
-    deployment = ("-n", SYSTEM, "deployment", RELEASE)
-    replicas = 0
-    with contextlib.suppress(kubectl.CommandError):
-        replicas = kubectl.get(*deployment)["spec"]["replicas"]
-    if replicas:
-        kubectl.kubectl("scale", *deployment, "--replicas=0")
-    yield
-    if replicas:
-        kubectl.kubectl("scale", *deployment, f"--replicas={replicas}")
-        kubectl.kubectl("rollout", "status", *deployment, "--timeout=120s")
+    with operators.paused():
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,213 @@
+"""Nobody gains by creating a resource, nor stops the operator with one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import install, kubectl, life, permissions
+from tests.cluster.control_plane import chart
+from tests.cluster.control_plane.operator import complaints, operating
+from tests.cluster.control_plane.plane import ControlPlane
+
+pytestmark = pytest.mark.cluster
+
+USER = "author"
+RESOURCE = {"apiGroups": ["sid-dit.dev"], "resources": ["siddistillations"], "verbs": ["*"]}
+JOBS = {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}
+CHILDREN = {"apiGroups": [""], "resources": ["services", "configmaps"], "verbs": ["create"]}
+NO_CHILDREN = "you may not create"
+NO_SECRET = "you may not read a Secret that the resource names"
+
+
+def secrets(*names: str) -> dict[str, Any]:
+    """A rule to read Secrets by name."""
+    return {"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}
+
+
+def manifest(namespace: str, **spec: Any) -> dict[str, Any]:
+    """A suspended resource, so that nothing runs."""
+    return {
+        "apiVersion": "sid-dit.dev/v1alpha1",
+        "kind": "SiDDistillation",
+        "metadata": {"name": "run", "namespace": namespace},
+        "spec": {
+            "teacher": {"model": "s3://sid/teachers/none"},
+            "data": {"prompts": {"uri": "s3://sid/prompts/none.txt"}},
+            "checkpoint": {"bucket": "sid", "secretRef": {"name": "store"}},
+            "runPolicy": {"suspend": True},
+            **spec,
+        },
+    }
+
+
+@dataclass
+class Author:
+    """Somebody with some rights in a namespace."""
+
+    namespace: str
+    rules: list[dict[str, Any]] = field(default_factory=list)
+
+    def may(self, *rules: dict[str, Any]) -> None:
+        """Have exactly these rights besides those on the resource itself."""
+        metadata = {"name": USER, "namespace": self.namespace}
+        api = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": USER}
+        kubectl.apply(
+            {**api, "kind": "Role", "rules": [RESOURCE, *rules]},
+            {
+                **api,
+                "kind": "RoleBinding",
+                "roleRef": reference,
+                "subjects": [{**reference, "kind": "User"}],
+            },
+        )
+        self.rules = list(rules)
+
+    def refusal(self, verb: str, document: dict[str, Any]) -> str:
+        """What the API server says to the attempt; "" where it lets it pass."""
+        try:
+            kubectl.kubectl(
+                *(verb, "--dry-run=server", f"--as={USER}", "-f", "-"), stdin=json.dumps(document)
+            )
+        except kubectl.CommandError as error:
+            return str(error)
+        return ""
+
+    def wait_for(self, verb: str, document: dict[str, Any], words: str) -> None:
+        """Try until the answer has these words; "" waits to be let pass.
+
+        The authoriser learns of new roles a moment after they were stored.
+        """
+
+        def told() -> bool:
+            said = self.refusal(verb, document)
+            return words in said if words else not said
+
+        kubectl.wait_until(f"{self.rules}: {words or 'it passes'}", told, seconds=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed(plane: ControlPlane) -> None:
+    """The chart, but for its Deployment, on a control plane of this module's own."""
+    kubectl.kubectl("create", "namespace", install.NAMESPACE)
+    chart.apply(install.NAMESPACE, {})
+
+
+@pytest.fixture
+def operator_log(plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
+    """The log of the checkout's operator, which serves all namespaces under the chart's roles."""
+    account = (install.NAMESPACE, install.RELEASE)
+    config = chart.kubeconfig(plane, *account, tmp_path / "kubeconfig")
+    lease = ("--lease-namespace", install.NAMESPACE)
+    with operating(plane, tmp_path / "log", *lease, kubeconfig=config) as operator:
+        yield tmp_path / "log"
+        assert operator.code is None, "the operator died"
+    assert complaints(tmp_path / "log") == []
+
+
+@pytest.fixture
+def author(namespace: str) -> Author:
+    """Somebody who may do nothing yet but work with the resource."""
+    somebody = Author(namespace)
+    somebody.may()
+    return somebody
+
+
+def test_who_may_not_create_what_the_operator_creates_is_refused(author: Author) -> None:
+    document = manifest(author.namespace)
+    author.wait_for("create", document, f"{NO_CHILDREN} jobs")
+    author.may(JOBS, secrets("store"))
+    author.wait_for("create", document, f"{NO_CHILDREN} services")
+    author.may(CHILDREN, JOBS, secrets("store"))
+    author.wait_for("create", document, "")
+
+
+NAMED: dict[str, dict[str, Any]] = {
+    "store": {},
+    "token": {"teacher": {"model": "s3://sid/t", "tokenSecretRef": {"name": "token"}}},
+    "pull": {"workers": {"imagePullSecrets": [{"name": "pull"}]}},
+    "last": {
+        "teacher": {"model": "s3://sid/t", "tokenSecretRef": {"name": "token"}},
+        "workers": {
+            "imagePullSecrets": [{"name": f"pull-{n}"} for n in range(7)] + [{"name": "last"}]
+        },
+    },
+}
+"""Changes of the resource by the Secret that they add; the last has as many as there can be."""
+EVERY_SECRET = {"store", "token", "pull", "last", *(f"pull-{n}" for n in range(7))}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_who_may_not_read_a_named_secret_is_refused(author: Author, name: str) -> None:
+    document = manifest(author.namespace, **NAMED[name])
+    author.may(CHILDREN, JOBS, secrets(*(EVERY_SECRET - {name})))
+    author.wait_for("create", document, NO_SECRET)
+    author.may(CHILDREN, JOBS, secrets(*EVERY_SECRET))
+    author.wait_for("create", document, "")
+
+
+def test_a_change_is_judged_like_a_creation_and_a_label_is_not(author: Author) -> None:
+    document = manifest(author.namespace)
+    kubectl.apply(document)
+    labelled = {**document, "metadata": document["metadata"] | {"labels": {"a": "b"}}}
+    author.wait_for("replace", labelled, "")
+    longer = manifest(author.namespace, runPolicy={"suspend": True, "backoffLimit": 7})
+    assert NO_CHILDREN in author.refusal("replace", longer)
+    author.may(CHILDREN, JOBS, secrets("store"))
+    author.wait_for("replace", longer, "")
+    other = manifest(
+        author.namespace, checkpoint={"bucket": "sid", "secretRef": {"name": "of-somebody-else"}}
+    )
+    assert NO_SECRET in author.refusal("replace", other)
+
+
+def test_a_resource_that_is_nested_thousands_of_levels_deep_stops_nobody(
+    namespace: str, operator_log: Path
+) -> None:
+    levels = 1_500
+    config = '{"a":' * levels + "1" + "}" * levels
+    deep = manifest(namespace, deepspeed={"config": "DEEP"})
+    path = f"/apis/{deep['apiVersion']}/namespaces/{namespace}/siddistillations"
+    # kubectl's own parser would refuse it; the API server does not.
+    body = json.dumps(deep).replace('"DEEP"', config)
+    kubectl.kubectl("create", "--raw", path, "-f", "-", stdin=body)
+    beside = manifest(namespace)
+    beside["metadata"]["name"] = "beside"
+    kubectl.apply(beside)
+    kubectl.wait_until(
+        "the one beside it is served", lambda: accepted(namespace, "beside") == "True", seconds=60
+    )
+    kubectl.wait_until(
+        "the deep one is refused", lambda: accepted(namespace, "run") == "False", seconds=60
+    )
+    assert "nested" in kubectl.kubectl("describe", "sid", "run", "-n", namespace)
+
+
+def accepted(namespace: str, name: str) -> str:
+    """Status of the condition Accepted."""
+    path = "jsonpath={.status.conditions[?(@.type=='Accepted')].status}"
+    return kubectl.kubectl("get", "sid", name, "-n", namespace, "-o", path)
+
+
+def test_one_namespace_is_served_without_any_cluster_wide_right(
+    namespace: str, plane: ControlPlane, tmp_path: Path
+) -> None:
+    since = datetime.now(UTC)
+    chart.apply(namespace, {"watchNamespace": namespace, "fullnameOverride": "only-here"})
+    config = chart.kubeconfig(plane, namespace, "only-here", tmp_path / "kubeconfig")
+    places = ("--namespace", namespace, "--lease-namespace", namespace, "--lease-name", "only-here")
+    with operating(plane, tmp_path / "log", *places, kubeconfig=config):
+        life.whole(namespace)
+    grants = permissions.granted(namespace, "only-here")
+    user = permissions.account_name(namespace, "only-here")
+    asked = permissions.requests(plane.audit, user, since)
+    assert {grant.namespace for grant in grants} == {namespace}
+    assert permissions.unused(grants, asked) == []
+    assert permissions.refused(grants, asked) == []
