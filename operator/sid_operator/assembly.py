@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import aiohttp
 import kopf
 
-from sid_operator.kube.client import KubeClient
+from sid_operator.kube.client import FIELD_MANAGER, KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS
 from sid_operator.kube.login import Credentials, connection
 from sid_operator.metrics.server import serving
@@ -19,6 +20,9 @@ from sid_operator.runtime.queue import WorkQueue
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key
 from sid_operator.settings import Settings
+
+USER_AGENT = {"User-Agent": f"{FIELD_MANAGER}/{version(FIELD_MANAGER)}"}
+"""For those who read the API server's audit log; the distribution has the manager's name."""
 
 
 class NotInstalledError(Exception):
@@ -37,7 +41,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Controller]:
     info = connection()
     connector = aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=0)
     async with (
-        aiohttp.ClientSession(connector=connector) as session,
+        aiohttp.ClientSession(connector=connector, headers=USER_AGENT) as session,
         aiohttp.ClientSession(trust_env=False) as pods,
     ):
         metrics = WorkMetrics()

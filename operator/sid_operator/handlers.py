@@ -15,12 +15,14 @@ finalizers on users' objects. What remains of kopf is what frames a process well
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import kopf
 
 from sid_operator.kube.login import connection
 from sid_operator.runtime.controller import Controller, stopped
+from sid_operator.runtime.health import UnhealthyError
 
 
 class Handlers:
@@ -57,6 +59,7 @@ class Handlers:
 
     async def start(self, settings: kopf.OperatorSettings, **_: Any) -> None:
         """Set kopf up and start the controller."""
+        logging.getLogger("aiohttp.server").addFilter(_is_news)
         settings.posting.enabled = False  # we post our own Events, on transitions
         settings.scanning.disabled = True  # the CRD must be there; saves cluster-wide rights
         settings.peering.standalone = True  # leadership is the Lease's
@@ -71,4 +74,13 @@ class Handlers:
 
     async def probe(self, **_: Any) -> str:
         """Answer the liveness probe; an exception makes it fail."""
-        return self._controller.check()
+        try:
+            return self._controller.check()
+        except UnhealthyError as error:
+            raise kopf.PermanentError(str(error)) from error  # told in a line, not as a bug
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the probe server tells more than that a probe failed, as kopf does."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or not isinstance(error.__cause__, kopf.PermanentError)

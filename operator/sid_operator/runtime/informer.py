@@ -6,7 +6,8 @@ Rules this module keeps:
   unseen is noticed.
 * A watch is resumed where it ended; only a version that is too old leads to a new listing.
 * A stream that is silent for longer than bookmarks allow is dead, whatever TCP thinks.
-* No error ends it; errors are logged and followed by a growing, jittered pause.
+* No error ends it; errors are logged and followed by a jittered pause, which grows while they
+  follow one another closely.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Informer:
         """Watch until cancelled."""
         failures = 0
         while True:
+            since = time.monotonic()
             try:
                 await self._once()
                 failures = 0
@@ -88,7 +90,8 @@ class Informer:
                 logger.info("%s: the watch is too old, listing again", self.kind.plural)
                 self._version = ""
             except errors.KubeError as error:
-                failures += 1
+                # A watch that lived a while and broke is news; it is not one failure more.
+                failures = failures + 1 if time.monotonic() - since < MAX_PAUSE_SECONDS else 1
                 pause = _pause(failures)
                 logger.warning("%s: %s; again in %.1f s", self.kind.plural, error, pause)
                 self._failed(self.kind.plural)

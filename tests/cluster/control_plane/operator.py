@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from tests.cluster.control_plane.child import Child
@@ -43,6 +44,19 @@ def operating(
     finally:
         if child.code is None:
             child.end()
+
+
+@contextlib.asynccontextmanager
+async def operating_beside(
+    plane: ControlPlane, log: Path, *extra: str, kubeconfig: Path
+) -> AsyncIterator[Child]:
+    """:func:`operating`, where what it depends on is served by this event loop."""
+    manager = operating(plane, log, *extra, kubeconfig=kubeconfig)
+    child = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield child
+    finally:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
 def complaints(log: Path) -> list[str]:

@@ -111,6 +111,14 @@ def _started(root: Path, part: Component) -> Iterator[Child]:
         child.end()
 
 
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _free_ports() -> Ports:
     """Ports that nobody listens on at this moment."""
     with contextlib.ExitStack() as stack:

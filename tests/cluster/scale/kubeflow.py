@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.control_plane.child import START_SECONDS, Child
-from tests.cluster.control_plane.plane import ControlPlane
+from tests.cluster.control_plane.plane import ControlPlane, free_port
 from tests.cluster.local import golang, pki
 from tests.cluster.local.settings import default_paths
 
@@ -111,7 +111,7 @@ class Kubeflow:
         self._sources = {
             each.user: golang.source_of(cache, golang.TRAINER, each.module) for each in PROGRAMS
         }
-        self._ports = {each.user: _free_port() for each in PROGRAMS}
+        self._ports = {each.user: free_port() for each in PROGRAMS}
         root.mkdir()
         pki.create(root / "pki", servers=(pki.API_SERVER,), clients=(), url=plane.url)
         for each in PROGRAMS:
@@ -158,7 +158,7 @@ class Kubeflow:
             "kind": "Configuration",
             "metrics": {"bindAddress": "0"},
             "webhook": {"port": self._ports[program.user], "host": "127.0.0.1"},
-            "health": {"healthProbeBindAddress": f"127.0.0.1:{_free_port()}"},
+            "health": {"healthProbeBindAddress": f"127.0.0.1:{free_port()}"},
         }
         (self._root / f"{program.user}.json").write_text(json.dumps(content))
         certificates = self._root / program.user / "k8s-webhook-server" / "serving-certs"
@@ -204,10 +204,3 @@ def versions() -> str:
 def _answers(port: int) -> bool:
     with socket.socket() as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
