@@ -6,6 +6,9 @@ Needs torch, diffusers, transformers and Pillow only: a student is a stock pipel
 """
 
 import argparse
+import importlib
+import sys
+from pathlib import Path
 
 import diffusers
 import torch
@@ -22,6 +25,10 @@ def sample(directory: str, prompts: list[str], steps: int, seed: int) -> list[Im
     """Return ``SAMPLES`` images of each prompt, prompt by prompt."""
     pipeline = StableDiffusion3Pipeline.from_pretrained(directory, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
+    if (Path(directory) / "fixed_noise_scheduler.py").is_file():  # made with student.noise fixed
+        sys.path.append(directory)
+        scheduler = importlib.import_module("fixed_noise_scheduler").FixedNoiseScheduler
+        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     torch.manual_seed(seed)  # the noise between a student's steps comes from the global generator
     return pipeline(
         prompts,

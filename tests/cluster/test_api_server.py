@@ -112,7 +112,6 @@ INVALID = {
     "nine steps": ({"spec/student/steps": 9}, "should be less than or equal to 8"),
     "steps as text": ({"spec/student/steps": "4"}, 'must be of type integer: "string"'),
     "noise": ({"spec/student/noise": "pink"}, 'supported values: "fresh", "fixed", "ddim"'),
-    "fixed noise": ({"spec/student/noise": "fixed"}, "use fresh or ddim"),
     "initFrom": ({"spec/student/initFrom": "ftp://x/y"}, "spec.student.initFrom"),
     "alpha": ({"spec/distillation/alpha": -0.1}, "should be greater than or equal to 0"),
     "weighting": ({"spec/distillation/weighting": "1-s"}, '"one-minus-sigma"'),

@@ -259,6 +259,18 @@ STEPS = [
         'student.noise == "ddim"',
     ),
     Mutation(
+        "exported sampler of fixed noise mixes in its last input",
+        "fixed_noise_scheduler.py",
+        "        if self.step_index is None:\n            self._first_noise",
+        "        if True:\n            self._first_noise",
+    ),
+    Mutation(
+        "exported sampler of fixed noise keeps the first picture's",
+        "fixed_noise_scheduler.py",
+        "if self.step_index is None:",
+        'if not hasattr(self, "_first_noise"):',
+    ),
+    Mutation(
         "exported sampler on the default levels",
         "sampler.py",
         'config["shift_terminal"] = 1 / student.steps',

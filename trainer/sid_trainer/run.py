@@ -22,7 +22,6 @@ from sid_trainer.checkpoint.manifest import FOLDER
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.config import RunConfig
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding import Encode, EncodedPrompts
 from sid_trainer.data.encoding_cache import open_encoder
 from sid_trainer.data.images.consistency import META as IMAGES
@@ -68,7 +67,7 @@ def train(config: RunConfig) -> None:
     Raises:
         TrainerError: with the cause, on every rank alike where it concerns all.
     """
-    refuse_impossible(config)
+    refuse_own_fields(config.deepspeed.config)
     place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
     storage = open_storage(config.storage.uri, config.storage.server)
@@ -83,19 +82,6 @@ def train(config: RunConfig) -> None:
         _train(run, inputs)
         reporter.stage("done")
     leave()
-
-
-def refuse_impossible(config: RunConfig) -> None:
-    """Raise what is wrong with a configuration before anything heavy is done.
-
-    Raises:
-        TrainerError: ``InvalidConfiguration``.
-    """
-    refuse_own_fields(config.deepspeed.config)
-    try:
-        scheduler_config(config.student)
-    except ValueError as error:
-        raise TrainerError(FailureReason.INVALID_CONFIGURATION, str(error)) from error
 
 
 @dataclass(frozen=True)

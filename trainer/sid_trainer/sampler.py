@@ -20,6 +20,8 @@ StudentVelocity = Callable[[Tensor, Tensor], Tensor]
 """``(x [B, C, H, W], sigma [B]) -> velocity [B, C, H, W]``, prompts bound inside."""
 StepNoise = Callable[[int], Tensor]
 """Noise ``[B, C, H, W]`` of step i: 0 is the start, i > 0 what is mixed in before step i."""
+OWN_SCHEDULER = "fixed_noise_scheduler.py"
+"""Module of this package that is copied to students which :func:`needs_own_scheduler`."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,9 @@ def scheduler_config(student: StudentConfig) -> dict[str, object]:
 
     ``shift_terminal`` makes its default grid for K steps ours; pipelines that pass the grid
     themselves (FLUX) give the same numbers. With ``stochastic_sampling`` its step is the mode
-    ``fresh``, without it ``ddim``.
-
-    Raises:
-        ValueError: for mode ``fixed``, which no stock scheduler performs.
+    ``fresh``, without it ``ddim``. Where :func:`needs_own_scheduler`, it is the config of the
+    scheduler that goes with the student.
     """
-    if student.noise == "fixed":
-        raise ValueError(
-            "student.noise fixed has no stock diffusers scheduler to export: use fresh or ddim"
-        )
     config: dict[str, object] = {
         "num_train_timesteps": 1000,
         "shift": 1.0,
@@ -104,3 +100,12 @@ def scheduler_config(student: StudentConfig) -> dict[str, object]:
     if student.steps > 1:
         config["shift_terminal"] = 1 / student.steps
     return config
+
+
+def needs_own_scheduler(student: StudentConfig) -> bool:
+    """Whether no scheduler of diffusers samples as training does.
+
+    That is mode ``fixed``, but for two steps or one: the first step starts at pure noise, so what
+    it implies is the noise that it started with, and ``ddim`` is the same.
+    """
+    return student.noise == "fixed" and student.steps > 2

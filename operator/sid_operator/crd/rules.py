@@ -183,13 +183,6 @@ CONTRADICTIONS = (
         field="deepspeed.offload",
     ),
     Rule(
-        "spec.student",
-        "self.noise != 'fixed'",
-        "student.noise fixed makes a student that no stock diffusers scheduler can run: use fresh "
-        "or ddim",
-        field="noise",
-    ),
-    Rule(
         "spec.distillation.guidance",
         f"self.scale == {float(_SCALE)} || self.strategy != 'ZeroCFG' && "
         "!(has(self.fakeTrainingScale) && has(self.fakeScale) && "

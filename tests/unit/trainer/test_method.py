@@ -14,7 +14,7 @@ from sid_trainer.ema import MovingAverage, decay
 from sid_trainer.flow import add_noise, clean_estimate, student_noise_levels, training_noise_level
 from sid_trainer.guidance import GuidanceScales, guidance_scales, guided_velocity
 from sid_trainer.losses import fake_score_loss, student_loss
-from sid_trainer.sampler import roll_out, scheduler_config
+from sid_trainer.sampler import needs_own_scheduler, roll_out, scheduler_config
 from sid_trainer.weighting import loss_weight
 
 SHAPE = (3, 2, 4, 4)
@@ -249,9 +249,11 @@ def test_scheduler_config_of_modes() -> None:
     assert "shift_terminal" not in ddim
 
 
-def test_fixed_noise_cannot_be_exported() -> None:
-    with pytest.raises(ValueError, match=r"student\.noise fixed.*use fresh or ddim"):
-        scheduler_config(StudentConfig(noise="fixed"))
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_only_fixed_noise_of_more_than_two_steps_needs_a_scheduler_of_ours(steps: int) -> None:
+    assert needs_own_scheduler(StudentConfig(steps=steps, noise="fixed")) == (steps > 2)
+    assert not needs_own_scheduler(StudentConfig(steps=steps, noise="fresh"))
+    assert not needs_own_scheduler(StudentConfig(steps=steps, noise="ddim"))
 
 
 def test_the_average_has_its_half_life() -> None:

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from sid_trainer.conditions import Condition
 from sid_trainer.config import DistillationConfig, StudentConfig
+from sid_trainer.fixed_noise_scheduler import FixedNoiseScheduler
 from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
-from sid_trainer.sampler import roll_out, scheduler_config
+from sid_trainer.sampler import needs_own_scheduler, roll_out, scheduler_config
 
 Array = NDArray[np.float64]
 BATCH, SHAPE = 3, (2, 2, 2)
@@ -187,20 +188,36 @@ def test_steps_and_noise_of_the_roll_out(steps: int, mode: str) -> None:
         np.testing.assert_allclose(made.numpy(), rolled_out(steps, mode, stop_after), rtol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["fresh", "ddim"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("steps", range(1, 9))
-def test_the_stock_scheduler_takes_the_same_steps(steps: int, mode: str) -> None:
-    """On its own default grid, and with the numbers that it draws itself."""
+def test_the_scheduler_takes_the_same_steps(steps: int, mode: str) -> None:
+    """On its own default grid, with the numbers that it draws itself, one sample after another."""
     student = StudentConfig.model_validate({"steps": steps, "noise": mode})
-    scheduler = FlowMatchEulerDiscreteScheduler(**scheduler_config(student))
-    scheduler.set_timesteps(steps)
+    kind = FixedNoiseScheduler if needs_own_scheduler(student) else FlowMatchEulerDiscreteScheduler
+    scheduler = kind(**scheduler_config(student))
     generator = torch.Generator().manual_seed(steps)
-    again = generator.clone_state()
-    noise = torch.stack([torch.randn(BATCH, *SHAPE, generator=again) for _ in range(steps)])
-    x = torch.randn(BATCH, *SHAPE, generator=generator)
-    for time in scheduler.timesteps:
-        velocity = student_velocity(x.double(), (time / 1000).double().expand(BATCH))
-        step = scheduler.step(velocity.float(), time, x, generator=generator)
-        x = step.prev_sample
-    expected = rolled_out(steps, mode, steps, noise.double().numpy())
-    np.testing.assert_allclose(x.numpy(), expected, rtol=1e-4, atol=1e-5)
+    for _ in range(2):
+        again = generator.clone_state()
+        noise = torch.stack([torch.randn(BATCH, *SHAPE, generator=again) for _ in range(steps)])
+        x = torch.randn(BATCH, *SHAPE, generator=generator)
+        scheduler.set_timesteps(steps)
+        for time in scheduler.timesteps:
+            velocity = student_velocity(x.double(), (time / 1000).double().expand(BATCH))
+            step = scheduler.step(velocity.float(), time, x, generator=generator)
+            x = step.prev_sample
+        expected = rolled_out(steps, mode, steps, noise.double().numpy())
+        np.testing.assert_allclose(x.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_scheduler_of_fixed_noise_computes_in_fp32_and_keeps_the_networks_type() -> None:
+    scheduler = FixedNoiseScheduler(**scheduler_config(StudentConfig(steps=3, noise="fixed")))
+    scheduler.set_timesteps(3)
+    start = x = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1)).bfloat16()
+    for number, time in enumerate(scheduler.timesteps):
+        level, following = (3 - number) / 3, (2 - number) / 3
+        velocity = (x * level).tanh()
+        (made,) = scheduler.step(velocity, time, x, return_dict=False)
+        assert made.dtype == torch.bfloat16
+        expected = (1 - following) * (x.float() - level * velocity) + following * start.float()
+        torch.testing.assert_close(made, expected.bfloat16(), rtol=0, atol=1e-3)
+        x = made

@@ -20,8 +20,9 @@ class StudentConfig(Section):
     )
     noise: NoiseMode = Field(
         default="fresh",
-        description="Noise between two steps: fresh draws it anew, fixed reuses the first, ddim "
-        "takes the noise that the step implies (deterministic).",
+        description="Noise between two steps: fresh draws it anew, ddim takes the noise "
+        "that the step implies (deterministic), fixed reuses the first. A student of fixed noise "
+        "comes with a scheduler in a Python file, because diffusers has none for it.",
     )
     export_precision: Literal["fp32", "bf16"] | None = Field(
         default=None,

@@ -19,6 +19,8 @@ from sid_trainer.digits.families import family_of
 from sid_trainer.digits.frechet import frechet_distance
 from sid_trainer.digits.gate import Sampler, Score
 from sid_trainer.digits.sampling import balanced_labels, sample
+from sid_trainer.fixed_noise_scheduler import FixedNoiseScheduler
+from sid_trainer.sampler import OWN_SCHEDULER
 
 SAMPLES = 2000
 _SEED = 7
@@ -65,12 +67,16 @@ def evaluate(
 def load(directory: Path) -> Any:
     """Load a pipeline directory with the stock class, in fp32 and without progress bars.
 
+    A student that brings a scheduler has it in place.
+
     Raises:
         TrainerError: as :func:`family_of`.
     """
     stock = family_of(directory).pipeline_class
     pipeline = stock.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
+    if (directory / OWN_SCHEDULER).is_file():
+        pipeline.scheduler = FixedNoiseScheduler.from_config(pipeline.scheduler.config)
     return pipeline
 
 

@@ -12,6 +12,7 @@ import yaml
 from sid_trainer.config import RunConfig
 from sid_trainer.export.licence import Licence
 from sid_trainer.guidance import guidance_scales
+from sid_trainer.sampler import OWN_SCHEDULER, needs_own_scheduler
 
 SAMPLES = "samples.png"
 """Picture beside the card."""
@@ -19,6 +20,15 @@ _FRESH_NOTE = """
 The sampler draws new noise between two steps. This pipeline does not hand its `generator` to the
 scheduler, so that noise comes from torch's **global** generator: `torch.manual_seed` as above makes
 a picture repeatable, `generator=` alone does not.
+"""
+_OWN_SCHEDULER_NOTE = f"""
+The student was trained with one noise for all its steps, which no scheduler of diffusers does. So
+a scheduler goes with it: [{OWN_SCHEDULER}]({OWN_SCHEDULER}), twenty lines that need nothing but
+diffusers. Nothing loads this file by itself, and `trust_remote_code` is not needed.
+
+Without the scheduler the same call makes pictures, too, by DDIM steps (each goes on with the noise
+that it implies). They are not what the student was trained for, and not what is shown or measured
+here.
 """
 _HAND_ON_GENERATOR = ("SanaPipeline",)
 """Pipelines that do hand their generator to the scheduler."""
@@ -73,6 +83,7 @@ def model_card(config: RunConfig, facts: CardFacts) -> str:
         "## Use",
         _snippet(config, facts),
         _FRESH_NOTE.strip() if drawn_globally else "",
+        _OWN_SCHEDULER_NOTE.strip() if needs_own_scheduler(config.student) else "",
         "## Results" if facts.metrics else "",
         _results(config, facts.metrics),
         "## Training",
@@ -112,17 +123,29 @@ def _summary(config: RunConfig, facts: CardFacts) -> str:
 def _snippet(config: RunConfig, facts: CardFacts) -> str:
     further = "".join(f", {name}={value!r}" for name, value in facts.call.items())
     name = facts.pipeline_class
+    before, after = _own_scheduler() if needs_own_scheduler(config.student) else ("", "")
     return (
-        "```python\n"
+        f"```python\n{before}"
         "import torch\n"
         f"from diffusers import {name}\n\n"
-        f'pipe = {name}.from_pretrained("PATH", dtype=torch.{facts.precision})\n'
+        f'pipe = {name}.from_pretrained("PATH", dtype=torch.{facts.precision})\n{after}'
         "torch.manual_seed(0)\n"
         f'image = pipe("a prompt", num_inference_steps={config.student.steps}, '
         f"guidance_scale=1.0{further}).images[0]\n"
         "```\n\n"
         "The arguments must be as shown: the student was trained for exactly these steps, without "
         "guidance."
+    )
+
+
+def _own_scheduler() -> tuple[str, str]:
+    """Lines for the head of the snippet, and for after the loading of the pipeline."""
+    module = OWN_SCHEDULER.removesuffix(".py")
+    return (
+        "import sys\n\n",
+        'sys.path.append("PATH")  # a folder on disk\n'
+        f"from {module} import FixedNoiseScheduler\n\n"
+        "pipe.scheduler = FixedNoiseScheduler.from_config(pipe.scheduler.config)\n",
     )
 
 

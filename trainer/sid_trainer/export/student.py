@@ -10,7 +10,8 @@ Rules this module keeps:
 * ``model_index.json`` goes up last and is taken away first: a half-written student is none.
 * Large files of the teacher's that an earlier export brought there are not uploaded again: within
   a run the teacher never changes.
-* Weights are safetensors; nothing that runs code is written or copied.
+* Weights are safetensors, and nothing of the teacher's that runs code is copied. The only code is a
+  scheduler of ours where diffusers has none, which nothing loads by itself.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ from sid_trainer.export.card import SAMPLES, CardFacts, model_card
 from sid_trainer.export.licence import licence_of
 from sid_trainer.exported_network import ExportedNetwork
 from sid_trainer.pipeline_index import INDEX
+from sid_trainer.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.samples import sample_key
 from sid_trainer.storage import Storage
 
 STUDENT_FOLDER = "student"
 _LARGE = 2**26
 """Bytes of a file that is not uploaded twice."""
+_PACKAGE = Path(__file__).parents[1]
 SHARD_SIZE = "5GB"
 """Size of a file of weights at most: what the Hub and most object stores take without care."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -100,6 +103,8 @@ def export_student(
         folder = Path(scratch)
         pipeline_class = write_pipeline(folder, teacher, network, scheduler)
         verify_weights(folder / network.folder, network)
+        if needs_own_scheduler(config.student):
+            shutil.copyfile(_PACKAGE / OWN_SCHEDULER, folder / OWN_SCHEDULER)
         _write_card(folder, run or storage, config, teacher, pipeline_class, network, edition)
         _upload(storage, folder, edition.folder, sent)
     return storage.uri(edition.folder)

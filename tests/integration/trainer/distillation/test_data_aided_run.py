@@ -55,6 +55,7 @@ def config(folder: Path, teacher: Path, shard: Path) -> dict[str, Any]:
     (folder / "prompts.txt").write_text("a handwritten three\nthe digit 7\n")
     return {
         "teacher": {"model": str(teacher)},
+        "student": {"noise": "fixed"},
         "data": {
             "prompts": {"uri": str(folder / "prompts.txt")},
             "images": {"uri": str(shard)},
@@ -111,7 +112,8 @@ def test_nothing_trained_is_lost_to_a_corrupt_image(
     finished = train(file)
     assert finished.returncode == ExitCode.DONE, finished.stdout[-4000:]
     assert "resumed after iteration 1" in finished.stdout
-    assert (tmp_path / "run" / "student" / "model_index.json").is_file()
+    student = {path.name for path in (tmp_path / "run" / "student").iterdir()}
+    assert {"model_index.json", "fixed_noise_scheduler.py"} <= student
     reports = [
         json.loads(line)
         for part in (tmp_path / "run").glob("metrics/attempt-0002/*.jsonl")

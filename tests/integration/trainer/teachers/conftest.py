@@ -22,6 +22,8 @@ from diffusers import (
     SanaSprintPipeline,
     SanaTransformer2DModel,
     SCMScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
 )
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CLIPTextModel, Gemma2Config, Gemma2Model, GemmaTokenizer
@@ -42,6 +44,7 @@ SPECIAL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
 def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Directory of a tiny pipeline by name, made once."""
     makers: dict[str, Callable[[], Any]] = {
+        "sd3": sd3,
         "sana": lambda: sana(timestep_scale=1.0, qk_norm=None),
         "sana-sprint-teacher": lambda: sana(timestep_scale=0.001, qk_norm="rms_norm_across_heads"),
         "sana-sprint": sana_sprint,
@@ -57,6 +60,42 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
         return made[name]
 
     return directory
+
+
+def sd3() -> StableDiffusion3Pipeline:
+    """4-channel latents, a pixel each; T5's tokenizer takes more than the pipeline gives it."""
+    torch.manual_seed(3)
+    clip_tokenizer, t5_tokenizer = text.clip_tokenizer(), text.t5_tokenizer()
+    t5_tokenizer.model_max_length = 512
+    return StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=2,
+            patch_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=text.JOINT_WIDTH,
+            caption_projection_dim=16,
+            pooled_projection_dim=text.POOLED_WIDTH,
+            pos_embed_max_size=8,
+        ).eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=AutoencoderKL(
+            block_out_channels=(8,),
+            latent_channels=4,
+            norm_num_groups=4,
+            scaling_factor=1.5,
+            shift_factor=0.1,
+        ),
+        text_encoder=text.clip_encoder(clip_tokenizer, seed=1),
+        tokenizer=clip_tokenizer,
+        text_encoder_2=text.clip_encoder(clip_tokenizer, seed=2),
+        tokenizer_2=text.clip_tokenizer(),
+        text_encoder_3=text.t5_encoder(t5_tokenizer, seed=3),
+        tokenizer_3=t5_tokenizer,
+    )
 
 
 def sana(timestep_scale: float, qk_norm: str | None) -> SanaPipeline:

@@ -10,13 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DiffusionPipeline,
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-)
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -46,56 +40,9 @@ CALLS: dict[str, dict[str, Any]] = {
 TOKENS = {"sd3": text.MAX_TOKENS + 256, "sana": 300, "sana-sprint": 300, "flux": 512}
 
 
-@pytest.fixture(scope="module")
-def directory(
-    tiny_pipeline: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    sd3 = tmp_path_factory.mktemp("sd3")
-
-    def find(name: str) -> Path:
-        if name != "sd3":
-            return tiny_pipeline(name)
-        if not (sd3 / "model_index.json").exists():
-            sd3_pipeline().save_pretrained(sd3)
-        return sd3
-
-    return find
-
-
-def sd3_pipeline() -> StableDiffusion3Pipeline:
-    """T5's tokenizer takes more than the pipeline gives it, as the real one."""
-    torch.manual_seed(3)
-    clip_tokenizer, t5_tokenizer = text.clip_tokenizer(), text.t5_tokenizer()
-    t5_tokenizer.model_max_length = 512
-    return StableDiffusion3Pipeline(
-        transformer=SD3Transformer2DModel(
-            sample_size=2,
-            patch_size=2,
-            in_channels=4,
-            out_channels=4,
-            num_layers=1,
-            attention_head_dim=8,
-            num_attention_heads=2,
-            joint_attention_dim=text.JOINT_WIDTH,
-            caption_projection_dim=16,
-            pooled_projection_dim=text.POOLED_WIDTH,
-            pos_embed_max_size=8,
-        ).eval(),
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=AutoencoderKL(
-            block_out_channels=(8,),
-            latent_channels=4,
-            norm_num_groups=4,
-            scaling_factor=1.5,
-            shift_factor=0.1,
-        ),
-        text_encoder=text.clip_encoder(clip_tokenizer, seed=1),
-        tokenizer=clip_tokenizer,
-        text_encoder_2=text.clip_encoder(clip_tokenizer, seed=2),
-        tokenizer_2=text.clip_tokenizer(),
-        text_encoder_3=text.t5_encoder(t5_tokenizer, seed=3),
-        tokenizer_3=t5_tokenizer,
-    )
+@pytest.fixture
+def directory(tiny_pipeline: Callable[[str], Path]) -> Callable[[str], Path]:
+    return tiny_pipeline
 
 
 def teacher(directory: Path, dtype: torch.dtype = torch.float32) -> Teacher:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, SanaSprintPipeline
 from torch import Tensor, nn
 
 from sid_trainer.config import NoiseMode, RunConfig, StudentConfig, TeacherConfig
+from sid_trainer.digits.evaluate import load
+from sid_trainer.export import Edition, export_student
 from sid_trainer.export.card import CardFacts, model_card
-from sid_trainer.export.student import Edition, export_student, verify_weights, write_pipeline
+from sid_trainer.fixed_noise_scheduler import FixedNoiseScheduler
 from sid_trainer.flow import student_noise_levels
-from sid_trainer.sampler import roll_out, scheduler_config
+from sid_trainer.sampler import OWN_SCHEDULER, roll_out, scheduler_config
 from sid_trainer.storage import FileStorage, Storage
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.teachers.flux import pack, unpack
@@ -24,7 +30,13 @@ from sid_trainer.weight_files import WeightFiles
 
 PROMPT = "two blue birds"
 SEED = 3
-RESOLUTION = {"sana": 128, "sana-sprint-teacher": 128, "sana-sprint": 128, "flux": 16}
+RESOLUTION = {
+    "sd3": 4,
+    "sana": 128,
+    "sana-sprint-teacher": 128,
+    "sana-sprint": 128,
+    "flux": 16,
+}
 
 
 class Student:
@@ -39,32 +51,32 @@ class Student:
         self.network = moved(DiffusionPipeline.from_pretrained(directory).transformer)
         self.shape = self.teacher.latent_shape(RESOLUTION[name])
 
+    def exported(self, storage: Storage) -> str:
+        """Export it into ``student/``; its model card."""
+        network = self.teacher.exported(dict(self.network.state_dict()), RESOLUTION[self.name])
+        run, scheduler = run_config(self.config), scheduler_config(self.config)
+        directory = self.teacher.directory
+        export_student(storage, run, directory, network, scheduler, Edition(iteration=1))
+        return storage.get_bytes("student/README.md").decode()
+
     def stock(self, folder: Path) -> Any:
-        """The exported pipeline, loaded by stock diffusers."""
-        exported = self.teacher.exported(dict(self.network.state_dict()), RESOLUTION[self.name])
-        scheduler = scheduler_config(self.config)
-        write_pipeline(folder, self.teacher.directory, exported, scheduler)
-        verify_weights(folder / "transformer", exported)
-        pipeline = DiffusionPipeline.from_pretrained(folder)
+        """The exported pipeline, loaded by stock diffusers, with the scheduler that it brings."""
+        self.exported(FileStorage(folder))
+        pipeline = DiffusionPipeline.from_pretrained(folder / "student")
+        if (file := folder / "student" / OWN_SCHEDULER).is_file():
+            shipped = runpy.run_path(str(file))["FixedNoiseScheduler"]
+            pipeline.scheduler = shipped.from_config(pipeline.scheduler.config)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-    def card(self, storage: Storage) -> str:
-        """The model card that an export writes."""
-        exported = self.teacher.exported(dict(self.network.state_dict()), RESOLUTION[self.name])
-        scheduler = scheduler_config(self.config)
-        directory = self.teacher.directory
-        export_student(storage, run_config(), directory, exported, scheduler, Edition(iteration=1))
-        return storage.get_bytes("student/README.md").decode()
 
     def noise(self) -> list[Tensor]:
         """Start noise, then what a stock scheduler draws from the global generator."""
         torch.manual_seed(SEED)
         return [self.unpacked(torch.randn(self._sampled_shape())) for _ in range(self.config.steps)]
 
-    def samples(self, noise: list[Tensor]) -> Tensor:
+    def samples(self, noise: list[Tensor], prompt: str = PROMPT) -> Tensor:
         """The trainer's own samples."""
-        condition = self.teacher.encode([PROMPT])
+        condition = self.teacher.encode([prompt])
         with torch.no_grad():
             return roll_out(
                 lambda x, sigma: self.teacher.velocity(self.network, x, sigma, condition),
@@ -83,10 +95,11 @@ class Student:
         return self.packed(torch.empty(1, *self.shape)).shape
 
 
-def run_config() -> RunConfig:
+def run_config(student: StudentConfig) -> RunConfig:
     return RunConfig.model_validate(
         {
             "teacher": {"model": "teacher"},
+            "student": student.model_dump(by_alias=True),
             "data": {"prompts": {"uri": "prompts.txt"}},
             "storage": {"uri": "file:///run"},
         }
@@ -101,8 +114,10 @@ def moved(network: nn.Module) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("noise", ["fresh", "ddim"])
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("steps", "noise"),
+    [(4, "fresh"), (2, "fresh"), (4, "ddim"), (1, "ddim"), (4, "fixed"), (2, "fixed")],
+)
 @pytest.mark.parametrize("name", RESOLUTION)
 def test_the_plain_call_makes_the_trainers_samples(
     tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str, steps: int, noise: NoiseMode
@@ -144,8 +159,54 @@ def test_sana_hands_its_generator_to_the_scheduler(
     ).images
     expected = student.samples(student.noise())
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
-    assert "global" not in model_card(run_config(), CardFacts("SanaPipeline", 1))
-    assert "global" in model_card(run_config(), CardFacts("FluxPipeline", 1))
+    run = run_config(student.config)
+    assert "global" not in model_card(run, CardFacts("SanaPipeline", 1))
+    assert "global" in model_card(run, CardFacts("FluxPipeline", 1))
+
+
+@pytest.mark.parametrize("noise", ["fresh", "fixed"])
+@pytest.mark.parametrize("name", RESOLUTION)
+def test_what_the_card_tells_to_run_makes_the_trainers_picture(
+    tiny_pipeline: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    noise: NoiseMode,
+) -> None:
+    student = Student(name, tiny_pipeline(name), StudentConfig(noise=noise))
+    card = student.exported(FileStorage(tmp_path))
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(code.replace('"PATH"', repr(str(tmp_path / "student"))))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, OWN_SCHEDULER.removesuffix(".py"), raising=False)
+    made = runpy.run_path(str(snippet))
+    torch.manual_seed(0)
+    start = torch.randn(1, *student.shape)  # packed after it was drawn, unlike the scheduler's
+    drawn = [student.unpacked(torch.randn(student.packed(start).shape)) for _ in range(3)]
+    expected = student.teacher.decode(student.samples([start, *drawn], "a prompt"))[0]
+    picture = np.asarray(made["image"], dtype=np.float32) / 255
+    assert float(expected.std()) > 0.01
+    np.testing.assert_allclose(picture, expected.permute(1, 2, 0).numpy(), atol=1 / 255)
+    assert type(made["pipe"].scheduler) is not FlowMatchEulerDiscreteScheduler or noise == "fresh"
+
+
+def test_a_student_of_fixed_noise_tells_of_its_scheduler(
+    tiny_pipeline: Callable[[str], Path], tmp_path: Path
+) -> None:
+    student = Student("sd3", tiny_pipeline("sd3"), StudentConfig(noise="fixed"))
+    card = student.exported(FileStorage(tmp_path))
+    folder = tmp_path / "student"
+    assert f"[{OWN_SCHEDULER}]({OWN_SCHEDULER})" in card
+    assert [file.name for file in folder.rglob("*.py")] == [OWN_SCHEDULER]
+    plain = DiffusionPipeline.from_pretrained(folder)  # loads, by DDIM's steps, as the card says
+    assert type(plain.scheduler) is FlowMatchEulerDiscreteScheduler
+    assert plain.scheduler.config.stochastic_sampling is False
+    assert isinstance(load(folder).scheduler, FixedNoiseScheduler)  # the digits' judge
+    two_steps = Student("sd3", tiny_pipeline("sd3"), StudentConfig(steps=2, noise="fixed"))
+    card = two_steps.exported(FileStorage(tmp_path))  # in place of the other
+    assert OWN_SCHEDULER not in card
+    assert not (folder / OWN_SCHEDULER).exists()
 
 
 @pytest.mark.parametrize("name", RESOLUTION)
@@ -153,9 +214,9 @@ def test_a_run_starts_from_an_exported_student(
     tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
     student = Student(name, tiny_pipeline(name), StudentConfig())
-    student.stock(tmp_path)
+    student.exported(FileStorage(tmp_path))
     network = student.teacher.build_network()
-    with WeightFiles(tmp_path / "transformer") as files:
+    with WeightFiles(tmp_path / "student" / "transformer") as files:
         weights = student.teacher.weights(files)
         assert all(parameter in weights for parameter, _ in network.named_parameters())
         assert "no such parameter" not in weights
@@ -199,6 +260,6 @@ def test_the_sprint_student_is_a_sana_pipeline(
     assert type(pipeline).__name__ == "SanaPipeline"
     assert pipeline.transformer.config.guidance_embeds is False
     assert pipeline.transformer.config.timestep_scale == 0.001
-    card = student.card(FileStorage(tmp_path / "run"))
+    card = student.exported(FileStorage(tmp_path / "run"))
     assert "SanaPipeline.from_pretrained" in card
     assert "height=128, width=128, use_resolution_binning=False" in card
