@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import urllib3
-from minio import Minio, S3Error
+from minio import Minio
+from minio.error import MinioException
 
 from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.retry import Patience
@@ -27,17 +28,30 @@ BUCKET = "runs"
 
 @dataclass
 class MinioServer:
-    """One server process; its data outlives a stop."""
+    """One server process; its data outlives a stop.
+
+    Attributes:
+        program: the server.
+        folder: its data and its log.
+        port: on the loopback address.
+        environ: credentials of its administrator, and ``AWS_REGION`` where it has one.
+        settings: further environment variables of its own.
+        certificates: folder with ``public.crt``, ``private.key`` and the authority ``ca.crt``; it
+            speaks TLS where there is one.
+        process: it, while it runs.
+    """
 
     program: Path
     folder: Path
     port: int
     environ: dict[str, str] = field(repr=False)
+    settings: dict[str, str] = field(default_factory=dict)
+    certificates: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificates else 'http'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         (self.folder / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
@@ -46,8 +60,10 @@ class MinioServer:
             "MINIO_ROOT_USER": self.environ["AWS_ACCESS_KEY_ID"],
             "MINIO_ROOT_PASSWORD": self.environ["AWS_SECRET_ACCESS_KEY"],
         }
+        tls = ["--certs-dir", self.certificates] if self.certificates else []
+        address = f"--address=127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            [self.program, "server", "data", f"--address=127.0.0.1:{self.port}", "--quiet"],
+            [self.program, "server", "data", address, "--quiet", *tls],
             cwd=self.folder,
             stdout=log,
             stderr=log,
@@ -57,6 +73,7 @@ class MinioServer:
                 "MINIO_BROWSER": "off",
                 "MINIO_UPDATE": "off",
                 **credentials,
+                **self.settings,
             },
         )
         log.close()
@@ -84,9 +101,15 @@ class MinioServer:
             f"127.0.0.1:{self.port}",
             access_key=self.environ["AWS_ACCESS_KEY_ID"],
             secret_key=self.environ["AWS_SECRET_ACCESS_KEY"],
-            secure=False,
-            http_client=http,
+            secure=self.certificates is not None,
+            region=self.environ.get("AWS_REGION"),
+            http_client=http or self.http(),
         )
+
+    def http(self, timeout: float = 30.0) -> urllib3.PoolManager:
+        """Connections that trust the server's own authority."""
+        trusted = {"ca_certs": str(self.certificates / "ca.crt")} if self.certificates else {}
+        return urllib3.PoolManager(timeout=timeout, retries=False, **trusted)
 
     def sdk(self) -> S3Client:
         """Single requests, as the storage sends them."""
@@ -95,9 +118,9 @@ class MinioServer:
     def _wait_ready(self) -> None:
         """Wait for a true answer: a server that calls itself ready may let the first one hang."""
         deadline = time.monotonic() + 60
-        client = self.client(urllib3.PoolManager(timeout=1.0, retries=False))
+        client = self.client(self.http(timeout=1.0))
         while time.monotonic() < deadline:
-            with contextlib.suppress(urllib3.exceptions.HTTPError, S3Error):
+            with contextlib.suppress(urllib3.exceptions.HTTPError, MinioException):
                 if client.bucket_exists(BUCKET):
                     return
             time.sleep(0.05)

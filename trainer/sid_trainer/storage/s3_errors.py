@@ -227,14 +227,14 @@ def _no_answer(request: Request, error: Exception) -> Exception:
             f"check the spelling of {host}; where addressing is virtual, the name of the bucket "
             "stands before it and must be resolved as well",
         )
+    if isinstance(error, errors.NewConnectionError):
+        return TransientError(
+            short, "check that the server runs, and the port; nothing listens there"
+        )
     if isinstance(error, errors.ConnectTimeoutError):
         return TransientError(
             "no connection was made in time",
             "check address and port, and that network policies and firewalls let this pod reach it",
-        )
-    if isinstance(error, errors.NewConnectionError):
-        return TransientError(
-            short, "check that the server runs, and the port; nothing listens there"
         )
     if isinstance(error, errors.ReadTimeoutError):
         return TransientError("the server took the request and did not answer in time")

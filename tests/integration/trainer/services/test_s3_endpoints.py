@@ -1,0 +1,303 @@
+"""Any S3 endpoint: TLS of an own authority, addressing, region, temporary keys, least rights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from minio.credentials import AssumeRoleProvider
+
+from sid_trainer.attempts import claim_attempt, require_newest
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.endpoint import Endpoint
+from sid_trainer.leftovers import unfinished
+from sid_trainer.storage.parts import PART_BYTES
+from sid_trainer.storage.retry import Patience
+from sid_trainer.storage.s3 import S3Storage
+from sid_trainer.storage.s3_client import connect
+from tests.cluster.local.pki import Identity, create
+from tests.integration.trainer.faults.proxy import FaultProxy
+from tests.integration.trainer.faults.schedule import Fault, Kind
+from tests.minio_server import BUCKET, MinioServer, new_server
+
+DOMAIN = "minio.localhost"
+REGION = "eu-west-9"
+POLICY = Path(__file__).parents[4] / "docs" / "storage.md"
+SERVER = Identity(
+    file="minio", user="minio", names=("IP:127.0.0.1", f"DNS:{DOMAIN}", f"DNS:*.{DOMAIN}")
+)
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A server with TLS under a throw-away authority, a domain, and a region of its own."""
+    keys, certificates = tmp_path_factory.mktemp("pki") / "x", tmp_path_factory.mktemp("certs")
+    create(keys, servers=[SERVER], clients=[])
+    for made, name in (
+        ("minio.crt", "public.crt"),
+        ("minio.key", "private.key"),
+        ("ca.crt", "ca.crt"),
+    ):
+        shutil.copy(keys / made, certificates / name)
+    server = new_server(tmp_path_factory.mktemp("minio"))
+    server.certificates = certificates
+    server.settings = {"MINIO_DOMAIN": DOMAIN, "MINIO_REGION": REGION}
+    server.environ["AWS_REGION"] = REGION
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every name below the server's domain is the loopback address; no other is known."""
+    known, asked = socket.getaddrinfo, []
+
+    def resolve(host: Any, *arguments: Any, **more: Any) -> Any:
+        asked.append(str(host))
+        if str(host).endswith(DOMAIN):
+            return known("127.0.0.1", *arguments, **more)
+        if str(host)[0].isdigit():
+            return known(host, *arguments, **more)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return asked
+
+
+def trusted(server: MinioServer, url: str = "", **settings: Any) -> Endpoint:
+    assert server.certificates is not None
+    return Endpoint(url or server.endpoint, ca_bundle=server.certificates / "ca.crt", **settings)
+
+
+def opened(
+    server: MinioServer, endpoint: Endpoint, environ: dict[str, str] | None = None
+) -> S3Storage:
+    return S3Storage(BUCKET, "team", endpoint, environ or server.environ, Patience(seconds=1.0))
+
+
+def refused(storage: S3Storage, reason: FailureReason) -> str:
+    with pytest.raises(TrainerError) as raised:
+        storage.list()
+    assert raised.value.reason is reason
+    assert storage.uri() in str(raised.value)
+    return str(raised.value)
+
+
+def test_an_unknown_authority_is_refused_and_the_remedy_named(secure: MinioServer) -> None:
+    told = refused(opened(secure, Endpoint(secure.endpoint)), FailureReason.STORAGE_UNAVAILABLE)
+    assert "no authority trusted here vouches for it" in told
+    assert "checkpoint.caBundleRef" in told
+
+
+@pytest.mark.parametrize("way", ["endpoint", "AWS_CA_BUNDLE"])
+def test_its_own_authority_opens_it(secure: MinioServer, way: str) -> None:
+    environ = dict(secure.environ)
+    endpoint = trusted(secure)
+    if way == "AWS_CA_BUNDLE":
+        environ[way], endpoint = str(endpoint.ca_bundle), Endpoint(secure.endpoint)
+    storage = opened(secure, endpoint, environ)
+    large = os.urandom(2**20) * (PART_BYTES // 2**20 + 1)
+    storage.put_stream("large", lambda: BytesIO(large), len(large))
+    assert storage.get_bytes("large") == large
+
+
+def test_a_bundle_that_is_none_is_told(secure: MinioServer, tmp_path: Path) -> None:
+    wrong = tmp_path / "ca.crt"
+    for content, problem in ((None, "cannot be read"), ("no PEM", "is no file of PEM")):
+        if content is not None:
+            wrong.write_text(content)
+        with pytest.raises(TrainerError, match=problem) as raised:
+            opened(secure, Endpoint(secure.endpoint, ca_bundle=wrong))
+        assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
+
+
+@pytest.mark.usefixtures("resolved")
+def test_a_certificate_for_other_names_is_told(
+    secure: MinioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = f"https://not{DOMAIN}:{secure.port}"
+    told = refused(opened(secure, trusted(secure, other)), FailureReason.STORAGE_UNAVAILABLE)
+    assert "for other names" in told
+
+
+def test_plain_http_to_a_tls_port_is_told(secure: MinioServer) -> None:
+    plain = Endpoint(secure.endpoint.replace("https", "http"))
+    assert "use https://" in refused(opened(secure, plain), FailureReason.STORAGE_UNAVAILABLE)
+
+
+def test_the_bucket_stands_before_the_name_or_in_the_path(
+    secure: MinioServer, resolved: list[str]
+) -> None:
+    url = f"https://{DOMAIN}:{secure.port}"
+    for addressing, host in (("auto", DOMAIN), ("path", DOMAIN), ("virtual", f"runs.{DOMAIN}")):
+        resolved.clear()
+        storage = opened(secure, trusted(secure, url, addressing=addressing))
+        storage.put_bytes(f"by-{addressing}", b"1")
+        assert storage.exists(f"by-{addressing}")
+        assert [found.key for found in storage.list("by-")][:1] == ["by-auto"]
+        storage.begun_uploads()
+        assert set(resolved) == {host}
+
+
+def test_another_region_is_told(secure: MinioServer) -> None:
+    endpoint = trusted(secure, region="us-east-1")
+    told = refused(opened(secure, endpoint), FailureReason.INVALID_CONFIGURATION)
+    assert f"set checkpoint.region to {REGION}" in told
+
+
+def test_regions_of_aws_are_those_of_its_names() -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    cases: list[tuple[Endpoint, str | None]] = [
+        (Endpoint(), None),  # the bucket's own is asked for
+        (Endpoint(region="eu-west-1"), "eu-west-1"),
+        (Endpoint("https://s3.eu-central-1.amazonaws.com"), "eu-central-1"),
+        (Endpoint("http://minio.minio:9000"), "us-east-1"),
+    ]
+    for endpoint, region in cases:
+        assert (connect(endpoint, keys)._base_url.region or None) == region
+    told = keys | {"AWS_REGION": "eu-north-1"}
+    assert connect(Endpoint(), told)._base_url.region == "eu-north-1"
+
+
+def temporary(server: MinioServer, policy: dict[str, Any]) -> dict[str, str]:
+    """Temporary keys that may do what the policy says."""
+    provider = AssumeRoleProvider(
+        sts_endpoint=server.endpoint,
+        access_key=server.environ["AWS_ACCESS_KEY_ID"],
+        secret_key=server.environ["AWS_SECRET_ACCESS_KEY"],
+        policy=json.dumps(policy),
+        region=REGION,
+        http_client=server.http(),
+    )
+    keys = provider.retrieve()
+    return {
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_SESSION_TOKEN": keys.session_token or "",
+        "AWS_REGION": REGION,
+    }
+
+
+def documented_policy() -> dict[str, Any]:
+    found = re.search(r"```json\n(.*?)```", POLICY.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    policy: dict[str, Any] = json.loads(found[1])
+    return policy
+
+
+def life_of_a_run(storage: S3Storage) -> None:
+    """Every kind of request that a run makes."""
+    claim = claim_attempt(storage)
+    large = b"x" * (PART_BYTES + 1)
+    storage.put_stream("checkpoints/large", lambda: BytesIO(large), len(large))
+    with pytest.raises(OSError, match="stream ended"):  # an upload that is given up
+        storage.put_stream("checkpoints/torn", lambda: BytesIO(large[1:]), len(large))
+    storage.put_bytes("small", b"1")
+    assert storage.get_bytes("small") == b"1"
+    assert not storage.exists("absent")
+    require_newest(storage, claim)
+    storage.give_up(unfinished(storage))
+    storage.delete([found.key for found in storage.list()])
+
+
+def test_temporary_keys_with_the_documented_rights_are_enough(secure: MinioServer) -> None:
+    life_of_a_run(opened(secure, trusted(secure), temporary(secure, documented_policy())))
+
+
+USES: dict[str, Callable[[S3Storage], object]] = {
+    "s3:ListBucket": lambda storage: storage.list(),
+    "s3:GetObject": lambda storage: storage.get_bytes("there"),
+    "s3:PutObject": lambda storage: storage.put_bytes("x", b""),
+    "s3:DeleteObject": lambda storage: storage.delete(["there"]),
+    "s3:ListBucketMultipartUploads": lambda storage: storage.begun_uploads(),
+    "s3:AbortMultipartUpload": lambda storage: storage.give_up(storage.begun_uploads()),
+}
+
+
+@pytest.mark.parametrize("action", USES)
+def test_each_right_is_needed_and_named_where_it_is_missing(
+    secure: MinioServer, action: str
+) -> None:
+    full = opened(secure, trusted(secure))
+    full.put_bytes("there", b"1")
+    connect(trusted(secure), secure.environ).begin_upload(BUCKET, "team/begun", {})
+    policy = documented_policy()
+    assert any(action in statement["Action"] for statement in policy["Statement"])
+    for statement in policy["Statement"]:
+        statement["Action"] = [one for one in statement["Action"] if one != action]
+    storage = opened(secure, trusted(secure), temporary(secure, policy))
+    with pytest.raises(TrainerError, match=f"allow {action}") as raised:
+        USES[action](storage)
+    assert raised.value.reason is FailureReason.ACCESS_DENIED
+
+
+def test_keys_that_are_wrong_in_different_ways_are_told_apart(secure: MinioServer) -> None:
+    keys = temporary(secure, documented_policy())
+    wrong = {
+        "does not know this access key": keys | {"AWS_ACCESS_KEY_ID": "somebody"},
+        "does not belong to the access key": keys | {"AWS_SECRET_ACCESS_KEY": "a-wrong-secret"},
+        "session token does not belong to the keys": keys | {"AWS_SESSION_TOKEN": "a.b.c"},
+    }
+    for remedy, environ in wrong.items():
+        told = refused(opened(secure, trusted(secure), environ), FailureReason.ACCESS_DENIED)
+        assert remedy in told
+        for secret in (environ["AWS_SECRET_ACCESS_KEY"], environ["AWS_SESSION_TOKEN"]):
+            assert secret not in told
+
+
+def test_a_wrong_clock_is_told(minio: MinioServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minio.time.utcnow", lambda: datetime.now(UTC) - timedelta(hours=1))
+    told = refused(minio.storage("x"), FailureReason.ACCESS_DENIED)
+    assert "RequestTimeTooSkewed" in told
+    assert "NTP" in told
+
+
+@pytest.mark.usefixtures("resolved")
+def test_a_name_that_nobody_knows_is_told(minio: MinioServer) -> None:
+    told = refused(
+        opened(minio, Endpoint("http://no-such-host.invalid:9000")),
+        FailureReason.STORAGE_UNAVAILABLE,
+    )
+    assert "the name cannot be resolved" in told
+    assert "check the spelling of no-such-host.invalid" in told
+
+
+def test_a_port_where_nothing_listens_is_told(minio: MinioServer) -> None:
+    told = refused(opened(minio, Endpoint("http://127.0.0.1:9")), FailureReason.STORAGE_UNAVAILABLE)
+    assert "refused" in told
+    assert "nothing listens there" in told
+
+
+class Always:
+    """Every request meets the same fault."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._fault = Fault(kind, share=0.5, seconds=0.0, target=0)
+
+    def at(self, number: int) -> Fault | None:
+        return self._fault if number else None
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [(Kind.ERROR_503, "the store is overloaded"), (Kind.PAGE_503, "No server is here")],
+)
+def test_a_store_that_cannot_is_asked_again_and_then_told(
+    minio: MinioServer, kind: Kind, told: str
+) -> None:
+    with FaultProxy(minio.port, Always(kind)) as proxy:
+        storage = opened(minio, Endpoint(f"http://127.0.0.1:{proxy.port}"))
+        assert told in refused(storage, FailureReason.STORAGE_UNAVAILABLE)
+        assert proxy.requests > 1
