@@ -151,7 +151,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.scale", description=__doc__)
     parser.add_argument("--resources", type=int, default=1000, help="of each contender")
     parser.add_argument("--burst", type=int, default=200, help="so many of them at once")
-    parser.add_argument("--rate", type=float, default=10.0, help="the others, so many a second")
+    parser.add_argument("--rate", type=float, default=5.0, help="the others, so many a second")
     parser.add_argument("--running", type=int, default=100, help="whose pods run")
     parser.add_argument("--steady", type=float, default=120.0, help="seconds of the steady state")
     parser.add_argument("--restart", type=float, default=30.0, help="seconds after the restart")
