@@ -18,6 +18,7 @@ from sid_trainer.checkpoint.inspection import (
 from sid_trainer.checkpoint.retention import best_of
 from sid_trainer.commands.storage_arguments import add_storage_arguments, storage_given
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
+from sid_trainer.evaluate.records import Best, Records
 from sid_trainer.meter import Meter, size
 from sid_trainer.storage import Storage
 
@@ -127,8 +128,6 @@ def _prune(storage: Storage, found: Inventory, given: argparse.Namespace) -> Non
 
 def _best(storage: Storage, found: Inventory, metric: Any) -> set[int]:
     """The checkpoint whose student is the best, among those under the newest settings."""
-    from sid_trainer.evaluate.records import Best, Records  # noqa: PLC0415 - takes seconds
-
     records = Records.load(storage)
     if not records.evaluations:
         raise TrainerError(

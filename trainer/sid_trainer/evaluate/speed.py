@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from sid_trainer.conditions import Condition
-from sid_trainer.evaluate.sampling import Draw, Sampling
+
+if TYPE_CHECKING:  # whoever reads the records of a run needs no DeepSpeed
+    from sid_trainer.evaluate.sampling import Draw, Sampling
 
 
 class Speed(BaseModel):

@@ -49,14 +49,17 @@ def encoders() -> set[int]:
 
 
 def observed(rank: Rank, before: set[int]) -> dict[str, int]:
-    """Bytes at rest, and the most that an iteration takes besides."""
+    """Bytes at rest, and the most that an iteration and a snapshot take besides."""
     rank.iterate(0)  # Adam's moments come with the first step
     others = before | encoders()
     ours = {at: size for at, size in storages().items() if at not in others}
     live = LiveBytes().ignore(tensors())
     with live:
         rank.iterate(1)
-    return {"resident": sum(ours.values()), "peak": live.peak}
+    snapshot = LiveBytes().ignore(tensors())
+    with snapshot:
+        rank.networks.capture()
+    return {"resident": sum(ours.values()), "peak": live.peak, "snapshot": snapshot.peak}
 
 
 def main() -> None:

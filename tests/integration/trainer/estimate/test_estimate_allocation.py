@@ -2,6 +2,7 @@
 
 Every tensor of a process is counted by its storage. What rests is compared within 2 %. The most
 that an iteration takes besides is nearly an upper bound: not 5 % too little, nor 40 % too much.
+What the snapshot of a checkpoint takes of host memory is compared within 2 %, too.
 """
 
 from __future__ import annotations
@@ -63,3 +64,12 @@ def test_estimate_is_what_is_allocated(
     found = allocated[name]
     assert without(estimate, "assumed") == pytest.approx(found["resident"], rel=0.02)
     assert 0.95 * found["peak"] <= max(p.size for p in estimate.phases[:3]) <= 1.4 * found["peak"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_snapshot_is_as_large_as_estimated(
+    name: str, small_sd3: Path, allocated: dict[str, Any]
+) -> None:
+    (told,) = (p for p in estimated(name, small_sd3).node.parts if p.name.startswith("snapshot"))
+    processes = 2
+    assert told.size / processes == pytest.approx(allocated[name]["snapshot"], rel=0.02)

@@ -13,6 +13,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from sid_trainer.checkpoint import CheckpointStore, Resumed, SoloGroup
+from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.state import RankState
@@ -141,6 +142,29 @@ def test_the_newest_are_kept_and_nothing_else(storage: Storage) -> None:
             "attempt-0001/rank-00001.safetensors",
         )
     }
+
+
+def test_the_best_are_kept_besides(tmp_path: Path) -> None:
+    storage, measured = FileStorage(tmp_path), {10: 3.0, 15: 0.5, 20: 1.0, 30: 2.0}
+
+    def ranking() -> list[int]:
+        """Of what was measured by now: a measurement comes before the commit."""
+        newest = max(layout.iteration_of(found.key) or 0 for found in storage.list("checkpoints/"))
+        return sorted((at for at in measured if at <= newest), key=lambda at: measured[at])
+
+    kept = []
+    for iteration in (10, 20, 30, 40):
+        checkpoints = store(storage, SoloGroup(), keep_last=1)
+        checkpoints.keep_best(1, ranking)
+        checkpoints.save(state(0, 1, iteration), iteration)
+        kept.append([path.name for path in sorted((tmp_path / "checkpoints").iterdir())])
+    assert kept == [
+        ["iter-00000010"],
+        ["iter-00000020"],
+        ["iter-00000020", "iter-00000030"],
+        ["iter-00000020", "iter-00000040"],
+    ]
+    assert_resumed([store(storage, SoloGroup(), 2).resume()], 40)
 
 
 def test_a_checkpoint_without_a_manifest_does_not_exist(storage: Storage) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sid_trainer.cli import main
 from sid_trainer.contract import ExitCode
+from sid_trainer.evaluate.records import Evaluation, Records
 from sid_trainer.storage import FileStorage
 
 from .test_checkpoints import save
@@ -69,6 +70,39 @@ def test_all_but_the_newest_are_removed(
     assert len(keys) == 3
     assert "removed the checkpoint of iteration 10" in capsys.readouterr().out
     assert run("verify", storage) == ExitCode.DONE
+
+
+def test_nothing_is_removed_for_the_sake_of_a_damaged_one(
+    storage: FileStorage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = PART.replace("00000020", "00000030")
+    data = bytearray(storage.get_bytes(newest))
+    data[-3] ^= 1
+    storage.put_bytes(newest, bytes(data))
+    before = storage.list()
+    assert run("prune", storage, "--keep", "1", "--leftovers") == ExitCode.DATA
+    told = capsys.readouterr().err
+    assert "nothing was removed" in told
+    assert storage.uri(newest) in told
+    assert storage.list() == before
+    storage.delete([newest])  # this a listing finds: it is not counted as kept
+    assert run("prune", storage, "--keep", "1") == ExitCode.DONE
+    kept = {found.key.split("/")[1] for found in storage.list("checkpoints/")}
+    assert kept == {"iter-00000020", "iter-00000030", "iter-00000040"}
+
+
+def test_the_best_one_may_stay(storage: FileStorage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("prune", storage, "--keep", "1", "--best", "fid") == ExitCode.NOT_FOUND
+    assert "has no measurements" in capsys.readouterr().err
+    measured = {5: 1.0, 10: 2.0, 20: 3.0, 30: 4.0}  # the very best has no checkpoint
+    evaluations = tuple(
+        Evaluation(iteration=at, images=at, settings="a", metrics={"fid": fid}, seconds=1.0)
+        for at, fid in measured.items()
+    )
+    Records(evaluations=evaluations).save(storage)
+    assert run("prune", storage, "--keep", "1", "--best", "fid") == ExitCode.DONE
+    kept = {found.key.split("/")[1] for found in storage.list("checkpoints/")}
+    assert kept == {"iter-00000010", "iter-00000030", "iter-00000040"}
 
 
 def test_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
