@@ -28,6 +28,8 @@ def main() -> None:
         "outside": (options.device, options.rounds),
         "memory": (options.device, options.iterations),
         "latency": (options.device, options.rounds),
+        "checkpoints": (options.device, options.rounds),
+        "stall": (options.device, options.rounds),
     }
     if options.device == "cuda":
         parts["accelerator"] = (options.rounds,)
@@ -60,7 +62,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "parts",
         nargs="*",
-        help="flops, waits, step_time, outside, memory, latency, on GPUs accelerator",
+        help="flops, waits, step_time, outside, memory, latency, checkpoints, stall; on GPUs "
+        "accelerator",
     )
     return parser.parse_args()
 

@@ -13,7 +13,7 @@ from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
 from sid_trainer.distributed import Place, join
 from sid_trainer.iteration import Distiller
-from sid_trainer.loop import Batches, Schedule, run_loop
+from sid_trainer.loop import Batches, Schedule, Services, run_loop
 from sid_trainer.networks import build_networks
 from sid_trainer.teachers.base import Teacher
 from tests.bench.workloads import Workload
@@ -58,8 +58,21 @@ class Training:
             shape.encoded(1, self.place.device, dtype),
         )
 
-    def run(self, iterations: int, after: Callable[[int], object]) -> None:
-        """Train, and call ``after`` with the number of each iteration, from 1."""
+    def run(
+        self,
+        iterations: int,
+        after: Callable[[int], object],
+        services: Services | None = None,
+        checkpoint_every: int = 10**9,
+    ) -> None:
+        """Train.
+
+        Args:
+            iterations: how many.
+            after: is called with the number of each iteration, from 1, where there are no services.
+            services: of the loop.
+            checkpoint_every: iterations between two checkpoints.
+        """
         config = RunConfig.model_validate(self.workload.sections(iterations))
         samples = self.place.samples(config.training.batch_size)
         host = torch.device("cpu")
@@ -67,7 +80,8 @@ class Training:
             self.workload.shape.encoded(len(samples), host, self.workload.dtype)
         )
         batches = Batches(prompts, samples, config.micro_batch_size, self.distiller)
-        run_loop(self.distiller, batches, Schedule(iterations, 10**9, 10**9), _After(after), 0)
+        schedule = Schedule(iterations, 10**9, checkpoint_every)
+        run_loop(self.distiller, batches, schedule, services or _After(after), 0)
 
 
 @dataclass(frozen=True)
