@@ -35,6 +35,8 @@ SECRET_NOT_FOUND: Final = "SecretNotFound"  # noqa: S105
 SECRET_KEY_NOT_FOUND: Final = "SecretKeyNotFound"  # noqa: S105
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 CONTAINER_NOT_CREATED: Final = "ContainerNotCreated"
+CA_BUNDLE_NOT_FOUND: Final = "CaBundleNotFound"
+VOLUME_NOT_MOUNTED: Final = "VolumeNotMounted"
 UNSCHEDULABLE: Final = "Unschedulable"
 PODS_NOT_CREATED: Final = "PodsNotCreated"
 
@@ -106,6 +108,15 @@ KEY_MISSING: Final = (
     'Secret "{secret}" in namespace "{namespace}" has no key "{key}": add it, or name another '
     "Secret in {field}. The pods start by themselves once it is there."
 )
+CA_BUNDLE_MISSING: Final = (
+    '{kind} "{name}" is not in namespace "{namespace}": create it, or name another in '
+    "checkpoint.caBundleRef. The pods start by themselves once it is there."
+)
+CA_BUNDLE_KEY_MISSING: Final = (
+    '{kind} "{name}" in namespace "{namespace}" has no key "{key}": add it, or name another in '
+    "checkpoint.caBundleRef. The pods start by themselves once it is there."
+)
+NO_VOLUME: Final = "A volume of pod {pod} cannot be mounted: {details}"
 NO_CONTAINER: Final = "The container of pod {pod} cannot be created: {details}"
 NO_IMAGE_PULLED: Final = (
     'Image "{image}" cannot be pulled: {details}. Check workers.image and '

@@ -16,6 +16,7 @@ from sid_operator.plan.events import notices
 from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Action, Observed, Plan, Resource, ScrapeTarget
+from sid_operator.plan.mounting import mounted_after, mounts_for_long
 from sid_operator.plan.phase import phase
 from sid_operator.plan.readiness import (
     blocking_cause,
@@ -120,6 +121,7 @@ def _going_on(
             run, observed, seconds_until(run, status, at_work, now), now
         ),
         wants_creation_failures=lacks_pods_for_long(run, observed, now),
+        wants_mount_failures_of=mounts_for_long(run, observed, now),
     )
 
 
@@ -193,5 +195,10 @@ def _look_again_after(
 ) -> float:
     if observed.refusal is not None:
         return RETRY_SECONDS
-    waits = (until_stalled, missed_after(run, observed, now), unheard_after(observed, now))
+    waits = (
+        until_stalled,
+        missed_after(run, observed, now),
+        mounted_after(run, observed, now),
+        unheard_after(observed, now),
+    )
     return min([RESYNC_SECONDS, *(wait for wait in waits if wait is not None)])

@@ -60,6 +60,14 @@ class CreationFailure:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class MountFailure:
+    """A volume that the kubelet could not mount, as an event of the pod tells."""
+
+    time: datetime
+    message: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
     """What is seen of a resource's children.
@@ -69,6 +77,7 @@ class Observed:
         report: What rank 0 told of late.
         refusal: The API server's answer to this pass's attempt.
         creation_failures: Asked for when :attr:`Plan.wants_creation_failures`; else empty.
+        mount_failures: Asked for when :attr:`Plan.wants_mount_failures_of`; else empty.
         cleanups: Clean-up Jobs under this name, those of earlier resources included.
     """
 
@@ -79,6 +88,7 @@ class Observed:
     report: ProgressReport | None = None
     refusal: Refusal | None = None
     creation_failures: tuple[CreationFailure, ...] = ()
+    mount_failures: tuple[MountFailure, ...] = ()
     cleanups: tuple[Cleanup, ...] = ()
 
 
@@ -143,6 +153,7 @@ class Plan:
         scrape: The pod to ask for progress from now on, or None.
         look_again_after: Seconds after which time alone may change the plan, or None.
         wants_creation_failures: Planning again with the Job's FailedCreate events would tell more.
+        wants_mount_failures_of: uid of a pod whose FailedMount events would tell more, or "".
     """
 
     actions: tuple[Action, ...]
@@ -151,6 +162,7 @@ class Plan:
     scrape: ScrapeTarget | None = None
     look_again_after: float | None = None
     wants_creation_failures: bool = False
+    wants_mount_failures_of: str = ""
 
 
 def status_json(status: SiDDistillationStatus) -> dict[str, Any]:

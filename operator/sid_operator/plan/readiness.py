@@ -12,6 +12,7 @@ from sid_operator.plan.conditions import Verdict
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.gang import current, filled, standing
 from sid_operator.plan.model import Observed
+from sid_operator.plan.mounting import mount_cause
 from sid_operator.plan.observed import Job, Pod
 from sid_operator.resources.run import Run
 
@@ -26,7 +27,7 @@ def all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
 
 def blocking_cause(run: Run, observed: Observed) -> Cause | None:
     """What keeps the pods from starting, or None."""
-    cause = waiting_cause(run, observed.pods)
+    cause = waiting_cause(run, observed.pods) or mount_cause(run, observed)
     if cause is not None or observed.job is None or not lacks_pods(run, observed):
         return cause
     return creation_cause(observed.creation_failures, _asked_since(observed.job, observed.pods))

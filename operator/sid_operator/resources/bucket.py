@@ -16,7 +16,8 @@ from sid_operator.resources.metadata import Manifest
 from sid_operator.resources.run import Run
 from sid_trainer.contract import CA_BUNDLE_PATH
 
-_VOLUME = "ca-bundle"
+CA_VOLUME = "ca-bundle"
+"""Name of the volume in the pod; those of users begin otherwise."""
 _PATH = PurePosixPath(CA_BUNDLE_PATH)
 
 
@@ -45,15 +46,15 @@ def ca_volumes(run: Run) -> list[Manifest]:
         return []
     items = [{"key": ref.key, "path": _PATH.name}]
     if ref.kind == "Secret":
-        return [{"name": _VOLUME, "secret": {"secretName": ref.name, "items": items}}]
-    return [{"name": _VOLUME, "configMap": {"name": ref.name, "items": items}}]
+        return [{"name": CA_VOLUME, "secret": {"secretName": ref.name, "items": items}}]
+    return [{"name": CA_VOLUME, "configMap": {"name": ref.name, "items": items}}]
 
 
 def ca_mounts(run: Run) -> list[Manifest]:
     """Where it is mounted."""
     if run.spec.checkpoint.ca_bundle_ref is None:
         return []
-    return [{"name": _VOLUME, "mountPath": str(_PATH.parent), "readOnly": True}]
+    return [{"name": CA_VOLUME, "mountPath": str(_PATH.parent), "readOnly": True}]
 
 
 def remove_arguments(run: Run) -> list[str]:

@@ -22,7 +22,14 @@ from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS, EVENTS
 from sid_operator.plan.cleanup import orphans, release
 from sid_operator.plan.decide import plan
-from sid_operator.plan.model import CreationFailure, Observed, Plan, Resource, status_json
+from sid_operator.plan.model import (
+    CreationFailure,
+    MountFailure,
+    Observed,
+    Plan,
+    Resource,
+    status_json,
+)
 from sid_operator.plan.observed import time_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.runtime.caches import Caches
@@ -121,16 +128,28 @@ class Reconciler:
         return plan(resource, dataclasses.replace(observed, refusal=refusal), self._now())
 
     async def _informed(self, resource: Resource, observed: Observed) -> Plan:
-        """The plan, made again with the Job's events where they tell more."""
+        """The plan, made again with events of Job or pod where they tell more."""
         first = plan(resource, observed, self._now())
-        job = observed.job
-        if not first.wants_creation_failures or job is None:
+        job, pod = observed.job, first.wants_mount_failures_of
+        if first.wants_creation_failures and job is not None:
+            events = await self._events(resource, job.uid, "FailedCreate")
+            failures = tuple(CreationFailure(*told) for told in events)
+            observed = dataclasses.replace(observed, creation_failures=failures)
+        elif pod:
+            events = await self._events(resource, pod, "FailedMount")
+            unmounted = tuple(MountFailure(*told) for told in events)
+            observed = dataclasses.replace(observed, mount_failures=unmounted)
+        else:
             return first
-        selector = f"involvedObject.uid={job.uid},reason=FailedCreate"
+        return plan(resource, observed, self._now())
+
+    async def _events(
+        self, resource: Resource, uid: str, reason: str
+    ) -> list[tuple[datetime, str]]:
+        """When events of an object were, and what they tell."""
+        selector = f"involvedObject.uid={uid},reason={reason}"
         events, _ = await self._client.list(EVENTS, resource.namespace, fields=selector)
-        failures = tuple(_creation_failure(event) for event in events)
-        informed = dataclasses.replace(observed, creation_failures=failures)
-        return plan(resource, informed, self._now())
+        return [_told(event) for event in events]
 
     async def _tell(self, raw: Object, plan: Plan) -> None:
         await self._recorder.post(raw, plan.notices)
@@ -177,7 +196,7 @@ def _deleted(key: Key, uid: str) -> Object:
     }
 
 
-def _creation_failure(event: Object) -> CreationFailure:
+def _told(event: Object) -> tuple[datetime, str]:
     metadata = event["metadata"]
     time = event.get("lastTimestamp") or event.get("eventTime") or metadata["creationTimestamp"]
-    return CreationFailure(time_of(time), str(event.get("message", "")))
+    return time_of(time), str(event.get("message", ""))
