@@ -21,7 +21,7 @@ from tests.cluster.local.settings import default_paths
 from tests.minio_server import MinioServer
 
 WORLDS = (1, 2, 4)
-TOTAL_BYTES = 512 * 2**20
+TOTAL_BYTES = 256 * 2**20
 SHM = Path("/dev/shm")
 
 

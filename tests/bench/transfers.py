@@ -95,7 +95,7 @@ class Ours:
 
     def __init__(self, state: RankState, group: TorchGroup, endpoint: str) -> None:
         self._state = state
-        self._storage = open_storage(f"s3://{BUCKET}/ours", endpoint)
+        self._storage = open_storage(f"s3://{BUCKET}/ours-{group.world}", endpoint)
         self._store = CheckpointStore(self._storage, group, {}, attempt=1, keep_last=1)
         self._first = group.rank == 0
 
