@@ -129,19 +129,31 @@ def test_who_may_not_create_what_the_operator_creates_is_refused(author: Author)
     author.wait_for("create", document, "")
 
 
+def bundle(kind: str) -> dict[str, Any]:
+    """A checkpoint section with a CA bundle in an object of this kind, called ``bundle``."""
+    return {
+        "bucket": "sid",
+        "endpoint": "https://store.example.org",
+        "secretRef": {"name": "store"},
+        "caBundleRef": {"kind": kind, "name": "bundle"},
+    }
+
+
+TOKEN = {"model": "organisation/model", "tokenSecretRef": {"name": "token"}}
+MANY = [f"pull-{number}" for number in range(7)]
 NAMED: dict[str, dict[str, Any]] = {
     "store": {},
-    "token": {"teacher": {"model": "s3://sid/t", "tokenSecretRef": {"name": "token"}}},
+    "token": {"teacher": TOKEN},
     "pull": {"workers": {"imagePullSecrets": [{"name": "pull"}]}},
+    "bundle": {"checkpoint": bundle("Secret")},
     "last": {
-        "teacher": {"model": "s3://sid/t", "tokenSecretRef": {"name": "token"}},
-        "workers": {
-            "imagePullSecrets": [{"name": f"pull-{n}"} for n in range(7)] + [{"name": "last"}]
-        },
+        "teacher": TOKEN,
+        "checkpoint": bundle("Secret"),
+        "workers": {"imagePullSecrets": [{"name": name} for name in [*MANY, "last"]]},
     },
 }
 """Changes of the resource by the Secret that they add; the last has as many as there can be."""
-EVERY_SECRET = {"store", "token", "pull", "last", *(f"pull-{n}" for n in range(7))}
+EVERY_SECRET = {*NAMED, *MANY}
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -150,6 +162,15 @@ def test_who_may_not_read_a_named_secret_is_refused(author: Author, name: str) -
     author.may(CHILDREN, JOBS, secrets(*(EVERY_SECRET - {name})))
     author.wait_for("create", document, NO_SECRET)
     author.may(CHILDREN, JOBS, secrets(*EVERY_SECRET))
+    author.wait_for("create", document, "")
+
+
+def test_who_may_not_read_a_named_config_map_is_refused(author: Author) -> None:
+    document = manifest(author.namespace, checkpoint=bundle("ConfigMap"))
+    author.may(CHILDREN, JOBS, secrets("store"))
+    author.wait_for("create", document, "you may not read the ConfigMap")
+    readable = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["bundle"]}
+    author.may(CHILDREN, JOBS, secrets("store"), {**readable, "verbs": ["get"]})
     author.wait_for("create", document, "")
 
 
