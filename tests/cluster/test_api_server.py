@@ -105,6 +105,26 @@ INVALID = {
         {"spec/teacher/model": "/mnt/m", "spec/teacher/revision": "main"},
         "spec.teacher.revision: Invalid value",
     ),
+    "bundle without TLS": (
+        {
+            "spec/checkpoint/endpoint": "http://minio:9000",
+            "spec/checkpoint/caBundleRef": {"name": "authorities"},
+        },
+        "caBundleRef is for an endpoint with TLS: begin checkpoint.endpoint with https://",
+    ),
+    "bundle of another kind": (
+        {"spec/checkpoint/caBundleRef": {"kind": "Pod", "name": "a"}},
+        'supported values: "ConfigMap", "Secret"',
+    ),
+    "key with a path": (
+        {"spec/checkpoint/caBundleRef": {"name": "a", "key": "../ca.crt"}},
+        "must be a key of a ConfigMap or Secret",
+    ),
+    "unknown addressing": (
+        {"spec/checkpoint/addressing": "host"},
+        'supported values: "auto", "path", "virtual"',
+    ),
+    "bad region": ({"spec/checkpoint/region": "eu central"}, "must be the name of a region"),
     "bad secret name": (
         {"spec/teacher/tokenSecretRef": {"name": "A b"}},
         "must be the name of a Kubernetes object",

@@ -307,7 +307,7 @@ class S3Storage:
         got_on: Callable[[], int] = lambda: 0,
     ) -> Result:
         """Run a request with retries and turn its errors into ours."""
-        asked = Request(verb, self.uri(key), self._endpoint)
+        asked = Request(verb, self.uri(key), self._endpoint, self._client.locates)
         try:
             return patiently(
                 lambda: _translating(asked, operation), self._patience, str(asked), got_on

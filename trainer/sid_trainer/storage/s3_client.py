@@ -87,6 +87,11 @@ class S3Client(Minio):  # type: ignore[misc]  # the SDK is checked as untyped
         self._abort_multipart_upload(bucket, name, upload)
 
     @property
+    def locates(self) -> bool:
+        """Whether the server is asked for a bucket's region, as none is given."""
+        return not self._base_url.region
+
+    @property
     def lists_uploads_by_prefix(self) -> bool:
         """Whether :meth:`begun_uploads` surely finds all. MinIO takes whole names, or nothing."""
         return bool(self._base_url.is_aws_host)

@@ -103,11 +103,13 @@ class Request:
         verb: one of :data:`ACTIONS`.
         uri: of the object or folder.
         endpoint: URL of the server.
+        locates: whether the server is asked for the bucket's region before.
     """
 
     verb: str
     uri: str
     endpoint: str
+    locates: bool = False
 
     def __str__(self) -> str:
         return f"{self.verb} {self.uri}"
@@ -171,7 +173,8 @@ def _denial(request: Request, code: str) -> tuple[FailureReason, str]:
     if code in CREDENTIAL_REMEDIES:
         return denied, CREDENTIAL_REMEDIES[code]
     if code in DENIED_CODES:
-        return denied, f"the keys may not do that: allow {ACTIONS[request.verb]} there"
+        region = "; allow s3:GetBucketLocation as well, or set the region" * request.locates
+        return denied, f"the keys may not do that: allow {ACTIONS[request.verb]} there{region}"
     if code in SKEWED_CODES:
         return denied, SKEWED_REMEDY
     full = "the store is full: make room there, or raise its quota" if code in FULL_CODES else ""
