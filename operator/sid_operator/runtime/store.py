@@ -51,11 +51,12 @@ def owner_by_label(obj: Object) -> Key | None:
 
 def owner_of_pod(obj: Object) -> Key | None:
     """The resource whose Job made a pod; None for one that somebody else gave our label."""
-    metadata = obj["metadata"]
-    index = (metadata.get("labels") or {}).get(INDEX_LABEL, "")
+    key, metadata = owner_by_label(obj), obj["metadata"]
+    if key is None or not _INDEX.fullmatch(metadata["labels"].get(INDEX_LABEL, "")):
+        return None
     owners = metadata.get("ownerReferences") or []
-    by_job = any(owner.get("controller") and owner["kind"] == "Job" for owner in owners)
-    return owner_by_label(obj) if by_job and _INDEX.fullmatch(index) else None
+    job = next((one for one in owners if one.get("controller") and one["kind"] == "Job"), None)
+    return key if job is not None and job["name"] == key.name else None
 
 
 class Store:

@@ -142,7 +142,8 @@ def test_control_characters_of_a_uri_do_not_reach_the_status() -> None:
     "change",
     [
         {"ownerReferences": []},
-        {"ownerReferences": [{"kind": "ReplicaSet", "name": "x", "controller": True}]},
+        {"ownerReferences": [{"kind": "ReplicaSet", "name": "digits", "controller": True}]},
+        {"ownerReferences": [{"kind": "Job", "name": "other", "controller": True}]},
         {"labels": {LABEL_DISTILLATION: "digits", INDEX_LABEL: "first"}},
         {"labels": {LABEL_DISTILLATION: "digits"}},
     ],
