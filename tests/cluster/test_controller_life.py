@@ -132,12 +132,14 @@ def failure(namespace: str, name: str) -> str:
     return str(status(namespace, name).get("failure", {}).get("reason", ""))
 
 
-def wait_for_failure(namespace: str, name: str, reason: str) -> str:
+def wait_for_failure(
+    namespace: str, name: str, reason: str, seconds: float = WITHIN_A_MINUTE
+) -> str:
     """Wait until status.failure has this reason; gives what ``kubectl describe`` shows."""
     kubectl.wait_until(
         f"failure {reason}",
         lambda: failure(namespace, name) == reason,
-        seconds=WITHIN_A_MINUTE,
+        seconds=seconds,
     )
     return kubectl.kubectl("-n", namespace, "describe", "sid", name)
 
@@ -258,6 +260,22 @@ def test_a_missing_secret_is_told_and_cured(namespace: str, operator: Operator) 
         lambda: failure(namespace, "run") not in ("SecretNotFound", "SecretKeyNotFound"),
         seconds=150,
     )
+
+
+def test_a_missing_ca_bundle_is_told_and_cured(namespace: str, operator: Operator) -> None:
+    document = distillation("run", image=_an_image_that_is_there())
+    document["spec"]["checkpoint"] |= {
+        "endpoint": "https://store.invalid",
+        "caBundleRef": {"name": "authorities"},
+    }
+    create(namespace, document)
+    text = wait_for_failure(namespace, "run", "CaBundleNotFound")
+    assert f'ConfigMap "authorities" is not in namespace "{namespace}"' in text
+    assert "checkpoint.caBundleRef" in text
+    literal = "--from-literal=ca.crt=any"
+    kubectl.kubectl("-n", namespace, "create", "configmap", "authorities", literal)
+    # It is mounted now, and the container needs the Secret next.
+    wait_for_failure(namespace, "run", "SecretNotFound", seconds=150)
 
 
 def _create_secret(namespace: str, **keys: str) -> None:

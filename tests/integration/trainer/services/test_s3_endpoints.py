@@ -15,11 +15,15 @@ from typing import Any
 
 import pytest
 from minio.credentials import AssumeRoleProvider
+from pydantic import ValidationError
 
 from sid_trainer.attempts import claim_attempt, require_newest
-from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.cli import main
+from sid_trainer.config import StorageConfig
+from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.endpoint import Endpoint
 from sid_trainer.leftovers import unfinished
+from sid_trainer.storage import open_storage
 from sid_trainer.storage.parts import PART_BYTES
 from sid_trainer.storage.retry import Patience
 from sid_trainer.storage.s3 import S3Storage
@@ -111,6 +115,39 @@ def test_its_own_authority_opens_it(secure: MinioServer, way: str) -> None:
     large = os.urandom(2**20) * (PART_BYTES // 2**20 + 1)
     storage.put_stream("large", lambda: BytesIO(large), len(large))
     assert storage.get_bytes("large") == large
+
+
+def test_the_settings_of_a_file_open_it(
+    secure: MinioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, secure.environ[name])
+    assert secure.certificates is not None
+    settings = {
+        "uri": f"s3://{BUCKET}/by-file",
+        "endpoint": secure.endpoint,
+        "region": REGION,
+        "addressing": "path",
+        "caBundle": str(secure.certificates / "ca.crt"),
+    }
+    config = StorageConfig.model_validate(settings)
+    assert claim_attempt(open_storage(config.uri, config.server)).attempt == 1
+    with pytest.raises(ValidationError, match="has no TLS: use https://"):
+        StorageConfig.model_validate(settings | {"endpoint": "http://minio:9000"})
+
+
+def test_the_arguments_of_a_command_open_it(
+    secure: MinioServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, secure.environ[name])
+    bundle = trusted(secure).ca_bundle
+    given = ["--storage", f"s3://{BUCKET}/nothing", "--endpoint", secure.endpoint]
+    more = ["--region", REGION, "--addressing", "path", "--ca-bundle", str(bundle)]
+    assert main(["checkpoints", "ls", *given, *more]) == ExitCode.DONE
+    assert "there are no checkpoints" in capsys.readouterr().out
+    assert main(["checkpoints", "ls", *given]) == ExitCode.STORAGE
+    assert "caBundleRef" in capsys.readouterr().err
 
 
 def test_a_bundle_that_is_none_is_told(secure: MinioServer, tmp_path: Path) -> None:
