@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -69,10 +68,6 @@ class Child:
 
         waiting.until(alive_and_works, what=what, seconds=seconds, explain=self._end)
 
-    def send(self, number: int) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
-
     def end(self) -> int:
         """End it; gives its exit code."""
         self._process.terminate()
@@ -81,11 +76,6 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait()
 
     def cpu_seconds(self) -> float:
         """CPU time that it used so far, in user and kernel mode."""
@@ -98,16 +88,3 @@ class Child:
 
     def _end(self) -> str:
         return f"its log ends:\n{tail(self.told())}"
-
-
-def quiet(child: Child, *, seconds: float, cpu: float, limit: float) -> None:
-    """Wait until a process used less than ``cpu`` seconds of CPU time in so many seconds."""
-    deadline = time.monotonic() + limit
-    before = child.cpu_seconds()
-    while time.monotonic() < deadline:
-        time.sleep(seconds)
-        now = child.cpu_seconds()
-        if now - before < cpu:
-            return
-        before = now
-    raise TimeoutError(f"{child.name} did not come to rest in {limit:.0f} s")
