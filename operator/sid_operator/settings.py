@@ -92,7 +92,9 @@ class Settings:
     lease_duration: float = _setting(
         15.0, "A Lease not renewed for so long is free: bounds the time without a leader."
     )
-    lease_renew_interval: float = _setting(5.0, "Time between two renewals, and between two looks.")
+    lease_renew_interval: float = _setting(
+        5.0, "Time between two renewals; a standby looks twice as often."
+    )
     lease_renew_deadline: float = _setting(
         10.0, "A leader that could not renew for so long exits, well before others may take over."
     )

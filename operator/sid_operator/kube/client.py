@@ -3,6 +3,7 @@
 Rules this module keeps:
 
 * Every request has a time limit; a watch is given up when it is silent.
+* Nothing is changed, Leases apart, in the name of a process that does not lead.
 * Only what may be repeated is repeated: reads, applies, merge patches and deletes after any lack
   of an answer; creations only when the server said that it did nothing (429).
 * Field names that the API does not know are an error, not dropped in silence
@@ -22,7 +23,7 @@ import aiohttp
 
 from . import errors
 from .decode import decoded
-from .kinds import Kind, resource_in
+from .kinds import LEASES, Kind, resource_in
 from .login import Credentials
 
 Observer = Callable[[str, str, str, float], None]
@@ -68,6 +69,14 @@ class KubeClient:
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(10.0, timeout))
         self._sleep = sleep
         self._observe = observe
+        self._leads: Callable[[], bool] = lambda: True
+
+    def fence(self, leads: Callable[[], bool]) -> None:
+        """From now on send changes only while ``leads`` says so; those of Leases always.
+
+        A process that was frozen may wake up in the middle of a pass, long after it lost.
+        """
+        self._leads = leads
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the API server knows the kind."""
@@ -238,6 +247,8 @@ class KubeClient:
         body: Object | None,
         content_type: str,
     ) -> Object:
+        if method != "GET" and resource_in(path) != LEASES.plural and not self._leads():
+            raise errors.FencedError(f"{method} {path}: not sent, for this process does not lead")
         headers = {**self._credentials.headers(), "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type

@@ -14,6 +14,10 @@ class UnreachableError(KubeError):
     """No answer: refused, reset, cut short or timed out. The request may have been carried out."""
 
 
+class FencedError(KubeError):
+    """The request was not sent: this process leads no longer, and another may act already."""
+
+
 class ApiError(KubeError):
     """The API server said no.
 

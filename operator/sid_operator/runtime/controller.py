@@ -2,8 +2,9 @@
 
 Rules this module keeps:
 
-* Nothing is watched or changed before this process leads; when it leads no longer, it ends at once
-  (``os._exit``): a pass may be anywhere, and another process may act already.
+* Nothing is watched or changed before this process leads; when it leads no longer, it changes
+  nothing more and ends at once (``os._exit``): a pass may be anywhere, and another process may act
+  already.
 * Workers start when every cache was filled, so that nothing looks missing that is only unseen.
 * No error of one resource ends the process; a task that dies by an error nobody foresaw does.
 """
@@ -73,6 +74,8 @@ class Controller:
     ) -> None:
         self._settings = settings
         self._leader = leader
+        if leader is not None:
+            client.fence(lambda: leader.leading)
         self._on_lost = on_lost
         self._queue = queue
         self._scraper = scraper

@@ -5,8 +5,9 @@ Rules this module keeps:
 * The Lease is changed by compare-and-swap on its resource version only.
 * Clocks are not compared between machines: a Lease is free when *we* have seen it unchanged for
   its duration, by our own monotonic clock.
-* Who cannot renew in time has lost, and must stop acting before anyone else may start; the caller
-  ends the process, because a pass may be anywhere.
+* Who cannot renew in time has lost, and must stop acting before anyone else may start: the client
+  sends no change for one who does not lead (:attr:`Leader.leading`), and the caller ends the
+  process, because a pass may be anywhere.
 * A clean exit empties the Lease, so that a successor need not wait.
 """
 
@@ -30,6 +31,13 @@ Lease = dict[str, Any]
 
 RETRIES_PER_INTERVAL = 5
 """A failed renewal is tried again this much sooner than a renewal is due."""
+LOOKS_PER_INTERVAL = 2
+"""A standby looks this much more often than a leader renews: what it sees late, it takes late."""
+
+
+def since_boot() -> float:
+    """Seconds of a clock that never jumps, and does not stand still while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +65,7 @@ class Leader:
     Args:
         client: Asks the API server.
         settings: Which Lease and its times.
-        monotonic: Seconds of a clock that never jumps.
+        monotonic: Seconds of a clock that neither jumps nor stands still.
         sleep: How to wait.
         now: Wall clock, for people who read the Lease.
     """
@@ -67,7 +75,7 @@ class Leader:
         client: KubeClient,
         settings: LeaseSettings,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = since_boot,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -90,7 +98,7 @@ class Leader:
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
         while not await self._tried(self._take):
-            await self._sleep(self._settings.interval)
+            await self._sleep(self._settings.interval / LOOKS_PER_INTERVAL)
         logger.info("%s leads", self._settings.identity)
 
     async def keep(self) -> None:

@@ -83,6 +83,13 @@ class Api:
             if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
                 return
 
+    async def seen(self, kind: Kind, namespace: str, name: str) -> Object:
+        """Wait until there is an object of a name."""
+        selector = f"metadata.name={name}"
+        async for _, found in self.watch_path(kind.path(namespace), fieldSelector=selector):
+            return found
+        raise RuntimeError(f"the watch of {kind.name} {name} ended")
+
     async def items(self, kind: Kind, namespace: str = "", **params: str) -> list[Object]:
         """All objects of a kind."""
         found: list[Object] = (await self.demand("GET", kind.path(namespace), **params))["items"]

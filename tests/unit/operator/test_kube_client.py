@@ -11,7 +11,7 @@ import pytest
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import ATTEMPTS, KubeClient
-from sid_operator.kube.kinds import CONFIG_MAPS, EVENTS, JOBS, PODS
+from sid_operator.kube.kinds import CONFIG_MAPS, EVENTS, JOBS, LEASES, PODS
 from sid_operator.kube.login import TOKEN_LIFETIME_SECONDS, Credentials
 from tests.unit.operator.fake_api import FakeApi, Fault, served
 
@@ -120,6 +120,29 @@ async def test_a_deletion_concerns_one_uid_only(pair: Pair) -> None:
     with pytest.raises(errors.ConflictError):
         await client.delete(JOBS, "team", "one", uid="another")
     await client.delete(JOBS, "team", "absent", uid="any")
+
+
+async def test_who_does_not_lead_reads_and_keeps_a_lease_but_changes_nothing(pair: Pair) -> None:
+    api, client = pair
+    leads = True
+    client.fence(lambda: leads)
+    await client.apply(CONFIG_MAPS, config_map())
+    leads = False
+    with pytest.raises(errors.FencedError):
+        await client.apply(CONFIG_MAPS, config_map())
+    with pytest.raises(errors.FencedError):
+        await client.delete(JOBS, "team", "one", uid="any")
+    await client.list(CONFIG_MAPS, "team")
+    await client.create(LEASES, "team", {"metadata": {"name": "lease"}})
+    assert [method for method, _, _ in api.writes] == ["PATCH", "POST"]
+
+
+async def test_an_object_is_created_only_where_there_is_none(pair: Pair) -> None:
+    api, client = pair
+    await client.apply(CONFIG_MAPS, config_map(), creates=True)
+    with pytest.raises(errors.ConflictError):
+        await client.apply(CONFIG_MAPS, config_map(), creates=True)
+    assert len(api.of("configmaps")) == 1
 
 
 async def test_a_watch_tells_changes_and_its_end(pair: Pair) -> None:
