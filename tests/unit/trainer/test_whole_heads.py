@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import urllib3
 
-from sid_trainer.storage.whole_heads import WholeHeads
+from sid_trainer.storage.whole_heads import SEND_SECONDS, WholeHeads
 
 HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "abc"\r\n\r\n'
 BODY = b"body"
@@ -36,6 +36,16 @@ def server(answer: bytes) -> Iterator[str]:
 def ask(answer: bytes) -> urllib3.BaseHTTPResponse:
     with server(answer) as url, WholeHeads(retries=False, timeout=10.0) as pool:
         return pool.request("GET", url)
+
+
+def test_a_store_has_time_to_take_bytes_though_little_to_be_reached() -> None:
+    with server(HEAD + BODY) as url, WholeHeads(retries=False, timeout=4.0) as pool:
+        connection = pool.connection_from_url(url)._get_conn()
+        connection.timeout = 4.0
+        connection.request("GET", "/")
+        assert connection.sock.gettimeout() == SEND_SECONDS
+        assert connection.getresponse().data == BODY
+        connection.close()
 
 
 def test_a_whole_answer_is_taken() -> None:

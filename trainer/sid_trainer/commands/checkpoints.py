@@ -19,6 +19,7 @@ from sid_trainer.checkpoint.retention import best_of
 from sid_trainer.commands.storage_arguments import add_storage_arguments, storage_given
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.evaluate.records import Best, Records
+from sid_trainer.leftovers import unfinished
 from sid_trainer.meter import Meter, size
 from sid_trainer.storage import Storage
 
@@ -113,6 +114,7 @@ def _chosen(storage: Storage, found: Inventory, iteration: int | None) -> Entry:
 
 def _prune(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
     best = _best(storage, found, given.best) if given.best else set()
+    begun = unfinished(storage) if given.leftovers else ()
     removed, newest = surplus(found, given.keep, best), newest_whole(found)
     if removed and newest is not None:
         _require_whole(storage, newest)
@@ -124,6 +126,9 @@ def _prune(storage: Storage, found: Inventory, given: argparse.Namespace) -> Non
     if given.leftovers and found.leftovers:
         storage.delete([one.key for one in found.leftovers])
         print(f"removed {len(found.leftovers)} objects that belonged to no checkpoint")
+    if given.leftovers and begun:
+        storage.give_up(begun)
+        print(f"removed {len(begun)} uploads that never ended")
 
 
 def _best(storage: Storage, found: Inventory, metric: Any) -> set[int]:
@@ -177,7 +182,8 @@ def _add_prune(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--leftovers",
         action="store_true",
-        help="also remove objects that belong to no checkpoint; not while the run goes on",
+        help="also remove objects that belong to no checkpoint, and uploads that never ended; not "
+        "while the run goes on",
     )
 
 

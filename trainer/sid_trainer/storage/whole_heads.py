@@ -1,8 +1,11 @@
-"""Connections that take no answer whose head was cut off.
+"""Connections that take no answer whose head was cut off, and give a slow store time to take bytes.
 
 Python's client takes the end of the stream for the end of the headers: an answer that broke off
 there looks like a whole one, with a shortened value, without its length, without its ETag. An
 object would seem empty, and a sound checkpoint damaged. Here such an answer is a broken connection.
+
+urllib3 sends the first request of a connection under the time-out for connecting, which is short: a
+store that writes a part to a slow disk takes no bytes for longer than that.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from typing import Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+SEND_SECONDS = 30.0
+"""How long the other side may take no bytes of a request."""
 _BLANK = (b"\r\n", b"\n")
 
 
@@ -62,9 +67,17 @@ class _WholeHead(http.client.HTTPResponse):
 class _Http(HTTPConnection):
     response_class = _WholeHead
 
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(SEND_SECONDS)
+
 
 class _Https(HTTPSConnection):
     response_class = _WholeHead
+
+    def connect(self) -> None:
+        super().connect()
+        self.sock.settimeout(SEND_SECONDS)
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):

@@ -64,7 +64,10 @@ def test_a_missing_part_is_listed(storage: FileStorage, capsys: pytest.CaptureFi
 def test_all_but_the_newest_are_removed(
     storage: FileStorage, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    begun = storage.uri("checkpoints/iter-00000040/attempt-0001/.part-x").removeprefix("file://")
+    Path(begun).write_bytes(b"half")
     assert run("prune", storage, "--keep", "1", "--leftovers") == ExitCode.DONE
+    assert storage.begun_uploads() == []
     keys = [found.key for found in storage.list("checkpoints/")]
     assert {key.split("/")[1] for key in keys} == {"iter-00000030"}
     assert len(keys) == 3
