@@ -3,7 +3,7 @@
 Rules this module keeps:
 
 * Only a folder inside a bucket can be removed, never a bucket's root.
-* It can be run again: what is gone already is no error.
+* It can be run again: what is gone already, be it the bucket, is no error.
 * Uploads that never ended go as well: no listing shows them, and they cost space.
 """
 
@@ -46,7 +46,13 @@ def remove(uri: str, endpoint: Server = None) -> int:
             FailureReason.INVALID_CONFIGURATION,
             f"{uri} is a whole bucket, which is never removed: give the folder of a run",
         )
-    return _empty(open_storage(uri, endpoint), uri)
+    try:
+        return _empty(open_storage(uri, endpoint), uri)
+    except TrainerError as error:
+        if error.reason is not FailureReason.NOT_FOUND:
+            raise
+        logger.warning("nothing is left to remove: %s", error)
+        return 0
 
 
 def _empty(storage: Storage, uri: str) -> int:

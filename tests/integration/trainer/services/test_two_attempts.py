@@ -226,6 +226,14 @@ def test_a_run_is_removed_with_its_unfinished_uploads(
     assert (len(beside.list()), len(beside.begun_uploads(["student/big"]))) == (1, 1)
 
 
+def test_of_a_bucket_that_is_gone_nothing_is_left_to_remove(
+    minio: MinioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in minio.environ.items():
+        monkeypatch.setenv(name, value)
+    assert remove("s3://a-bucket-that-is-gone/team/run", minio.endpoint) == 0
+
+
 def test_files_that_a_killed_writer_left_are_removed(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path)
     for key in (PART.format(200, 1), PART.format(300, 2)):
