@@ -223,7 +223,7 @@ TERMS = [
     ),
     Mutation(
         "Zero-CFG guides the teacher",
-        "guidance.py",
+        "guidance_scales.py",
         "fake_training=0.0, fake=0.0, teacher=1.0",
         "fake_training=0.0, fake=0.0, teacher=guidance.scale",
     ),

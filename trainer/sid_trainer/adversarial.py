@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from sid_trainer.conditions import Condition
 from sid_trainer.config import AdversarialConfig, DistillationConfig, Pooling
 from sid_trainer.flow import add_noise
-from sid_trainer.guidance import Velocity, combine, guidance_scales, guided_conditions
+from sid_trainer.guidance import Velocity, combine, guided_conditions
+from sid_trainer.guidance_scales import guidance_scales
 from sid_trainer.losses import (
     discriminator_loss,
     fake_score_loss,

@@ -1,55 +1,26 @@
 """Classifier-free guidance of the score networks while training.
 
-``v = v_0 + kappa (v_c - v_0)`` with ``v_0`` the velocity for the empty prompt. Three kappas: for
-training the fake score, for evaluating it in the student's loss, and for the teacher there.
+``v = v_0 + kappa (v_c - v_0)`` with ``v_0`` the velocity for the empty prompt; which kappa is used
+where stands in :mod:`sid_trainer.guidance_scales`.
 Networks distilled from guidance (FLUX.1-dev, SANA-Sprint) take a scale as an input, a part of
 their condition: to them a positive kappa is given there, in one forward without the empty prompt.
 The input is 1 otherwise, for the student too. Kappa 0 (no text) and negative ones, which no such
 network was trained on as an input, are made of predictions with input 1 as for any network.
-Sources: LSG arXiv 2406.01561; Zero-CFG and Anti-CFG arXiv 2505.12674.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sid_trainer.conditions import Condition
-from sid_trainer.config import GuidanceConfig
 
 UNGUIDED = 1.0
 """Guidance scale of the student: the prediction for the prompt as it is."""
 Velocity = Callable[[Tensor, Tensor, Condition], Tensor]
 """``(x [B, C, H, W], sigma [B], condition of B) -> velocity [B, C, H, W]``."""
-
-
-@dataclass(frozen=True)
-class GuidanceScales:
-    """The three kappas of a strategy."""
-
-    fake_training: float
-    fake: float
-    teacher: float
-
-
-def guidance_scales(guidance: GuidanceConfig) -> GuidanceScales:
-    """Kappas of the configured strategy, but for those that are given one by one."""
-    match guidance.strategy:
-        case "LSG":
-            scales = GuidanceScales(guidance.scale, guidance.scale, guidance.scale)
-        case "ZeroCFG":
-            scales = GuidanceScales(fake_training=0.0, fake=0.0, teacher=1.0)
-        case "AntiCFG":
-            scales = GuidanceScales(-guidance.scale, -guidance.scale, teacher=1.0)
-    given = {
-        "fake_training": guidance.fake_training_scale,
-        "fake": guidance.fake_scale,
-        "teacher": guidance.teacher_scale,
-    }
-    return replace(scales, **{name: kappa for name, kappa in given.items() if kappa is not None})
 
 
 def guided_velocity(

@@ -14,7 +14,8 @@ from torch import Tensor
 from sid_trainer.conditions import Condition
 from sid_trainer.config import DistillationConfig
 from sid_trainer.flow import add_noise, clean_estimate
-from sid_trainer.guidance import Velocity, guidance_scales, guided_velocity
+from sid_trainer.guidance import Velocity, guided_velocity
+from sid_trainer.guidance_scales import guidance_scales
 from sid_trainer.losses import fake_score_loss, student_loss
 from sid_trainer.weighting import loss_weight
 

@@ -12,7 +12,8 @@ from sid_trainer.conditions import Condition
 from sid_trainer.config import GuidanceConfig, StudentConfig, Weighting
 from sid_trainer.ema import MovingAverage, decay
 from sid_trainer.flow import add_noise, clean_estimate, student_noise_levels, training_noise_level
-from sid_trainer.guidance import GuidanceScales, guidance_scales, guided_velocity
+from sid_trainer.guidance import guided_velocity
+from sid_trainer.guidance_scales import GuidanceScales, guidance_scales
 from sid_trainer.losses import fake_score_loss, student_loss
 from sid_trainer.sampler import needs_own_scheduler, roll_out, scheduler_config
 from sid_trainer.weighting import loss_weight

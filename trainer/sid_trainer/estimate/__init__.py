@@ -12,7 +12,8 @@ Rules this package keeps:
 from __future__ import annotations
 
 from sid_trainer.estimate.model import estimate_run
-from sid_trainer.estimate.report import Account, Estimate, Part
+from sid_trainer.estimate.report import Estimate
 from sid_trainer.estimate.source import find_skeleton
+from sid_trainer.memory.accounts import Account, Part
 
 __all__ = ["Account", "Estimate", "Part", "estimate_run", "find_skeleton"]

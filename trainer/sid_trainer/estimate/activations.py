@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.guidance import Velocity
+from sid_trainer.memory.sharding import NetworkSize
 from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
 from sid_trainer.sampler import roll_out
 from sid_trainer.teachers import Teacher, open_teacher
@@ -76,6 +78,17 @@ def teacher_of(skeleton: Skeleton, config: RunConfig, dtype: torch.dtype, folder
     return open_teacher(config.teacher, folder, META, dtype)
 
 
+def network_size(module: nn.Module) -> NetworkSize:
+    """Size of a module, on whatever device it is."""
+    return NetworkSize(
+        parameters=[p.numel() for p in module.parameters()],
+        buffers=sum(buffer.numel() for buffer in module.buffers()),
+        largest_module=max(
+            sum(p.numel() for p in owner.parameters(recurse=False)) for owner in module.modules()
+        ),
+    )
+
+
 def measured_updates(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[str, int]:
     """Most bytes that the fake score's and the student's update take: ``fake``, ``student``."""
     question = _question(skeleton, config, batch)
@@ -114,6 +127,40 @@ def _measured(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[st
         return at_full_depth(skeleton, "transformer", measure)
 
 
+@dataclass(frozen=True)
+class Case:
+    """A measurement.
+
+    Attributes:
+        update: ``fake`` or ``student``.
+        config: the run.
+        batch: what is computed at a time.
+    """
+
+    update: Literal["fake", "student"]
+    config: RunConfig
+    batch: Batch
+
+
+def measured_cases(skeleton: Skeleton, cases: Mapping[str, Case]) -> dict[str, int]:
+    """Most bytes that each update takes, measured with the same networks.
+
+    Args:
+        skeleton: the pipeline.
+        cases: by any name; alike in compute type and gradient checkpointing.
+    """
+    first = next(iter(cases.values()))
+
+    def measure(shallow: Skeleton) -> Mapping[str, int]:
+        with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
+            teacher = teacher_of(shallow, first.config, first.batch.dtype, Path(folder))
+            updates = _Updates(teacher, first.config, first.batch)
+            return {name: updates.of(case) for name, case in cases.items()}
+
+    with training_kernels():
+        return at_full_depth(skeleton, "transformer", measure)
+
+
 class _Updates:
     """One micro-batch of both updates, with networks on ``meta``."""
 
@@ -124,6 +171,12 @@ class _Updates:
         self._live = LiveBytes()
         self._student, self._fake, self._teacher = (self._network() for _ in range(3))
         self._teacher.requires_grad_(False)
+
+    def of(self, case: Case) -> int:
+        """Peak of a case, whose networks are these."""
+        self._config, self._batch = case.config, case.batch
+        self._live.reset()  # the case before may have ended with its graph alive
+        return self.fake() if case.update == "fake" else self.student()
 
     def fake(self) -> int:
         """Peak of the fake score's update."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sid_trainer.estimate.report import GIB, Account, Part
+from sid_trainer.memory.accounts import GIB, Account, Part
 
 PROGRAM = 4 * GIB
 """Assumed for each process: Python, torch, CUDA's and NCCL's host side, pinned buffers."""

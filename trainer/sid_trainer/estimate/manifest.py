@@ -46,6 +46,7 @@ def run_sections(resource: Mapping[str, Any]) -> dict[str, Any]:
     teacher = dict(spec.get("teacher") or {})
     checkpoint = dict(spec.get("checkpoint") or {})
     teacher.pop("tokenSecretRef", None)
+    teacher["model"] = teacher.pop("architecture", None) or teacher.get("model")
     bucket = checkpoint.pop("bucket", "bucket")
     server = {name: checkpoint.pop(name) for name in _SERVER if name in checkpoint}
     for name in ("prefix", "secretRef", "caBundleRef"):

@@ -11,18 +11,15 @@ import torch
 from sid_trainer.config import RunConfig
 from sid_trainer.data.encoding import CAPACITY as PROMPTS_HELD
 from sid_trainer.data.images.latents import CAPACITY as IMAGES_HELD
-from sid_trainer.deepspeed_config import trained_network_config
-from sid_trainer.estimate.activations import META, Batch, measured_updates, teacher_of
+from sid_trainer.estimate.activations import META, Batch, measured_updates, network_size, teacher_of
 from sid_trainer.estimate.conditions import condition_bytes, condition_shapes
 from sid_trainer.estimate.host import Rank, node_account, storage_account
-from sid_trainer.estimate.report import GIB, Account, Estimate, Part
-from sid_trainer.estimate.sharding import NetworkSize, ZeroSettings
+from sid_trainer.estimate.report import Estimate
 from sid_trainer.estimate.skeleton import Skeleton
-from sid_trainer.estimate.visitors import Visit, decoding_visit, encoding_visit
-
-RESERVE = int(2.5 * GIB)
-"""Assumed on each GPU: CUDA's context and kernels, NCCL's buffers, libraries' workspaces."""
-_AVERAGE_BYTES = 4
+from sid_trainer.estimate.visitors import decoding_visit, encoding_visit
+from sid_trainer.memory.accounts import Account
+from sid_trainer.memory.need import Sizes, Visit, average_bytes, gpu_need, zero_settings
+from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,7 @@ class _Run:
     @property
     def average(self) -> int:
         """Bytes of a process's part of the moving average."""
-        averaged = self.config.training.ema.half_life_images > 0
-        return _AVERAGE_BYTES * self.shard if averaged else 0
+        return average_bytes(self.config, self.network)
 
 
 def estimate_run(config: RunConfig, skeleton: Skeleton) -> Estimate:
@@ -63,6 +59,8 @@ def estimate_run(config: RunConfig, skeleton: Skeleton) -> Estimate:
     """
     run = _prepared(config, skeleton)
     updates = measured_updates(skeleton, config, run.batch)
+    sizes = Sizes(run.network, updates["fake"], updates["student"], run.visit, run.decoding)
+    need = gpu_need(config, sizes)
     title = (
         f"{config.teacher.model}, {_resolution(run.batch, config)}, "
         f"{config.launch.nodes} x {config.launch.processes_per_node} GPUs, "
@@ -72,8 +70,8 @@ def estimate_run(config: RunConfig, skeleton: Skeleton) -> Estimate:
     return Estimate(
         title=title,
         parameters=run.network.total,
-        resident=Account("always", _resident(run)),
-        phases=_phases(run, updates["fake"], updates["student"]),
+        resident=need.resident,
+        phases=need.phases,
         node=_node(run),
         storage=_storage(run),
     )
@@ -90,69 +88,12 @@ def _prepared(config: RunConfig, skeleton: Skeleton) -> _Run:
     tokens = shapes["prompt_embeds"][0]
     return _Run(
         config,
-        NetworkSize.of(network),
-        ZeroSettings.of(trained_network_config(config, config.training.learning_rate)),
+        network_size(network),
+        zero_settings(config),
         Batch(config.micro_batch_size, latent, shapes, dtype),
         encoding_visit(skeleton, tokens, dtype),
         decoding_visit(skeleton, latent, dtype),
     )
-
-
-def _resident(run: _Run) -> list[Part]:
-    zero, shard = run.zero, run.shard
-    on_gpu = 0 if zero.offloaded else 1
-    return [
-        Part("compute weights of teacher, fake score and student", 3 * zero.compute * shard),
-        Part("optimizer's weights of the two trained networks", on_gpu * 2 * zero.master * shard),
-        Part("Adam's moments of the two", on_gpu * 2 * zero.moments * shard),
-        Part("accumulated gradients of the two", on_gpu * 2 * zero.accumulate * shard),
-        Part("moving average of the student", on_gpu * run.average),
-        Part("reduction buckets of the two", 2 * zero.bucket()),
-        Part("small parameters and buffers, whole, of all three", 3 * _whole(run)),
-        Part("reserve for CUDA, NCCL and libraries (assumed)", RESERVE),
-    ]
-
-
-def _whole(run: _Run) -> int:
-    return run.zero.persistent(run.network) + run.zero.compute * run.network.buffers
-
-
-def _phases(run: _Run, fake: int, student: int) -> list[Account]:
-    zero, network = run.zero, run.network
-    moving = [
-        Part("weights on their way", zero.in_flight(network)),
-        Part("gradients being reduced", zero.reduction(network)),
-    ]
-    gathered = zero.gathered(network)
-    both = run.config.training.shared_roll_out
-    return [
-        Account(
-            "fake score's update",
-            [
-                Part("activations and gradients (measured)", fake),
-                Part("gathered weights", gathered * (2 if both else 1)),
-                *moving,
-            ],
-        ),
-        Account(
-            "student's update",
-            [
-                Part("activations and gradients of all three (measured)", student),
-                Part("gathered weights of all three", 3 * gathered),
-                *moving,
-            ],
-        ),
-        Account(
-            "optimizer's step",
-            [Part("gradients and temporary copies", zero.step(network, run.processes))],
-        ),
-        _visit("text encoders", run.visit),
-        _visit("autoencoder, first GPU", run.decoding),
-    ]
-
-
-def _visit(name: str, visit: Visit) -> Account:
-    return Account(name, [Part("weights", visit.weights), Part("work", visit.work)])
 
 
 def _node(run: _Run) -> Account:

@@ -2,72 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-GIB = 2**30
+from sid_trainer.memory.accounts import GIB, Account, GpuNeed
 
 
-@dataclass(frozen=True)
-class Part:
-    """One thing that takes memory.
-
-    Attributes:
-        name: what it is.
-        size: bytes.
-    """
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Account:
-    """Parts that are there together."""
-
-    name: str
-    parts: Sequence[Part]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all parts."""
-        return sum(part.size for part in self.parts)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run needs.
+@dataclass(frozen=True, kw_only=True)
+class Estimate(GpuNeed):
+    """What a run needs: on each GPU, on a node, and in the bucket.
 
     Attributes:
         title: the run in a line.
         parameters: of one of the three networks.
-        resident: on each GPU all the time.
-        phases: on each GPU besides, one after the other; the largest counts.
         node: host memory of the node that needs most.
         storage: objects in the bucket.
     """
 
     title: str
     parameters: int
-    resident: Account
-    phases: Sequence[Account]
     node: Account
     storage: Account
-
-    @property
-    def largest_phase(self) -> Account:
-        """The phase that takes most."""
-        return max(self.phases, key=lambda phase: phase.size)
-
-    @property
-    def per_gpu(self) -> int:
-        """Bytes that each GPU needs at the worst moment."""
-        return self.resident.size + self.largest_phase.size
-
-    def fits(self, capacity: int) -> bool:
-        """Whether a GPU of ``capacity`` bytes is enough."""
-        return self.per_gpu <= capacity
 
 
 def as_text(estimate: Estimate, capacity: int) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from sid_trainer.config import RunConfig
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.model import estimate_run
-from sid_trainer.estimate.report import GIB, Estimate
+from sid_trainer.estimate.report import Estimate
+from sid_trainer.memory.accounts import GIB
 
 GPU_MEMORY_GIB = 79.0
 """What a GPU sold with 80 GB has for programs (H100, A100), rounded down."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,23 +16,11 @@ from torch import nn
 from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.skeleton import Skeleton
+from sid_trainer.memory.need import Visit
 from sid_trainer.teachers.text_encoders import ENCODER_BATCH
 
 _TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 _META = torch.device("meta")
-
-
-@dataclass(frozen=True)
-class Visit:
-    """What modules take on the accelerator.
-
-    Attributes:
-        weights: bytes of their weights, all there together.
-        work: most bytes of temporary tensors while they compute.
-    """
-
-    weights: int
-    work: int
 
 
 def encoding_visit(skeleton: Skeleton, tokens: int, dtype: torch.dtype) -> Visit:

@@ -11,7 +11,7 @@ import yaml
 
 from sid_trainer.config import RunConfig
 from sid_trainer.export.licence import Licence
-from sid_trainer.guidance import guidance_scales
+from sid_trainer.guidance_scales import guidance_scales
 from sid_trainer.sampler import OWN_SCHEDULER, needs_own_scheduler
 
 SAMPLES = "samples.png"

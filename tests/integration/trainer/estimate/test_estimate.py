@@ -15,14 +15,23 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.deepspeed_config import trained_network_config
 from sid_trainer.estimate import estimate_run, find_skeleton
-from sid_trainer.estimate.activations import META, Batch, _Updates, measured_updates, teacher_of
+from sid_trainer.estimate.activations import (
+    META,
+    Batch,
+    _Updates,
+    measured_updates,
+    network_size,
+    teacher_of,
+)
 from sid_trainer.estimate.conditions import condition_shapes
 from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.live import LiveBytes
-from sid_trainer.estimate.report import GIB, Account, Estimate, Part, as_json, as_text
-from sid_trainer.estimate.sharding import NetworkSize, ZeroSettings
+from sid_trainer.estimate.report import Estimate, as_json, as_text
 from sid_trainer.estimate.skeleton import Skeleton
+from sid_trainer.memory import known_need, released, released_model
+from sid_trainer.memory.accounts import GIB, RESERVE, Account, GpuNeed, Part
+from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
 from sid_trainer.teachers import ADAPTERS, open_teacher
 
 FLUX = "black-forest-labs/FLUX.1-dev"
@@ -119,7 +128,7 @@ def test_known_teacher_has_the_published_size(model: str, billions: float, tmp_p
     KNOWN[model].write(tmp_path)
     teacher = open_teacher(run_config(model).teacher, tmp_path, META, torch.bfloat16)
     with META:
-        network = NetworkSize.of(teacher.build_network())
+        network = network_size(teacher.build_network())
     assert network.total / 1e9 == pytest.approx(billions, abs=0.005)
 
 
@@ -231,6 +240,62 @@ def test_more_of_what_takes_memory_takes_more() -> None:
     assert peak(distillation=guided_by_one) < base
     images = {"data": {"images": {"uri": "images"}}, "training": {"images": 500_000}}
     assert peak(distillation={"adversarial": {}}, **images) > base
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"training": {"batchSize": 24}, "data": {"resolution": 768}},
+        {"training": {"batchSize": 64, "microBatchSize": 2}},
+        {"training": {"sharedRollOut": False}},
+        {"training": {"gradientCheckpointing": False, "batchSize": 16}},
+        {"training": {"precision": "fp32"}},
+        {"distillation": {"guidance": {"strategy": "ZeroCFG"}}},
+        {"distillation": {"guidance": {"strategy": "AntiCFG"}}},
+        {
+            "distillation": {"adversarial": {}},
+            "data": {"images": {"uri": "images"}},
+            "training": {"images": 500_000, "batchSize": 16},
+        },
+    ],
+    ids=str,
+)
+def test_a_released_teachers_need_is_known_without_measuring(sections: dict[str, Any]) -> None:
+    config = run_config(SANA, **sections)
+    estimate, known = estimate_run(config, KNOWN[SANA]), known_need(config, SANA)
+    assert known.resident == estimate.resident
+    for computed, measured in zip(known.phases, estimate.phases, strict=True):
+        assert computed.size == pytest.approx(measured.size, rel=0.05), measured.name
+
+
+def test_all_released_teachers_needs_are_shipped() -> None:
+    assert set(released()) == set(KNOWN)
+    assert released_model("s3://own/teacher") is None
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"zero_optimization": {"reduce_bucket_size": "auto"}}, "reduce_bucket_size is 'auto'"),
+        ({"zero_optimization": {"sub_group_size": -1}}, "sub_group_size is '-1'"),
+        ({"zero_optimization": {"sub_group_size": 1e300}}, "sub_group_size is '1e[+]300'"),
+        ({"data_types": {"grad_accum_dtype": "fp8"}}, "data_types.grad_accum_dtype is 'fp8'"),
+        ({"communication_data_type": []}, "communication_data_type is '..'"),
+    ],
+)
+def test_a_setting_that_is_no_size_is_told(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(TrainerError, match=named):
+        zero_settings(deepspeed={"config": config})
+
+
+def test_a_need_is_certain_without_what_is_assumed_or_bounded() -> None:
+    reserve = Part("reserve", RESERVE)
+    need = GpuNeed(
+        Account("always", [Part("weights", 10 * GIB), reserve]),
+        [Account("a", [Part("x", 7 * GIB)]), Account("b", [Part("y", GIB)])],
+    )
+    assert need.certain == 15 * GIB
+    assert need.per_gpu == 17 * GIB + RESERVE
 
 
 def test_every_family_tells_the_shapes_of_its_prompts() -> None:

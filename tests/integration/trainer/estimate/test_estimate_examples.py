@@ -16,8 +16,8 @@ from sid_trainer.commands import estimate as command
 from sid_trainer.estimate import Estimate, estimate_run, find_skeleton
 from sid_trainer.estimate.__main__ import with_tables
 from sid_trainer.estimate.manifest import KIND, load_run
-from sid_trainer.estimate.report import GIB
 from sid_trainer.estimate.settings import GPU_MEMORY_GIB
+from sid_trainer.memory import GIB, known_need, released_model
 
 REPOSITORY = Path(__file__).parents[4]
 ON_A_VOLUME = {
@@ -72,6 +72,19 @@ def test_example_fits_its_gpus_and_its_pods(path: Path) -> None:
     limits = resource(path)["spec"].get("workers", {}).get("resources", {}).get("limits", {})
     if "memory" in limits:
         assert estimate.node.size <= int(limits["memory"].removesuffix("Gi")) * GIB
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_what_the_operator_computes_is_what_is_estimated(path: Path) -> None:
+    """It has no torch, and computes from what was measured once and is shipped."""
+    config, estimate = load_run(path), estimated(path)
+    model = released_model(config.teacher.model)
+    assert model is not None
+    need = known_need(config, model)
+    told = "stale: run python -m sid_trainer.estimate.measure"
+    assert need.resident == estimate.resident, told
+    for computed, measured in zip(need.phases, estimate.phases, strict=True):
+        assert computed.size == pytest.approx(measured.size, rel=0.03), f"{measured.name} is {told}"
 
 
 def test_command_tells_whether_it_fits(capsys: pytest.CaptureFixture[str]) -> None:

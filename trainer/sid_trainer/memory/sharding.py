@@ -8,13 +8,17 @@ and, whole on every process, a reduction bucket and the parameters too small to 
 
 from __future__ import annotations
 
+import functools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from sid_trainer.contract import FailureReason, TrainerError
 
+MOST = 2**53
+"""Elements that a setting is believed."""
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 DEFAULTS: Mapping[str, int] = {
     "reduce_bucket_size": 500_000_000,
@@ -40,26 +44,19 @@ class NetworkSize:
     buffers: int
     largest_module: int
 
-    @classmethod
-    def of(cls, module: torch.nn.Module) -> NetworkSize:
-        """Size of a module, on whatever device it is."""
-        return cls(
-            parameters=[p.numel() for p in module.parameters()],
-            buffers=sum(buffer.numel() for buffer in module.buffers()),
-            largest_module=max(
-                sum(p.numel() for p in owner.parameters(recurse=False))
-                for owner in module.modules()
-            ),
-        )
+    @functools.cached_property
+    def by_size(self) -> Mapping[int, int]:
+        """How many parameters there are of each size: thousands have some dozen sizes."""
+        return Counter(self.parameters)
 
     @property
     def total(self) -> int:
         """Number of parameters."""
-        return sum(self.parameters)
+        return sum(numel * count for numel, count in self.by_size.items())
 
     def shard(self, processes: int) -> int:
         """Elements of one process's shards, padding included."""
-        return sum(math.ceil(numel / processes) for numel in self.parameters)
+        return sum(math.ceil(numel / processes) * n for numel, n in self.by_size.items())
 
 
 @dataclass(frozen=True)
@@ -92,21 +89,27 @@ class ZeroSettings:
 
     @classmethod
     def of(cls, engine: Mapping[str, Any]) -> ZeroSettings:
-        """Settings of a DeepSpeed configuration, its defaults filled in."""
+        """Settings of a DeepSpeed configuration, its defaults filled in.
+
+        Raises:
+            TrainerError: ``InvalidConfiguration``, naming the setting that is not understood.
+        """
         bf16, zero = engine["bf16"], engine["zero_optimization"]
         compute = 2 if bf16["enabled"] else 4
         pure = bool(bf16.get("bf16_master_weights_and_grads"))
-        gradients = engine.get("data_types", {}).get("grad_accum_dtype")
-        communicated = engine.get("communication_data_type")
+        types = engine.get("data_types")
+        gradients = types.get("grad_accum_dtype") if isinstance(types, dict) else None
         offload = (zero.get("offload_optimizer") or {}).get("device", "none")
         optimizer = compute if pure else 4
-        size = {name: int(zero.get(name, value)) for name, value in DEFAULTS.items()}
+        size = {name: _elements(name, zero.get(name, value)) for name, value in DEFAULTS.items()}
         return cls(
             compute=compute,
             master=optimizer,
             moments=2 * (2 if bf16.get("bf16_optimizer_states") else 4),
-            accumulate=_BYTES[gradients] if gradients else compute,
-            communicate=_BYTES[communicated] if communicated else compute,
+            accumulate=_bytes("data_types.grad_accum_dtype", gradients, compute),
+            communicate=_bytes(
+                "communication_data_type", engine.get("communication_data_type"), compute
+            ),
             stepping=optimizer if engine["optimizer"]["params"]["fused"] else 3 * optimizer,
             offloaded=offload != "none",
             reduce_bucket=size["reduce_bucket_size"],
@@ -123,7 +126,8 @@ class ZeroSettings:
 
     def persistent(self, network: NetworkSize) -> int:
         """Bytes of the parameters that every process has whole, besides their shards."""
-        return self.compute * sum(n for n in network.parameters if n <= self.persistence)
+        small = (numel * n for numel, n in network.by_size.items() if numel <= self.persistence)
+        return self.compute * sum(small)
 
     def gathered(self, network: NetworkSize) -> int:
         """Most bytes of weights that are whole at a time: an upper bound.
@@ -133,12 +137,12 @@ class ZeroSettings:
         those, the module at work and what is fetched ahead.
         """
         kept = self.reuse_distance // 2 + self.prefetch + network.largest_module
-        shared_out = sum(n for n in network.parameters if n > self.persistence)
-        return self.compute * min(shared_out, kept)
+        large = (numel * n for numel, n in network.by_size.items() if numel > self.persistence)
+        return self.compute * min(sum(large), kept)
 
     def in_flight(self, network: NetworkSize) -> int:
         """Bytes of the buffer that fetched weights arrive in, before they are cut apart."""
-        largest = max(network.parameters)
+        largest = max(network.by_size)
         return self.compute * min(network.total, max(self.prefetch, largest))
 
     def bucket(self) -> int:
@@ -153,7 +157,27 @@ class ZeroSettings:
         """Most bytes copied while the optimizer steps: the gradients of one sub-group."""
         if self.offloaded:
             return 0
-        largest = max(network.parameters) // processes
+        largest = max(network.by_size) // processes
         return (self.master or self.compute) * min(
             network.shard(processes), self.sub_group + largest
         )
+
+
+def _elements(name: str, value: object) -> int:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= MOST:  # type: ignore[operator]
+        raise _refused(f"zero_optimization.{name}", value, "a number of elements")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _bytes(name: str, value: object, default: int) -> int:
+    if value is None:
+        return default
+    if not isinstance(value, str) or value not in _BYTES:
+        raise _refused(name, value, f"one of {', '.join(_BYTES)}")
+    return _BYTES[value]
+
+
+def _refused(name: str, value: object, wanted: str) -> TrainerError:
+    message = f"deepspeed.config.{name} is {str(value)[:100]!r}: give {wanted}"
+    return TrainerError(FailureReason.INVALID_CONFIGURATION, message)
