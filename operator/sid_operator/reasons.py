@@ -21,6 +21,14 @@ INVALID_SPEC: Final = "InvalidSpec"
 NAME_CONFLICT: Final = "NameConflict"
 REFUSED: Final = "RefusedByApiServer"
 
+# FitsMemory
+FITS: Final = "Fits"
+MAY_NOT_FIT: Final = "MayNotFit"
+TOO_LARGE: Final = "TooLargeForGPUs"
+DEPENDS_ON_NODE: Final = "DependsOnNode"
+NEED_UNKNOWN: Final = "NeedUnknown"
+GPUS_UNKNOWN: Final = "GPUsUnknown"
+
 # PodsReady
 ALL_READY: Final = "AllPodsReady"
 NO_JOB: Final = "JobNotCreated"
@@ -77,6 +85,7 @@ EVENT_RECREATING: Final = "Recreating"
 EVENT_UPDATED: Final = "Updated"
 EVENT_EXPIRED: Final = "Expired"
 EVENT_CLEANING: Final = "CleaningUp"
+EVENT_RESUMED: Final = "Resumed"
 EVENT_STALLED: Final = "Stalled"
 EVENT_NOT_STORED: Final = "CheckpointNotStored"
 
@@ -91,9 +100,54 @@ CONFLICT: Final = (
 )
 REFUSAL: Final = "The API server refused {kind} {name}: {details}"
 
+NEEDS: Final = (
+    "Needs an estimated {need} GiB a GPU ({resident} always, {besides} besides for the {phase})."
+)
+FITS_ALL: Final = "The smallest GPU that the pods may get has {gpu}: {spare} GiB to spare."
+FITS_SOME: Final = (
+    "That fits {large}, but not {small}, and the pods may get either: choose by "
+    "workers.nodeSelector or workers.nodeAffinity, or by the queue."
+)
+FITS_NONE: Final = "The largest GPU that the pods may get has {gpu}: {lacking} GiB too little."
+IN_DOUBT: Final = "The estimate may be too high, so the run goes on."
+IS_HELD: Final = (
+    "The run is held, and takes no GPUs, until it fits; with runPolicy.roomCheck Warn it starts "
+    "all the same."
+)
+WAY_IN_PLACE: Final = "It fits with {ways}, which may be changed in place."
+WAY_ANEW: Final = "It fits in a new resource with {ways}."
+NO_WAY: Final = (
+    "No single setting is enough: take larger GPUs, or more of them together with "
+    "deepspeed.offload optimizer, and see the page on memory for what else takes less."
+)
+NEED_NOT_KNOWN: Final = (
+    "The operator knows the needs of released teachers only, and {model} is none by its name: name "
+    "one of the same architecture in teacher.architecture, or ask python -m sid_trainer estimate."
+)
+NO_NODE_TELLS: Final = (
+    "No node tells its GPUs' memory: NVIDIA's GPU feature discovery sets the label "
+    "nvidia.com/gpu.memory."
+)
+NO_NODE_OPEN: Final = (
+    "None of the nodes that tell their GPUs' memory has workers.gpusPerNode GPUs and is open to "
+    "the pods by workers.nodeSelector, workers.nodeAffinity and workers.tolerations."
+)
+NODES_FORBIDDEN: Final = (
+    "The operator may not list nodes, so their GPUs are not known; the chart's roomCheck.enabled "
+    "grants it."
+)
+NODES_NOT_READ: Final = (
+    "The operator was told not to read nodes, so their GPUs are not known (the chart's "
+    "roomCheck.enabled)."
+)
+
 READY: Final = "{ready} of {nodes} pods are ready."
 JOB_MISSING: Final = "The Job is about to be created."
 JOB_LEAVING: Final = "The pods of the previous Job are still ending."
+STRAYS: Final = (
+    "Pods of the previous Job that are still ending: {count}, such as {name}. Where its node is "
+    "lost, kubectl delete pod --force removes it."
+)
 IN_QUEUE: Final = "The queue {queue} has not admitted the Job yet."
 STILL_CLEANING: Final = (
     "The objects of the deleted resource of this name are still being removed from the bucket."
@@ -164,7 +218,11 @@ CHECKPOINT_MISSED: Final = (
 CHECKPOINT_STORED: Final = "Checkpoints are stored; status.checkpoint is the newest."
 NOT_YET: Final = "Training has not started."
 IS_SUSPENDED: Final = "runPolicy.suspend is true: no pods run, and the checkpoints are kept."
+NO_PODS_WANTED: Final = "The run is suspended."
 IS_RESUMED: Final = "runPolicy.suspend is false."
+
+MADE_SO_FAR: Final = "{made} of {wanted} iterations are made."
+GOES_ON: Final = "The run goes on from its last checkpoint, as soon as it gets its nodes."
 
 DONE: Final = "All {iterations} iterations are done; the student is at {uri}."
 

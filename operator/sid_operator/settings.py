@@ -47,6 +47,11 @@ class Settings:
         "URL at which Prometheus' metrics are served below /metrics, such as "
         "http://127.0.0.1:8081. Empty: not at all.",
     )
+    read_nodes: bool = _setting(
+        True,
+        "Compare what runs need with the GPU memory that nodes' labels tell, which needs the right "
+        "to list and watch nodes. Without the right, or turned off, FitsMemory is Unknown.",
+    )
     log_level: str = _setting(
         "INFO", "Least severe lines that are logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
     )

@@ -96,6 +96,11 @@ INVALID = {
     "long name": ({"metadata/name": "n" * 51}, "at most 50 characters"),
     "dotted name": ({"metadata/name": "a.b"}, "begin with a letter and have no dots"),
     "name of a digit": ({"metadata/name": "35-medium"}, "begin with a letter"),
+    "an architecture that is none": (
+        {"spec/teacher/architecture": "organisation/model"},
+        'supported values: "Efficient-Large-Model/',
+    ),
+    "room check": ({"spec/runPolicy/roomCheck": "Off"}, 'supported values: "Hold", "Warn"'),
     "unknown family": ({"spec/teacher/family": "dalle"}, 'supported values: "sd3"'),
     "url as model": ({"spec/teacher/model": "https://host/x"}, "must be a Hugging Face id"),
     "relative path": ({"spec/teacher/model": "./teacher"}, "must be a Hugging Face id"),
@@ -491,6 +496,8 @@ MUTABLE: dict[str, dict[str, Any]] = {
     "backoffLimit": {"spec/runPolicy/backoffLimit": 5},
     "ttlSecondsAfterFinished": {"spec/runPolicy/ttlSecondsAfterFinished": 5},
     "deletionPolicy": {"spec/deletionPolicy": "Delete"},
+    "roomCheck": {"spec/runPolicy/roomCheck": "Warn"},
+    "architecture": {"spec/teacher/architecture": "black-forest-labs/FLUX.1-dev"},
     "token": {"spec/teacher/tokenSecretRef": {"name": "token"}},
     "secret": {"spec/checkpoint/secretRef/name": "rotated"},
     "nodes": {"spec/workers/nodes": 2},
@@ -530,7 +537,7 @@ def test_status_is_a_subresource_with_columns(namespace: str) -> None:
     told = {
         "phase": "Running",
         "restarts": 1,
-        "progress": {"iteration": 120, "iterations": 400, "percent": 30, "etaSeconds": 60},
+        "progress": {"iteration": 120, "iterations": 400, "percent": 30, "eta": "1m0s"},
         "metrics": {"generatorLoss": -0.25, "fid": 21.5},
         "student": {"uri": "s3://sid/x/student"},
         "conditions": [
@@ -555,7 +562,7 @@ def test_status_is_a_subresource_with_columns(namespace: str) -> None:
     assert header.split() == columns.split()
     shown = row.split()
     assert shown[:6] == ["case", "organisation/model", "Running", "120", "30", "1"]
-    assert shown[7:] == ["-0.25", "21.5", "60", "s3://sid/x/student"]
+    assert shown[7:] == ["-0.25", "21.5", "1m0s", "s3://sid/x/student"]
     kubectl.kubectl("wait", *target, "--for=condition=Complete", "--timeout=5s")
     with pytest.raises(kubectl.CommandError, match="supported values"):
         kubectl.kubectl(*patch, json.dumps({"status": {"phase": "Lost"}}))

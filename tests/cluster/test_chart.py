@@ -222,6 +222,24 @@ def test_a_release_without_anything_outside_of_namespaces() -> None:
     assert all("namespace" in document["metadata"] for document in render("--set", values))
 
 
+@pytest.mark.parametrize(
+    ("values", "reads"),
+    [
+        ((), True),
+        (("--set", "roomCheck.enabled=false"), False),
+        (("--set", "watchNamespace=red"), False),
+    ],
+)
+def test_nodes_are_read_where_the_room_is_checked(values: tuple[str, ...], reads: bool) -> None:
+    documents = render(*values)
+    roles = of_kind(documents, "ClusterRole") + of_kind(documents, "Role")
+    granted = any("nodes" in rule["resources"] for role in roles for rule in role["rules"])
+    [deployment] = of_kind(documents, "Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    told = next(e["value"] for e in container["env"] if e["name"] == "SID_OPERATOR_READ_NODES")
+    assert (granted, told) == (reads, str(reads).lower())
+
+
 def test_upgrade_and_uninstall_keep_the_users_resources(namespace: str) -> None:
     resource = {
         "apiVersion": "sid-dit.dev/v1alpha1",

@@ -221,6 +221,114 @@ def _left(namespace: str) -> list[Any]:
     return found
 
 
+def test_a_resource_made_again_at_once_meets_nothing_of_the_earlier_one(
+    namespace: str, operator: Operator
+) -> None:
+    create(namespace, distillation("run"))
+    settled(namespace, "run")
+    old = children(namespace)["Job"]["metadata"]["uid"]
+    kubectl.kubectl("-n", namespace, "delete", "sid", "run")
+    create(namespace, distillation("run"))
+    uid = kubectl.get("-n", namespace, "sid", "run")["metadata"]["uid"]
+    settled(namespace, "run")
+    job = children(namespace)["Job"]
+    assert job["metadata"]["ownerReferences"][0]["uid"] == uid
+    pods = kubectl.get("-n", namespace, "pods")["items"]
+    assert {pod["metadata"]["ownerReferences"][0]["uid"] for pod in pods} == {
+        job["metadata"]["uid"]
+    }
+    assert job["metadata"]["uid"] != old
+    described = kubectl.kubectl("-n", namespace, "describe", "sid", "run")
+    assert "NameConflict" not in described
+    assert "Restored" not in described
+
+
+def test_a_run_past_its_deadline_fails_and_goes_when_its_time_is_up(
+    namespace: str, operator: Operator
+) -> None:
+    late = distillation("late")
+    late["spec"]["runPolicy"] = {"activeDeadlineSeconds": 5, "ttlSecondsAfterFinished": 5}
+    create(namespace, late)
+    described = wait_for_failure(namespace, "late", "DeadlineExceeded")
+    assert "runPolicy.activeDeadlineSeconds (5)" in described
+
+    def gone() -> bool:
+        return not kubectl.get("-n", namespace, "sid")["items"] and not _left(namespace)
+
+    kubectl.wait_until("the resource and its children are gone", gone, seconds=60)
+    events = kubectl.get("-n", namespace, "events", "--field-selector=reason=Expired")["items"]
+    assert len(events) == 1
+
+
+def cleanup_job(namespace: str) -> dict[str, Any]:
+    """The clean-up Job of the only resource that has one, or nothing."""
+    selected = ("-l", "app.kubernetes.io/component=cleanup")
+    found = kubectl.get("-n", namespace, "jobs", *selected)["items"]
+    return found[0] if found else {}
+
+
+def test_the_bucket_is_cleaned_though_the_operator_was_away(
+    namespace: str, operator: Operator
+) -> None:
+    owned = distillation("owned")
+    owned["spec"]["deletionPolicy"] = "Delete"
+    create(namespace, owned)
+    kubectl.wait_until("the clean-up waits", lambda: cleanup_job(namespace), seconds=60)
+    assert cleanup_job(namespace)["spec"]["suspend"] is True
+    operator.end(signal.SIGKILL)
+    kubectl.kubectl("-n", namespace, "delete", "sid", "owned", "--timeout=10s")
+    operator.start()
+    kubectl.wait_until(
+        "the clean-up is let go",
+        lambda: cleanup_job(namespace)["spec"]["suspend"] is False,
+        seconds=60,
+    )
+    # Nor does the whole namespace wait for it, whose pod never gets its image.
+    operator.end()
+    kubectl.kubectl("delete", "namespace", namespace, "--timeout=90s")
+    kubectl.kubectl("create", "namespace", namespace)  # which is the fixture's to delete
+
+
+@pytest.fixture
+def gpu_node() -> Iterator[str]:
+    """A node that has, for Kubernetes, eight GPUs of 40 GiB: a label and an extended resource."""
+    name = str(kubectl.get("nodes")["items"][0]["metadata"]["name"])
+
+    def counted(gpus: str | None) -> str:
+        amounts = {"nvidia.com/gpu": gpus}
+        return json.dumps({"status": {"capacity": amounts, "allocatable": amounts}})
+
+    patch = ("patch", "node", name, "--subresource=status", "--type=merge", "-p")
+    kubectl.kubectl(*patch, counted("8"))
+    label_memory(name, "40960")
+    yield name
+    kubectl.kubectl("label", "node", name, "nvidia.com/gpu.memory-")
+    kubectl.kubectl(*patch, counted(None))
+
+
+def label_memory(node: str, mebibytes: str) -> None:
+    """Let a node tell the memory of its GPUs."""
+    kubectl.kubectl("label", "node", node, "--overwrite", f"nvidia.com/gpu.memory={mebibytes}")
+
+
+def test_a_run_too_large_for_the_nodes_gpus_takes_none(
+    namespace: str, gpu_node: str, operator: Operator
+) -> None:
+    flux = distillation("flux", nodes=1, gpusPerNode=8)
+    flux["spec"]["teacher"]["model"] = "black-forest-labs/FLUX.1-dev"
+    flux["spec"]["training"] = {"iterations": 10, "batchSize": 8}
+    create(namespace, flux)
+    described = wait_for_failure(namespace, "flux", "TooLargeForGPUs")
+    assert "has 40.0 GiB" in described
+    assert "deepspeed.offload optimizer (25.9 GiB)" in described
+    assert "Job" not in children(namespace)
+    label_memory(gpu_node, "81559")
+    settled(namespace, "flux")
+    fits = kubectl.condition(kubectl.get("-n", namespace, "sid", "flux"), "FitsMemory")
+    assert fits is not None
+    assert (fits["status"], fits["reason"]) == ("True", "Fits")
+
+
 def test_a_killed_operator_writes_nothing_new_when_it_is_back(
     namespace: str, operator: Operator
 ) -> None:

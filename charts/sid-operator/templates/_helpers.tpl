@@ -47,3 +47,8 @@ matchLabels:
 matchExpressions:
   - {key: sid-dit.dev/distillation, operator: Exists}
 {{- end -}}
+
+{{/* Whether the operator reads nodes: never where it is confined to a namespace. */}}
+{{- define "sid-operator.readsNodes" -}}
+{{- and .Values.roomCheck.enabled (empty .Values.watchNamespace) -}}
+{{- end -}}

@@ -46,6 +46,7 @@ class ConditionType(enum.StrEnum):
     """What is told about a run, each true, false or unknown."""
 
     ACCEPTED = "Accepted"
+    FITS_MEMORY = "FitsMemory"
     PODS_READY = "PodsReady"
     RUNNING = "Running"
     STALLED = "Stalled"
@@ -62,8 +63,9 @@ class Condition(StatusPart):
     """A metav1 condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)] = Field(
-        description="Accepted (the spec is valid and its objects exist), PodsReady, Running "
-        "(iterations are made), Stalled (none is made any more), CheckpointsStored, Suspended, "
+        description="Accepted (the spec is valid and its objects exist), FitsMemory (the GPUs "
+        "that the pods may get are large enough, by the estimate), PodsReady, Running (iterations "
+        "are made), Stalled (none is made any more), CheckpointsStored, Suspended, "
         "Complete or Failed."
     )
     status: ConditionStatus = Field(description="True, False or Unknown.")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BeforeValidator,
     Field,
@@ -22,6 +23,8 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic_core import CoreSchema, core_schema
+
+from sid_trainer.memory import released
 
 VALIDATIONS = "x-kubernetes-validations"
 """Key of CEL rules in a structural schema."""
@@ -102,6 +105,20 @@ Quantity = Annotated[
     ),
 ]
 """An amount as Kubernetes writes it (``500m``, ``64Gi``, ``8``)."""
+
+
+def _is_released(value: str) -> str:
+    if value not in released():
+        raise ValueError(f"{value!r} is not one of {', '.join(released())}")
+    return value
+
+
+ReleasedModel = Annotated[
+    str,
+    AfterValidator(_is_released),
+    WithJsonSchema({"type": "string", "enum": list(released())}),
+]
+"""A teacher whose need of memory is known, by its id on the Hugging Face Hub."""
 
 Time = Annotated[AwareDatetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
 """A moment, to the second and in UTC, as metav1.Time is written."""

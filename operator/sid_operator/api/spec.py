@@ -13,7 +13,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from sid_operator.api.fields import Bucket, DataKey, Endpoint, KeyPrefix, ObjectName, RegionName
+from sid_operator.api.fields import (
+    Bucket,
+    DataKey,
+    Endpoint,
+    KeyPrefix,
+    ObjectName,
+    RegionName,
+    ReleasedModel,
+)
 from sid_operator.api.names import CA_BUNDLE_KEY
 from sid_operator.api.workers import RunPolicy, SchedulingSpec, SecretRef, WorkersSpec
 from sid_trainer.config import (
@@ -34,6 +42,12 @@ class TeacherSpec(TeacherConfig):
         default=None,
         description="Secret whose key 'token' is a Hugging Face access token, for models that "
         "need one.",
+    )
+    architecture: ReleasedModel | None = Field(
+        default=None,
+        description="The released model whose architecture the teacher has, for the operator's "
+        "check of GPU memory. Default: the one of the same name, wherever the teacher is stored. "
+        "It changes nothing else.",
     )
 
 
@@ -101,6 +115,6 @@ class SiDDistillationSpec(TrainerSections):
         default="Retain",
         description="What becomes of the run's folder in the bucket (checkpoints, samples, metrics "
         "and the student) when the resource is deleted: Retain keeps it, Delete removes it by a "
-        "Job in the namespace, for which the Secret checkpoint.secretRef must still be there. May "
-        "be changed at any time.",
+        "Job in the namespace, for which the Secret checkpoint.secretRef must still be there (so "
+        "the folder stays where the namespace is deleted as a whole). May be changed at any time.",
     )

@@ -35,6 +35,9 @@ class ProgressStatus(StatusPart):
     eta_seconds: int | None = Field(
         default=None, ge=0, description="Seconds until the last iteration at the present pace."
     )
+    eta: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="The same for people, such as 3h12m."
+    )
     last_update_time: Time | None = Field(
         default=None, description="When rank 0 last told its progress."
     )

@@ -234,3 +234,10 @@ class RunPolicy(Section):
         description="Seconds after its end, good or bad, at which the resource is deleted with its "
         "pods and their logs. Checkpoints and student stay in the bucket. Default: never.",
     )
+    room_check: Literal["Hold", "Warn"] = Field(
+        default="Hold",
+        description="What becomes of a run that needs more memory than any GPU that its pods may "
+        "get has, however wrong the estimate may be: Hold makes no Job, so that no GPUs are taken, "
+        "Warn starts it. Either way the condition FitsMemory and an event tell. A run that started "
+        "once is not held.",
+    )

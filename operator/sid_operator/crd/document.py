@@ -31,7 +31,7 @@ COLUMNS = (
     _column("Age", ".metadata.creationTimestamp", "date", "Time since creation."),
     _column("Loss", ".status.metrics.generatorLoss", "number", "Generator loss.", wide=True),
     _column("FID", ".status.metrics.fid", "number", "Newest FID of the student.", wide=True),
-    _column("ETA", ".status.progress.etaSeconds", "integer", "Seconds to go.", wide=True),
+    _column("ETA", ".status.progress.eta", "string", "Time to go at this pace.", wide=True),
     _column("Student", ".status.student.uri", "string", "The finished student.", wide=True),
 )
 

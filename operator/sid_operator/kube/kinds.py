@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A namespaced kind of the API.
+    """A kind of the API.
 
     Attributes:
         api_version: ``v1`` or ``group/version``.
@@ -56,7 +56,9 @@ PODS = Kind("v1", "Pod", "pods")
 EVENTS = Kind("v1", "Event", "events")
 JOBS = Kind("batch/v1", "Job", "jobs")
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
+NODES = Kind("v1", "Node", "nodes")  # of the cluster: its namespace is ""
 DISTILLATIONS = Kind("sid-dit.dev/v1alpha1", "SiDDistillation", "siddistillations")
 PLURALS = frozenset(
-    kind.plural for kind in (DISTILLATIONS, JOBS, PODS, CONFIG_MAPS, SERVICES, EVENTS, LEASES)
+    kind.plural
+    for kind in (DISTILLATIONS, JOBS, PODS, CONFIG_MAPS, SERVICES, EVENTS, LEASES, NODES)
 )

@@ -5,7 +5,8 @@ Rules this module keeps:
 * A child that is there with the right hash is left alone; a missing one is created again, as long
   as the run is not over.
 * What belongs to somebody else is never touched; what is being deleted is waited for.
-* No Job is made while objects of an earlier resource of the name are being removed.
+* No Job is made while objects of an earlier resource of the name are being removed, nor while a
+  pod of an earlier Job is there: it would meet the new ones, and write into the same folder.
 * A Job whose spec no longer fits is deleted with its pods, and made anew when it is gone.
 """
 
@@ -40,16 +41,23 @@ def conflict(resource: Resource, observed: Observed) -> str:
     return ""
 
 
-def actions(resource: Resource, observed: Observed) -> tuple[Action, ...]:
-    """Changes of the children of a run that is not over and that nothing is in the way of."""
+def actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Action, ...]:
+    """Changes of the children of a run that is not over and that nothing is in the way of.
+
+    Args:
+        resource: As the API server holds it.
+        observed: What is seen of its children.
+        held: No Job is to be made for now.
+    """
     run = resource.run
     if run is None:
         return ()
     restoring = resource.status.start_time is not None
+    waits = held or is_cleaning(run.uid, observed) or (observed.job is None and observed.strays)
     wanted = [
         _settled(CONFIG_MAPS, config_map(run), observed.config_map, restoring),
         _settled(SERVICES, service(run), observed.service, restoring),
-        None if is_cleaning(run.uid, observed) else _job(run, observed.job, restoring),
+        None if waits else _job(run, observed.job, restoring),
     ]
     return tuple(action for action in wanted if action is not None)
 

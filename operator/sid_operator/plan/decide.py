@@ -24,6 +24,7 @@ from sid_operator.plan.readiness import (
     missed_after,
     pods_ready,
 )
+from sid_operator.plan.room import room
 from sid_operator.plan.running import running, unheard_after
 from sid_operator.plan.stalling import seconds_until, stalled
 from sid_operator.resources.run import Run
@@ -99,11 +100,13 @@ def _not_accepted(
 def _going_on(
     resource: Resource, run: Run, observed: Observed, status: SiDDistillationStatus, now: datetime
 ) -> Plan:
-    cause = None if run.spec.run_policy.suspend else blocking_cause(run, observed)
+    space = room(run, resource.status, observed)
+    cause = None if run.spec.run_policy.suspend else space.held or blocking_cause(run, observed)
     at_work = running(run, resource.status, observed, now)
     verdicts = [
         _accepted(observed),
-        pods_ready(run, observed, cause),
+        *space.verdicts,
+        pods_ready(run, observed, cause, space.held),
         at_work,
         *stalled(run, status, at_work, now),
         *checkpoints_stored(observed.report),
@@ -113,7 +116,7 @@ def _going_on(
     failure = _failure(status, observed, conditions, cause)
     after = _put_together(resource, run, status, conditions, failure, observed)
     return Plan(
-        actions=() if observed.refusal is not None else _actions(resource, observed),
+        actions=_actions(resource, observed, held=space.held is not None),
         status=after,
         notices=notices(resource.status, after),
         scrape=_scrape(observed),
@@ -125,8 +128,11 @@ def _going_on(
     )
 
 
-def _actions(resource: Resource, observed: Observed) -> tuple[Action, ...]:
-    return (*cleanup.keeping(resource, observed), *children.actions(resource, observed))
+def _actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Action, ...]:
+    if observed.refusal is not None:
+        return ()
+    kept = cleanup.keeping(resource, observed)
+    return (*kept, *children.actions(resource, observed, held=held))
 
 
 def _accepted(observed: Observed) -> Verdict:

@@ -15,6 +15,8 @@ TROUBLE = (
     (ConditionType.CHECKPOINTS, "False", reasons.EVENT_NOT_STORED),
 )
 """Conditions, the status in which they are bad news, and the reason of the Event."""
+ROOM = frozenset({reasons.MAY_NOT_FIT, reasons.TOO_LARGE, reasons.DEPENDS_ON_NODE})
+"""Reasons of FitsMemory that are bad news."""
 MAX_MESSAGE = 1000
 """Characters; the API takes 1024."""
 
@@ -27,6 +29,7 @@ def notices(before: SiDDistillationStatus, after: SiDDistillationStatus) -> tupl
             *_phase(before, after),
             *_failure(before, after),
             *_trouble(before, after),
+            *_room(before, after),
         )
     )
 
@@ -41,12 +44,25 @@ def _phase(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Itera
         reason = failed.reason if failed is not None else ""
         yield Notice("Warning", after.phase, f"{reason}: {_message(after, ConditionType.FAILED)}")
     elif after.phase is Phase.RESTARTING:
-        told = reasons.PHASE_EVENTS[after.phase]
-        if _told(after.failure):
-            told = f"{told} {_told(after.failure)}"
-        yield Notice("Warning", after.phase, told)
+        yield Notice("Warning", after.phase, _restarting(after))
+    elif after.phase is Phase.RUNNING:
+        yield Notice("Normal", after.phase, _running(after))
     elif after.phase in reasons.PHASE_EVENTS:
         yield Notice("Normal", after.phase, reasons.PHASE_EVENTS[after.phase])
+    elif before.phase is Phase.SUSPENDED:
+        yield Notice("Normal", reasons.EVENT_RESUMED, reasons.GOES_ON)
+
+
+def _restarting(status: SiDDistillationStatus) -> str:
+    return " ".join(filter(None, [reasons.PHASE_EVENTS[Phase.RESTARTING], _told(status.failure)]))
+
+
+def _running(status: SiDDistillationStatus) -> str:
+    told = reasons.PHASE_EVENTS[Phase.RUNNING]
+    if status.progress is None:
+        return told
+    made, wanted = status.progress.iteration, status.progress.iterations
+    return f"{told} {reasons.MADE_SO_FAR.format(made=made, wanted=wanted)}"
 
 
 def _failure(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
@@ -68,6 +84,16 @@ def _trouble(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Ite
         if now is None or now.status != bad or (then is not None and then.status == bad):
             continue
         yield Notice("Warning", reason, now.message)
+
+
+def _room(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
+    """The GPUs turned out too small; a run that is held for it tells so as its failure."""
+    now = find(after.conditions, ConditionType.FITS_MEMORY)
+    then = find(before.conditions, ConditionType.FITS_MEMORY)
+    if now is None or now.reason not in ROOM or (then is not None and then.reason == now.reason):
+        return
+    if after.failure is None or after.failure.reason != now.reason:
+        yield Notice("Warning", now.reason, now.message)
 
 
 def _same(one: FailureStatus | None, other: FailureStatus) -> bool:

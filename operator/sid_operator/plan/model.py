@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.kube.kinds import Kind
+from sid_operator.plan.nodes import Nodes
 from sid_operator.plan.observed import Cleanup, Job, Pod
 from sid_operator.resources.metadata import Manifest
 from sid_operator.resources.run import Run
@@ -41,6 +42,7 @@ class Child:
     ours: bool
     """Whether the resource owns it."""
     deleting: bool = False
+    """Being deleted, or about to be, as its owner is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +75,28 @@ class Observed:
     """What is seen of a resource's children.
 
     Attributes:
-        pods: Pods that exist, and those deleted since the last pass as they were last seen.
+        pods: Pods of the Job that exist, and those deleted since the last pass as they were last
+            seen.
+        strays: Names of pods of an earlier Job of this name that are still there.
         report: What rank 0 told of late.
         refusal: The API server's answer to this pass's attempt.
         creation_failures: Asked for when :attr:`Plan.wants_creation_failures`; else empty.
         mount_failures: Asked for when :attr:`Plan.wants_mount_failures_of`; else empty.
         cleanups: Clean-up Jobs under this name, those of earlier resources included.
+        nodes: The cluster's nodes with GPUs.
     """
 
     config_map: Child | None = None
     service: Child | None = None
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
+    strays: tuple[str, ...] = ()
     report: ProgressReport | None = None
     refusal: Refusal | None = None
     creation_failures: tuple[CreationFailure, ...] = ()
     mount_failures: tuple[MountFailure, ...] = ()
     cleanups: tuple[Cleanup, ...] = ()
+    nodes: Nodes = field(default_factory=Nodes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from sid_operator.api.names import (
     ANNOTATION_HASH,
     ANNOTATION_UID,
     COMPONENT_CLEANUP,
+    KIND,
     LABEL_COMPONENT,
     TRAINER_CONTAINER,
 )
@@ -96,7 +97,7 @@ class Job:
 
     Attributes:
         ours: The resource owns it.
-        deleting: It is being deleted.
+        deleting: It is being deleted, or about to be, as its owner is gone.
         complete: Since when it is complete, or None.
         failed: Since when it has failed, or None.
         fail_reason: Reason of its Failed (or FailureTarget) condition.
@@ -144,8 +145,30 @@ def owned_by(obj: Object, uid: str) -> bool:
     return any(owner.get("uid") == uid and owner.get("controller") for owner in owners)
 
 
-def job_of(obj: Object, owner_uid: str) -> Job:
-    """Read a Job."""
+def is_leaving(obj: Object, owner: str, owner_uid: str) -> bool:
+    """Whether a child is being deleted, or about to be as its owner is gone.
+
+    Args:
+        obj: The child.
+        owner: Name of the resource that lives.
+        owner_uid: Its uid; an owner of that name and another uid is an earlier one.
+    """
+    owners = obj["metadata"].get("ownerReferences") or []
+    left = any(
+        one.get("kind") == KIND and one.get("name") == owner and one.get("uid") != owner_uid
+        for one in owners
+    )
+    return left or "deletionTimestamp" in obj["metadata"]
+
+
+def owner_of(obj: Object) -> str:
+    """Uid of the object's controlling owner, or ""."""
+    owners = obj["metadata"].get("ownerReferences") or []
+    return next((str(one.get("uid")) for one in owners if one.get("controller")), "")
+
+
+def job_of(obj: Object, owner: str, owner_uid: str) -> Job:
+    """Read a Job of the resource with this name and uid."""
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     annotations = metadata.get("annotations") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
@@ -154,7 +177,7 @@ def job_of(obj: Object, owner_uid: str) -> Job:
         uid=metadata["uid"],
         ours=owned_by(obj, owner_uid),
         created=time_of(metadata["creationTimestamp"]),
-        deleting="deletionTimestamp" in metadata,
+        deleting=is_leaving(obj, owner, owner_uid),
         hash=annotations.get(ANNOTATION_HASH, ""),
         policy_hash=annotations.get(ANNOTATION_POLICY_HASH, ""),
         suspended=bool(spec.get("suspend")),

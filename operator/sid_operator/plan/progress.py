@@ -57,12 +57,32 @@ def is_news(status: SiDDistillationStatus, report: ProgressReport, now: datetime
     return same_second and report.iteration != status.progress.iteration
 
 
+def spoken(seconds: int) -> str:
+    """A length of time in its two largest units, as kubectl tells ages.
+
+    >>> spoken(45), spoken(754), spoken(11_520), spoken(360_000)
+    ('45s', '12m34s', '3h12m', '4d4h')
+    """
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if days:
+        return f"{days}d{hours % 24}h"
+    if hours:
+        return f"{hours}h{minutes % 60}m"
+    return f"{minutes}m{seconds % 60}s" if minutes else f"{seconds}s"
+
+
 def completed(status: SiDDistillationStatus, run: Run) -> SiDDistillationStatus:
     """The status of a run whose Job is complete, whether or not the last report was seen."""
     before = status.progress or ProgressStatus()
     total = before.iterations or run.spec.training.total_iterations
     progress = before.model_copy(
-        update={"iteration": total, "iterations": total, "percent": 100, "eta_seconds": 0}
+        update={
+            "iteration": total,
+            "iterations": total,
+            "percent": 100,
+            "eta_seconds": 0,
+            "eta": spoken(0),
+        }
     )
     folder = storage_uri(run.spec.checkpoint, run.namespace, run.name)
     student = status.student or Location(uri=f"{folder}/student")
@@ -101,13 +121,15 @@ def _with(
 def _progress(report: ProgressReport, now: datetime) -> ProgressStatus:
     iterations = min(report.iterations, LARGEST)
     iteration = min(report.iteration, iterations)
+    eta = None if report.eta_seconds is None else min(report.eta_seconds, LARGEST)
     return ProgressStatus(
         iteration=iteration,
         iterations=iterations,
         images=min(report.images, LARGEST),
         percent=100 * iteration // iterations,
         images_per_second=round(max(0.0, report.images_per_second), 3),
-        eta_seconds=None if report.eta_seconds is None else min(report.eta_seconds, LARGEST),
+        eta_seconds=eta,
+        eta=None if eta is None else spoken(eta),
         last_update_time=_moment(report.time, now),
     )
 

@@ -61,9 +61,16 @@ def missed_after(run: Run, observed: Observed, now: datetime) -> float | None:
     return max(waited, CREATION_GRACE).total_seconds()
 
 
-def pods_ready(run: Run, observed: Observed, cause: Cause | None) -> Verdict:
-    """The condition PodsReady of a run that is not over."""
-    absent = _not_asked_for(run, observed)
+def pods_ready(run: Run, observed: Observed, cause: Cause | None, held: Cause | None) -> Verdict:
+    """The condition PodsReady of a run that is not over.
+
+    Args:
+        run: The run.
+        observed: What is seen of its children.
+        cause: What keeps its pods from starting.
+        held: Why it gets no Job.
+    """
+    absent = _not_asked_for(run, observed, held)
     if absent is not None:
         return _verdict("False", *absent)
     if cause is not None:
@@ -77,21 +84,28 @@ def pods_ready(run: Run, observed: Observed, cause: Cause | None) -> Verdict:
     return _verdict("False", waiting, counted)
 
 
-def _not_asked_for(run: Run, observed: Observed) -> tuple[str, str] | None:
+def _not_asked_for(run: Run, observed: Observed, held: Cause | None) -> tuple[str, str] | None:
     """Why no pods are wanted at present, as reason and message, or None where they are."""
     job = observed.job
     if run.spec.run_policy.suspend:
-        return reasons.SUSPENDED, reasons.IS_SUSPENDED
-    if job is None and is_cleaning(run.uid, observed):
-        return reasons.CLEANING, reasons.STILL_CLEANING
+        return reasons.SUSPENDED, reasons.NO_PODS_WANTED
     if job is None:
-        return reasons.NO_JOB, reasons.JOB_MISSING
+        return _without_job(run, observed, held)
     if job.deleting:
         return reasons.RECREATING, reasons.JOB_LEAVING
     if job.suspended:
         queue = run.spec.scheduling.queue_name or "of the cluster"
         return reasons.QUEUED, reasons.IN_QUEUE.format(queue=queue)
     return None
+
+
+def _without_job(run: Run, observed: Observed, held: Cause | None) -> tuple[str, str]:
+    if is_cleaning(run.uid, observed):
+        return reasons.CLEANING, reasons.STILL_CLEANING
+    if observed.strays:
+        told = reasons.STRAYS.format(count=len(observed.strays), name=observed.strays[0])
+        return reasons.RECREATING, told
+    return (held.reason, held.message) if held else (reasons.NO_JOB, reasons.JOB_MISSING)
 
 
 def _asked_since(job: Job, pods: tuple[Pod, ...]) -> datetime:

@@ -33,7 +33,7 @@ RUNNING_STAGES = frozenset({"training", "exporting", "done"})
 def running(run: Run, before: SiDDistillationStatus, observed: Observed, now: datetime) -> Verdict:
     """The condition Running of a run that is not over."""
     if run.spec.run_policy.suspend:
-        return _verdict("False", reasons.SUSPENDED, reasons.IS_SUSPENDED)
+        return _verdict("False", reasons.SUSPENDED, reasons.NO_PODS_WANTED)
     if not all_ready(run, observed.pods):
         return _without_pods(before, observed)
     report = observed.report

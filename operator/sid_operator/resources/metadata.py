@@ -35,7 +35,7 @@ def run_hash(run: Run) -> str:
     spec = run.spec.model_dump(
         by_alias=True,
         mode="json",
-        exclude={"run_policy", "deletion_policy"},
+        exclude={"run_policy": True, "deletion_policy": True, "teacher": {"architecture"}},
         exclude_defaults=True,
     )
     return digest(spec)
@@ -44,7 +44,7 @@ def run_hash(run: Run) -> str:
 def policy_hash(run: Run) -> str:
     """Hash of the part of the run policy that the Job carries."""
     policy = run.spec.run_policy.model_dump(
-        by_alias=True, mode="json", exclude={"ttl_seconds_after_finished"}
+        by_alias=True, mode="json", exclude={"ttl_seconds_after_finished", "room_check"}
     )
     return digest(policy)
 

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sid_operator.api.conditions import Phase
 from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Child, Observed, Resource
-from sid_operator.plan.observed import Cleanup, cleanup_of, is_cleanup, job_of, owned_by, pod_of
+from sid_operator.plan.observed import (
+    Cleanup,
+    cleanup_of,
+    is_cleanup,
+    is_leaving,
+    job_of,
+    owned_by,
+    owner_of,
+    pod_of,
+)
 from sid_operator.runtime import trim
+from sid_operator.runtime.nodes import NodeStore
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key, Store, key_of, owner_by_label, owner_of_pod
 
 Object = dict[str, Any]
+_OVER = frozenset(phase for phase in Phase if phase.finished)
 
 
 class Caches:
@@ -26,6 +38,7 @@ class Caches:
         self.services = Store(trim=trim.trim_child, owner=owner_by_label)
         self.jobs = Store(trim=trim.trim_job, owner=owner_by_label)
         self.pods = Store(trim=trim.trim_pod, owner=owner_of_pod, keep_gone=True)
+        self.nodes = NodeStore()
 
     def by_kind(self) -> dict[Kind, Store]:
         """The stores with the kinds that they hold; resources come first."""
@@ -36,6 +49,15 @@ class Caches:
             JOBS: self.jobs,
             PODS: self.pods,
         }
+
+    def unfinished_on_gpus(self) -> list[Key]:
+        """The resources that ask for GPUs and are not over."""
+        return [
+            key_of(obj)
+            for obj in self.resources.all()
+            if obj["status"].get("phase") not in _OVER
+            and (obj["spec"].get("workers") or {}).get("gpusPerNode") != 0
+        ]
 
     def put(self, kind: Kind, obj: dict[str, Any]) -> None:
         """Keep the API server's answer to a write, before the watch tells of it."""
@@ -48,19 +70,24 @@ class Caches:
         found = found or {}
         key = Key(resource.namespace, resource.name)
         met = found.get(JOBS)
-        job = met if met is not None and key_of(met) == key else self.jobs.get(key)
-        pods = [pod_of(obj) for obj in self.pods.owned_by(key)]
-        pods += [pod_of(obj, gone=True) for obj in self.pods.gone(key)]
+        raw_job = met if met is not None and key_of(met) == key else self.jobs.get(key)
+        job = job_of(raw_job, resource.name, resource.uid) if raw_job is not None else None
+        job_uid = job.uid if job is not None and job.ours else ""
+        there = self.pods.owned_by(key)
+        pods = [pod_of(obj) for obj in there if owner_of(obj) == job_uid]
+        pods += [pod_of(obj, gone=True) for obj in self.pods.gone(key) if owner_of(obj) == job_uid]
         zero = rank_zero(pods)
         config_name = resource.run.config_map_name if resource.run is not None else ""
         config_map = self.config_maps.get(Key(key.namespace, config_name))
         return Observed(
-            config_map=_child(found.get(CONFIG_MAPS) or config_map, resource.uid),
-            service=_child(found.get(SERVICES) or self.services.get(key), resource.uid),
-            job=job_of(job, resource.uid) if job is not None else None,
+            config_map=_child(found.get(CONFIG_MAPS) or config_map, resource),
+            service=_child(found.get(SERVICES) or self.services.get(key), resource),
+            job=job,
             pods=tuple(pods),
+            strays=tuple(o["metadata"]["name"] for o in there if owner_of(o) != job_uid),
             report=scraper.report(key, zero.uid if zero is not None else None),
             cleanups=self.cleanups(key),
+            nodes=self.nodes.nodes(),
         )
 
     def cleanups(self, key: Key) -> tuple[Cleanup, ...]:
@@ -68,12 +95,12 @@ class Caches:
         return tuple(cleanup_of(obj) for obj in self.jobs.owned_by(key) if is_cleanup(obj))
 
 
-def _child(obj: Object | None, owner_uid: str) -> Child | None:
+def _child(obj: Object | None, of: Resource) -> Child | None:
     if obj is None:
         return None
     metadata = obj["metadata"]
     return Child(
         hash=(metadata.get("annotations") or {}).get(ANNOTATION_HASH, ""),
-        ours=owned_by(obj, owner_uid),
-        deleting="deletionTimestamp" in metadata,
+        ours=owned_by(obj, of.uid),
+        deleting=is_leaving(obj, of.name, of.uid),
     )

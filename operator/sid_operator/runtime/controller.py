@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import time
 from collections.abc import Callable
 
-from sid_operator import logs
+from sid_operator import logs, reasons
 from sid_operator.api.names import LABEL_DISTILLATION
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS, Kind
+from sid_operator.kube.kinds import DISTILLATIONS, NODES, Kind
 from sid_operator.metrics.runs import RunCollector
 from sid_operator.metrics.work import WorkMetrics
+from sid_operator.plan.nodes import LABEL_MEMORY
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.health import UnhealthyError, Watchdog
 from sid_operator.runtime.informer import Informer, Watched
 from sid_operator.runtime.leader import Leader
+from sid_operator.runtime.nodes import Gathered
 from sid_operator.runtime.queue import WorkQueue
 from sid_operator.runtime.reconciler import Reconciler
 from sid_operator.runtime.recorder import Recorder
@@ -101,6 +104,8 @@ class Controller:
             )
             for kind, store in caches.by_kind().items()
         ]
+        self._caches = caches
+        self._node_informers = [self._node_informer(client)] if settings.read_nodes else []
         self._at_work: Watchdog[Key] = Watchdog()
         self._acting = False
 
@@ -112,9 +117,10 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 if self._leader is not None:
                     group.create_task(self._keep_leading(self._leader), name="leader")
-                for informer in self._informers:
+                informers = [*self._informers, *self._node_informers]
+                for informer in informers:
                     group.create_task(informer.run(), name=f"informer {informer.kind.plural}")
-                await asyncio.gather(*(informer.synced.wait() for informer in self._informers))
+                await asyncio.gather(*(informer.synced.wait() for informer in informers))
                 self._acting = True
                 self._metrics.leading(acts=True)
                 logger.info("all caches are filled; %d resources", len(self._queue))
@@ -143,6 +149,30 @@ class Controller:
         if silent:
             raise UnhealthyError(f"nothing heard for long of {', '.join(silent)}")
         return "acting"
+
+    def _node_informer(self, client: KubeClient) -> Informer:
+        """Nodes may be forbidden: the operator does without them."""
+        nodes, changed = self._caches.nodes, Gathered(self._look_at_gpu_runs)
+
+        def notify(node: Key) -> None:
+            if self._acting:  # else every resource is looked at anyway
+                changed(node)
+
+        return Informer(
+            client,
+            NODES,
+            nodes,
+            notify,
+            watched=dataclasses.replace(
+                _watched(self._settings, NODES), namespace="", labels=LABEL_MEMORY
+            ),
+            failed=self._metrics.watch_failed,
+            forbidden=lambda: nodes.unknown(reasons.NODES_FORBIDDEN),
+        )
+
+    def _look_at_gpu_runs(self) -> None:
+        for key in self._caches.unfinished_on_gpus():
+            self._queue.add(key)
 
     async def _keep_leading(self, leader: Leader) -> None:
         await leader.keep()

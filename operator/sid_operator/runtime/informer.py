@@ -8,6 +8,7 @@ Rules this module keeps:
 * A stream that is silent for longer than bookmarks allow is dead, whatever TCP thinks.
 * No error ends it; errors are logged and followed by a jittered pause, which grows while they
   follow one another closely.
+* What it may do without, it may be forbidden: that is told, and tried again much later.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from sid_operator.runtime.store import Key, Object, Store
 logger = logging.getLogger(__name__)
 
 MAX_PAUSE_SECONDS = 30.0
+FORBIDDEN_PAUSE_SECONDS = 600.0
+"""Rights change rarely."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,10 @@ class Informer:
         notify: Called with each resource concerned by a change.
         watched: Which of its objects, and how.
         failed: Told the plural of the kind when a watch broke off.
+        forbidden: Told that the kind may not be watched; None where that is an error as any.
+
+    Attributes:
+        synced: Set when the store was filled, or will not be for now as it is forbidden.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class Informer:
         *,
         watched: Watched,
         failed: Callable[[str], None] = lambda _: None,
+        forbidden: Callable[[], None] | None = None,
     ) -> None:
         self.kind = kind
         self.store = store
@@ -76,6 +84,7 @@ class Informer:
         self._notify = notify
         self._watched = watched
         self._failed = failed
+        self._forbidden = forbidden
         self._version = ""
 
     async def run(self) -> None:
@@ -90,12 +99,24 @@ class Informer:
                 logger.info("%s: the watch is too old, listing again", self.kind.plural)
                 self._version = ""
             except errors.KubeError as error:
+                if self._does_without(error):
+                    await asyncio.sleep(FORBIDDEN_PAUSE_SECONDS)
+                    continue
                 # A watch that lived a while and broke is news; it is not one failure more.
                 failures = failures + 1 if time.monotonic() - since < MAX_PAUSE_SECONDS else 1
                 pause = _pause(failures)
                 logger.warning("%s: %s; again in %.1f s", self.kind.plural, error, pause)
                 self._failed(self.kind.plural)
                 await asyncio.sleep(pause)
+
+    def _does_without(self, error: errors.KubeError) -> bool:
+        """Whether the kind is forbidden, and may be; whoever wants it is told."""
+        if self._forbidden is None or not isinstance(error, errors.ForbiddenError):
+            return False
+        logger.info("%s: %s", self.kind.plural, error)
+        self._forbidden()
+        self.synced.set()
+        return True
 
     async def _once(self) -> None:
         if not self._version:

@@ -39,7 +39,7 @@ Owner = Callable[[Object], Key | None]
 def key_of(obj: Object) -> Key:
     """Namespace and name of an object."""
     metadata = obj["metadata"]
-    return Key(metadata["namespace"], metadata["name"])
+    return Key(metadata.get("namespace", ""), metadata["name"])
 
 
 def owner_by_label(obj: Object) -> Key | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sid_operator.api.names import GPU_RESOURCE
+
 Object = dict[str, Any]
 
 _METADATA = (
@@ -57,6 +59,16 @@ def trim_pod(obj: Object) -> Object:
         "metadata": _metadata(obj),
         "spec": _pick(obj.get("spec") or {}, ("nodeName",)),
         "status": _pick(obj.get("status") or {}, _POD_STATUS),
+    }
+
+
+def trim_node(obj: Object) -> Object:
+    """A node: its labels, its taints, and how many GPUs it has."""
+    allocatable = (obj.get("status") or {}).get("allocatable") or {}
+    return {
+        "metadata": _pick(obj["metadata"], ("name", "resourceVersion", "labels")),
+        "spec": _pick(obj.get("spec") or {}, ("taints",)),
+        "status": {"allocatable": _pick(allocatable, (GPU_RESOURCE,))},
     }
 
 

@@ -32,6 +32,7 @@ COLLECTIONS = {
     "pods",
     "events",
     "leases",
+    "nodes",
     "siddistillations",
 }
 
@@ -65,7 +66,7 @@ class FakeApi:
     def put(self, plural: str, obj: Object) -> Object:
         """Create or replace an object."""
         metadata = obj["metadata"]
-        key = (plural, metadata["namespace"], metadata["name"])
+        key = (plural, metadata.get("namespace", ""), metadata["name"])
         existed = key in self.objects
         self.version += 1
         metadata.setdefault("uid", uuid.uuid4().hex)
@@ -245,7 +246,7 @@ def _selected(request: web.Request, obj: Object, namespace: str) -> bool:
             found = (found or {}).get(part)
         if found != wanted:
             return False
-    return namespace in ("", metadata["namespace"])
+    return namespace in ("", metadata.get("namespace", ""))
 
 
 def _status(

@@ -120,6 +120,16 @@ def test_a_job_left_by_an_earlier_resource_of_the_name_is_waited_for() -> None:
     assert world.told(made)["PodsReady"] == ("False", "Recreating")
 
 
+def test_pods_of_an_earlier_job_are_waited_for() -> None:
+    seen = world.observed(job=None, strays=("digits-0-x", "digits-1-x"))
+    made = first(seen)
+    assert made.actions == ()
+    ready = next(c for c in made.status.conditions if c.type == "PodsReady")
+    assert ready.reason == "Recreating"
+    assert "2, such as digits-0-x" in ready.message
+    assert [a.kind.name for a in first(world.observed(job=None)).actions] == ["Job"]
+
+
 def test_a_spec_that_cannot_be_run_is_told() -> None:
     made = first(Observed(), training={"iterations": 5, "batchSize": 63})
     assert made.actions == ()
@@ -165,7 +175,9 @@ def test_the_way_from_pods_to_training() -> None:
     trained = world.followed(up, world.observed(pods=READY_PODS, report=world.report()))
     assert trained.status.phase is Phase.RUNNING
     assert world.told(trained)["Running"] == ("True", "Training")
-    assert [n.reason for n in trained.notices] == ["Running"]
+    (began,) = trained.notices
+    assert began.reason == "Running"
+    assert began.message == "Training is running. 250 of 500 iterations are made."
     assert trained.status.progress is not None
     assert trained.status.progress.percent == 50
     assert trained.status.metrics == {"generatorLoss": 0.5}
@@ -391,6 +403,9 @@ def test_suspend_and_resume(running: Plan) -> None:
     resumed = world.followed(stopped, world.observed(pods=READY_PODS))
     assert world.told(resumed)["Suspended"] == ("False", "Resumed")
     assert resumed.status.phase is Phase.STARTING
+
+    without_pods = world.followed(stopped, world.observed())
+    assert [n.reason for n in without_pods.notices] == ["Resumed"]
 
     # The Job starts anew when it is resumed; pods of before may be seen to end only then.
     again = dataclasses.replace(world.job(), started=NOW)

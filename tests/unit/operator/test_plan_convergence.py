@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Observed, Plan, status_json
+from sid_operator.plan.nodes import GpuNode, Nodes
 from sid_operator.plan.observed import Cleanup, Job, Pod, cleanup_of
 from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.metadata import policy_hash
@@ -19,6 +20,7 @@ from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
 _CLEANUP = cleanup_job(world.run(deletionPolicy="Delete"))
+_GPUS: dict[str, Any] = {"nodes": 2, "gpusPerNode": 1, "image": world.IMAGE}
 ROUNDS = 6
 """Writes that may be needed: recreate, create, tell; then rest."""
 
@@ -100,12 +102,22 @@ _cleanups = st.lists(
     ),
     max_size=2,
 ).map(tuple)
+_nodes = st.lists(
+    st.builds(
+        lambda memory, gpus: GpuNode(labels={}, taints=(), memory=memory, gpus=gpus, product="x"),
+        memory=st.integers(1, 2**40),
+        gpus=st.integers(0, 8),
+    ),
+    max_size=3,
+)
 _observations = st.builds(
     Observed,
+    nodes=st.builds(Nodes, _nodes.map(tuple)) | st.builds(Nodes, problem=st.just("forbidden")),
     config_map=_child,
     service=_child,
     job=_jobs(),
     pods=_pods(),
+    strays=st.sampled_from([(), ("digits-0-x",)]),
     report=_reports,
     cleanups=_cleanups,
 )
@@ -118,6 +130,9 @@ _specs = st.sampled_from(
         {"deletionPolicy": "Delete"},
         {"workers": {"nodes": 2, "gpusPerNode": 0}},
         {"training": {"batchSize": 3}},
+        {"teacher": {"model": "black-forest-labs/FLUX.1-dev"}, "workers": _GPUS},
+        {"workers": _GPUS, "runPolicy": {"roomCheck": "Warn"}},
+        {"deepspeed": {"config": {"communication_data_type": "odd"}}, "workers": _GPUS},
     ]
 )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan import progress
 from sid_operator.plan.model import status_json
+from sid_operator.plan.progress import spoken
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -36,12 +39,30 @@ def test_a_report_becomes_status() -> None:
             "percent": 50,
             "imagesPerSecond": 12.5,
             "etaSeconds": 100,
+            "eta": "1m40s",
             "lastUpdateTime": world.at(2),
         },
         "metrics": {"generatorLoss": 0.043305},
         "checkpoint": {"uri": "s3://sid/c", "iteration": 200, "time": world.at(0)},
         "samples": {"uri": "s3://sid/samples"},
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0s"),
+        (59, "59s"),
+        (60, "1m0s"),
+        (3599, "59m59s"),
+        (3600, "1h0m"),
+        (86_399, "23h59m"),
+        (86_400, "1d0h"),
+        (30 * 86_400 + 7200, "30d2h"),
+    ],
+)
+def test_the_time_to_go_is_told_in_two_units(seconds: int, told: str) -> None:
+    assert spoken(seconds) == told
 
 
 def test_an_older_report_changes_nothing() -> None:

@@ -66,8 +66,21 @@ def phase(api: FakeApi) -> str:
     return str(resource["status"].get("phase", ""))
 
 
+def waits_for(api: FakeApi, field: str = "reason") -> str:
+    """What PodsReady of the resource says."""
+    (resource,) = api.of("siddistillations")
+    conditions = resource["status"].get("conditions", [])
+    return next((str(c[field]) for c in conditions if c["type"] == "PodsReady"), "")
+
+
 def reasons(api: FakeApi) -> list[str]:
     return [event["reason"] for event in api.of("events")]
+
+
+def made_by(pod: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
+    """A pod of a Job."""
+    pod["metadata"]["ownerReferences"][0]["uid"] = job["metadata"]["uid"]
+    return pod
 
 
 async def test_a_resource_gets_children_with_owner_references(plant: Plant) -> None:
@@ -166,7 +179,8 @@ async def test_the_words_of_a_deleted_pod_are_kept(plant: Plant) -> None:
     words = '{"state": "failed", "failure": {"reason": "OutOfMemory", "message": "GPU 0 is full"}}'
     state = {"exitCode": 1, "reason": "Error", "message": words, "finishedAt": world.at(0)}
     container = {"name": "trainer", "state": {"terminated": state}}
-    plant.api.put("pods", world.raw_pod(0, phase="Failed", containerStatuses=[container]))
+    pod = world.raw_pod(0, phase="Failed", containerStatuses=[container])
+    plant.api.put("pods", made_by(pod, job))
     plant.api.remove("pods", world.NAMESPACE, f"{world.NAME}-0-a")
     await until(lambda: phase(plant.api) == "Restarting")
     (resource,) = plant.api.of("siddistillations")
@@ -185,6 +199,39 @@ async def test_a_deleted_resource_is_let_go(plant: Plant) -> None:
     plant.api.put("siddistillations", other)
     await until(lambda: plant.api.of("jobs"))
     assert [job["metadata"]["name"] for job in plant.api.of("jobs")] == ["other"]
+
+
+async def test_a_resource_made_again_waits_for_what_the_earlier_one_left(plant: Plant) -> None:
+    """Kubernetes collects the children of a deleted resource when it comes to it."""
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: plant.api.of("jobs"))
+    (left,) = plant.api.of("jobs")
+    pod = made_by(world.raw_pod(0, phase="Running"), left)
+    plant.api.put("pods", pod)
+    plant.api.remove("siddistillations", world.NAMESPACE, world.NAME)
+    again = world.raw()
+    again["metadata"]["uid"] = "uid-of-the-second"
+    plant.api.put("siddistillations", again)
+    await until(lambda: waits_for(plant.api) == "Recreating")
+    assert plant.api.of("jobs")[0]["metadata"]["uid"] == left["metadata"]["uid"]
+
+    for kind, name in (
+        ("jobs", world.NAME),
+        ("services", world.NAME),
+        ("configmaps", f"{world.NAME}-config"),
+    ):
+        plant.api.remove(kind, world.NAMESPACE, name)
+    await until(lambda: plant.api.of("services") and plant.api.of("configmaps"))
+    await until(lambda: "digits-0-a" in waits_for(plant.api, "message"))
+    assert plant.api.of("jobs") == []
+
+    plant.api.remove("pods", world.NAMESPACE, pod["metadata"]["name"])
+    await until(lambda: plant.api.of("jobs"))
+    (job,) = plant.api.of("jobs")
+    assert job["metadata"]["ownerReferences"][0]["uid"] == "uid-of-the-second"
+    assert "NameConflict" not in reasons(plant.api)
+    assert phase(plant.api) == "Pending"
 
 
 async def test_the_bucket_is_emptied_when_the_resource_is_gone(plant: Plant) -> None:

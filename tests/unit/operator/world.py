@@ -83,6 +83,7 @@ def job(of: Run | None = None, *, conditions: tuple[Object, ...] = (), **spec: A
             "spec": spec,
             "status": {"startTime": at(60), "conditions": list(conditions)},
         },
+        NAME,
         UID,
     )
 
