@@ -1,4 +1,9 @@
-"""Reads a SiDDistillation from the API's object; what cannot be run is told, never raised."""
+"""Reads a SiDDistillation from the API's object; what cannot be run is told, never raised.
+
+Rule: a field that is not known here is passed over. The API server refuses what its CRD does not
+know, so it is one of a newer CRD, whose operator comes a moment later in the same upgrade; and its
+default stands in every resource at once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +42,7 @@ def _run(obj: dict[str, Any], default_image: str) -> tuple[Run | None, str]:
     metadata = obj["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     try:
-        spec = SiDDistillationSpec.model_validate(obj.get("spec") or {})
+        spec = SiDDistillationSpec.model_validate(obj.get("spec") or {}, extra="ignore")
         run_config(spec, namespace, name)
     except pydantic.ValidationError as error:
         return None, reasons.INVALID.format(details=_told(error))

@@ -438,3 +438,12 @@ def test_unschedulable_pods_are_told_with_the_schedulers_words() -> None:
     assert stuck.status.phase is Phase.PENDING
     assert stuck.status.failure is not None
     assert "Insufficient nvidia.com/gpu" in stuck.status.failure.message
+
+
+def test_a_field_of_a_newer_crd_is_passed_over() -> None:
+    raw = world.raw()
+    raw["spec"]["checkpoint"]["madeLater"] = "auto"
+    raw["spec"]["madeLater"] = {"enabled": True}
+    read = resource_of(raw, default_image="")
+    assert read.problem == ""
+    assert read.run == world.run()
