@@ -156,11 +156,7 @@ class S3Storage:
 
     def get_range(self, key: str, start: int, buffer: memoryview) -> int:
         """Read from byte ``start`` on into ``buffer``; return how much there was."""
-
-        def take(offset: int, chunk: bytes) -> None:
-            buffer[offset : offset + len(chunk)] = chunk
-
-        return self._read(key, take, Span(start, len(buffer))) if len(buffer) else 0
+        return self._read(key, buffer, Span(start, len(buffer))) if len(buffer) else 0
 
     def get_file(self, key: str, path: Path) -> None:
         """Download an object; the file appears only when it is whole."""

@@ -92,7 +92,11 @@ def test_a_conditional_write_recognises_its_own_object(minio: MinioServer, prefi
     assert minio.storage(prefix).get_bytes("x") == b"mine too"
 
 
-def test_a_read_goes_on_where_it_broke_off(minio: MinioServer, prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [Kind.TRUNCATED, Kind.RESET_ANSWER])
+def test_a_read_goes_on_where_it_broke_off(
+    minio: MinioServer, prefix: str, tmp_path: Path, kind: Kind
+) -> None:
+    cut = Fault(kind, share=0.6, seconds=0.0, target=0)
     data = secrets.token_bytes(5 * 2**20)
     minio.storage(prefix).put_bytes("x", data)
     buffer, part = bytearray(len(data)), bytearray(3 * 2**20)
@@ -103,7 +107,7 @@ def test_a_read_goes_on_where_it_broke_off(minio: MinioServer, prefix: str, tmp_
         lambda storage: storage.get_file("x", tmp_path / "x"),
     ]
     for read in reads:
-        with FaultProxy(minio.port, At({1: CUT, 2: CUT})) as proxy:
+        with FaultProxy(minio.port, At({1: cut, 2: cut})) as proxy:
             read(through(proxy, minio, prefix))
             assert proxy.requests == 3
     assert buffer == data == (tmp_path / "x").read_bytes()
