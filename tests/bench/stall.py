@@ -24,7 +24,7 @@ from tests.bench.stores import a_store
 from tests.bench.workloads import workload
 
 NETWORK = "wide"
-EVERY = 20
+EVERY = 10
 """Iterations of an interval here; a run's own default is :data:`DEFAULT`."""
 DEFAULT = 500
 WORLDS = (1, 2)
