@@ -94,19 +94,18 @@ class Author:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _installed(plane: ControlPlane) -> None:
-    """The chart, but for its Deployment, on a control plane of this module's own."""
+def settings(plane: ControlPlane) -> tuple[str, ...]:
+    """The chart is on a control plane of this module's own; gives the operator's settings."""
     kubectl.kubectl("create", "namespace", install.NAMESPACE)
-    chart.apply(install.NAMESPACE, {})
+    return chart.apply(install.NAMESPACE, {})
 
 
 @pytest.fixture
-def operator_log(plane: ControlPlane, tmp_path: Path) -> Iterator[Path]:
+def operator_log(plane: ControlPlane, settings: tuple[str, ...], tmp_path: Path) -> Iterator[Path]:
     """The log of the checkout's operator, which serves all namespaces under the chart's roles."""
     account = (install.NAMESPACE, install.RELEASE)
     config = chart.kubeconfig(plane, *account, tmp_path / "kubeconfig")
-    lease = ("--lease-namespace", install.NAMESPACE)
-    with operating(plane, tmp_path / "log", *lease, kubeconfig=config) as operator:
+    with operating(plane, tmp_path / "log", *settings, kubeconfig=config) as operator:
         yield tmp_path / "log"
         assert operator.code is None, "the operator died"
     assert complaints(tmp_path / "log") == []
@@ -221,10 +220,11 @@ def test_one_namespace_is_served_without_any_cluster_wide_right(
     namespace: str, plane: ControlPlane, tmp_path: Path
 ) -> None:
     since = datetime.now(UTC)
-    chart.apply(namespace, {"watchNamespace": namespace, "fullnameOverride": "only-here"})
+    values = {"fullnameOverride": "only-here", "operator": {"logFormat": "json"}}
+    settings = chart.apply(namespace, {"watchNamespace": namespace, **values})
     config = chart.kubeconfig(plane, namespace, "only-here", tmp_path / "kubeconfig")
-    places = ("--namespace", namespace, "--lease-namespace", namespace, "--lease-name", "only-here")
-    with operating(plane, tmp_path / "log", *places, kubeconfig=config):
+    log = tmp_path / "log"
+    with operating(plane, log, *settings, kubeconfig=config):
         life.whole(namespace)
     grants = permissions.granted(namespace, "only-here")
     user = permissions.account_name(namespace, "only-here")
@@ -232,3 +232,8 @@ def test_one_namespace_is_served_without_any_cluster_wide_right(
     assert {grant.namespace for grant in grants} == {namespace}
     assert permissions.unused(grants, asked) == []
     assert permissions.refused(grants, asked) == []
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    about = [line for line in told if line["logger"].endswith("recorder")]
+    assert about
+    assert {(line["namespace"], line["name"]) for line in about} == {(namespace, "run")}
+    assert not [line for line in told if line["logger"].startswith("kopf")]
