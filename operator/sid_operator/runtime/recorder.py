@@ -4,6 +4,7 @@ Rules this module keeps:
 
 * The name of an Event follows from the version of the resource that it was planned from: a pass
   that is repeated after a crash posts the same name, which the API server refuses as a duplicate.
+  It begins with that version, so that Events of one second are listed in their order.
 * An Event that cannot be posted holds nothing up; it is logged.
 """
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 COMPONENT = "sid-operator"
 MAX_NAME = 253
+VERSION_DIGITS = 16
 
 
 class Recorder:
@@ -49,7 +51,8 @@ class Recorder:
     def _event(self, resource: dict[str, Any], notice: Notice) -> dict[str, Any]:
         metadata = resource["metadata"]
         told = [notice.type, notice.reason, notice.message]
-        suffix = digest([metadata["uid"], metadata["resourceVersion"], *told])
+        version = str(metadata["resourceVersion"])
+        suffix = f"{version.rjust(VERSION_DIGITS, '0')}.{digest([metadata['uid'], version, *told])}"
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "apiVersion": EVENTS.api_version,
