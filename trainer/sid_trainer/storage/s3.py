@@ -6,14 +6,13 @@ Rules this module keeps:
 * Every error names the bucket or object and the endpoint, and tells what to do about it.
 * Large objects go up in parts, in parallel (:mod:`.s3_upload`).
 * A read that breaks off goes on where it was, from the same object or not at all.
-* A conditional write whose answer was lost recognises its own object by a token in its metadata.
+* A conditional write whose answer was lost recognises its own object (:mod:`.s3_conditional`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import urllib3
 from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error
+from minio.error import MinioException
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Server, endpoint_of
@@ -38,12 +37,10 @@ from sid_trainer.storage.parts import PART_BYTES, parts_of
 from sid_trainer.storage.pieces import Pieces, cut
 from sid_trainer.storage.retry import Patience, TransientError, patiently
 from sid_trainer.storage.s3_client import AWS_ENDPOINT, Body, connect
-from sid_trainer.storage.s3_errors import UNCONDITIONAL_CODES, Request, refusal, translated
+from sid_trainer.storage.s3_conditional import ConditionalWrite
+from sid_trainer.storage.s3_errors import Request, refusal, translated
 from sid_trainer.storage.s3_reading import WHOLE, Sink, Span, read_on
 from sid_trainer.storage.s3_upload import Target, read_exactly, read_parts, upload_in_parts
-
-TOKEN_HEADER = "x-amz-meta-sid-write"  # noqa: S105 - a name
-"""Metadata of an object that was written on a condition: which write it was."""
 
 Result = TypeVar("Result")
 
@@ -88,22 +85,8 @@ class S3Storage:
 
     def put_if(self, key: str, data: bytes, etag: str | None, content_type: str) -> bool:
         """Write a small object if the one there has this etag, or, for None, if there is none."""
-        token, name = secrets.token_hex(16), self._name(key)
-        headers = {"Content-Type": content_type, TOKEN_HEADER: token}
-        condition = {"If-None-Match": "*"} if etag is None else {"If-Match": f'"{etag}"'}
-
-        def write() -> bool:
-            try:
-                self._client.put(self._bucket, name, data, headers | condition)
-            except S3Error as error:
-                if error.code in ("PreconditionFailed", "NoSuchKey"):
-                    return self._token(name) == token  # its own, where the first answer was lost
-                if error.code not in UNCONDITIONAL_CODES:
-                    raise
-                return self._put_unless_other(name, data, headers, etag)
-            return True
-
-        return self._ask("write", key, write)
+        write = ConditionalWrite(self._client, self._bucket, self._name(key), etag, content_type)
+        return self._ask("write", key, lambda: write.send(data))
 
     def put_stream(self, key: str, open_stream: Callable[[], BinaryIO], size: int) -> None:
         """Write ``size`` bytes of a stream, in parallel parts where it is large."""
@@ -240,31 +223,6 @@ class S3Storage:
     def _upload(self, key: str, bodies: Iterable[Body]) -> None:
         target = Target(self._client, self._bucket, self._name(key))
         upload_in_parts(target, bodies, lambda verb, request: self._ask(verb, key, request))
-
-    def _put_unless_other(
-        self, name: str, data: bytes, headers: dict[str, str], etag: str | None
-    ) -> bool:
-        """The condition for stores that have none: looked at just before the write."""
-        if self._etag(name) != etag:
-            return False
-        self._client.put(self._bucket, name, data, headers)
-        return True
-
-    def _etag(self, name: str) -> str | None:
-        found = self._stat(name)
-        return None if found is None else found.etag
-
-    def _token(self, name: str) -> str | None:
-        found = self._stat(name)
-        return None if found is None else (found.metadata or {}).get(TOKEN_HEADER)
-
-    def _stat(self, name: str) -> Any:
-        try:
-            return self._client.stat_object(self._bucket, name)
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                return None
-            raise
 
     def _read(self, key: str, take: Sink, span: Span = WHOLE) -> int:
         """Hand the bytes of an object to ``take``; return how many there are."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import os
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,66 @@ def test_a_conditional_write_recognises_its_own_object(minio: MinioServer, prefi
         assert not storage.put_if("x", b"not new", None, "text/plain")
         assert not storage.put_if("absent", b"", etag, "text/plain")
     assert minio.storage(prefix).get_bytes("x") == b"mine too"
+
+
+class Unconditional(BaseHTTPRequestHandler):
+    """A store without conditional writes: it says so, and hands all else on to MinIO."""
+
+    port: int
+
+    def do_PUT(self) -> None:
+        """Write, where there is no condition."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "If-None-Match" in self.headers or "If-Match" in self.headers:
+            self.answer(501, {}, b"<Error><Code>NotImplemented</Code></Error>")
+        else:
+            self.hand_on(body)
+
+    def do_HEAD(self) -> None:
+        """Look at an object."""
+        self.hand_on(b"")
+
+    def hand_on(self, body: bytes) -> None:
+        """Ask MinIO."""
+        store = http.client.HTTPConnection("127.0.0.1", self.port)
+        try:
+            store.request(self.command, self.path, body, dict(self.headers))
+            found = store.getresponse()
+            self.answer(found.status, dict(found.getheaders()), found.read())
+        finally:
+            store.close()
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Answer as the store did."""
+        self.send_response_only(status)
+        for name, value in ({"Content-Type": "application/xml"} | headers).items():
+            if name.lower() not in ("content-length", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_store_without_conditions_is_looked_at_before_the_write(
+    minio: MinioServer, prefix: str
+) -> None:
+    Unconditional.port = minio.port
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unconditional) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        storage = S3Storage(BUCKET, prefix, url, minio.environ, Patience(seconds=1.0))
+        assert storage.put_if("x", b"first", None, "text/plain")
+        assert not storage.put_if("x", b"second", None, "text/plain")
+        etag = minio.storage(prefix).list("x")[0].etag
+        assert storage.put_if("x", b"third", etag, "text/plain")
+        assert not storage.put_if("x", b"fourth", etag, "text/plain")
+        server.shutdown()
+        thread.join()
+    assert minio.storage(prefix).get_bytes("x") == b"third"
 
 
 @pytest.mark.parametrize("kind", [Kind.TRUNCATED, Kind.RESET_ANSWER])
