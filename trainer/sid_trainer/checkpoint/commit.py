@@ -17,7 +17,7 @@ the run has long taken its place. Rules this module keeps:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifest
@@ -46,6 +46,12 @@ def announced_parts(storage: Storage, keys: Iterable[str]) -> list[str]:
         if key.endswith(f"/{ANNOUNCEMENT_NAME}")
         for rank in range(_world_size(storage, key))
     ]
+
+
+def give_up_uploads(storage: Storage, parts: Collection[str]) -> None:
+    """Remove unfinished uploads of these parts."""
+    if parts:
+        storage.give_up([begun for begun in storage.begun_uploads(parts) if begun.key in parts])
 
 
 def commit_manifest(storage: Storage, manifest: Manifest, fence: Fence) -> None:

@@ -24,7 +24,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sid_trainer.checkpoint import manifest as layout
-from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest, withdraw_torn
+from sid_trainer.checkpoint.commit import (
+    Fence,
+    announce,
+    announced_parts,
+    commit_manifest,
+    give_up_uploads,
+    withdraw_torn,
+)
 from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.checkpoint.manifest import (
@@ -215,9 +222,13 @@ class CheckpointStore:
             manifests = self._manifests()
             best = best_of(self._ranking(), manifests, self._keep_best)
             dropped = obsolete(keys, manifests, self._keep_last, committed, best)
+            own = f"{layout.folder(committed.iteration)}/"
+            others = [key for key in dropped if not key.startswith(own)]
+            failed = announced_parts(self._storage, others)
             self._storage.delete(dropped)
             if any(layout.attempt_of(key) not in (None, self._attempt) for key in dropped):
                 withdraw_torn(self._storage, self._older_manifests())
+            give_up_uploads(self._storage, failed)
         except TrainerError as error:
             logger.warning("old checkpoints were not removed, trying again later: %s", error)
 

@@ -7,7 +7,7 @@ Rules this module keeps:
 * Putting the parts together is not idempotent. Where its answer was lost and the upload is gone,
   the object itself tells, by a token, whether it was done.
 * An upload that somebody else removed begins anew; one that fails, or that a lost answer left
-  behind, is removed.
+  behind, is removed, if the store lets us.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Protocol, TypeVar
 
-from minio.error import S3Error
+import urllib3
+from minio.error import MinioException, S3Error
 
 from sid_trainer.contract import TrainerError
 from sid_trainer.storage.parts import parts_of
@@ -124,11 +125,19 @@ def upload_in_parts(target: Target, bodies: Iterable[Body], ask: Ask) -> None:
     except UploadLostError as error:
         raise TransientError("the upload was removed by somebody else") from error
     except BaseException:
-        with contextlib.suppress(TrainerError):
-            ask("give up an upload of", lambda: target.give_up(upload))
+        _try_to_give_up(target, upload)
         raise
     if begun > 1:
         _give_up_others(target, ask)
+
+
+def _try_to_give_up(target: Target, upload: str) -> None:
+    """Remove a failed upload, by one try: a store that does not answer has been waited for.
+
+    What stays is removed after a later commit, or by the next attempt.
+    """
+    with contextlib.suppress(MinioException, urllib3.exceptions.HTTPError, ConnectionError):
+        target.give_up(upload)
 
 
 def _give_up_others(target: Target, ask: Ask) -> None:

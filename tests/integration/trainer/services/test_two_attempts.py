@@ -13,6 +13,7 @@ import pytest
 
 from sid_trainer.attempts import Claim, claim_attempt, claim_key, require_newest
 from sid_trainer.checkpoint import CheckpointStore, SoloGroup
+from sid_trainer.checkpoint.commit import announce
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.commands.remove import remove
 from sid_trainer.contract import FailureReason, TrainerError
@@ -210,6 +211,16 @@ def test_unfinished_uploads_of_earlier_attempts_are_removed(
     assert [upload.key for upload in storage.begun_uploads([earlier])] == [earlier]
     give_up_dead_uploads(storage, 2, lambda: None)
     assert storage.begun_uploads([earlier]) == []
+
+
+def test_an_upload_that_failed_goes_with_a_later_commit(minio: MinioServer, prefix: str) -> None:
+    storage, claim = minio.storage(prefix), Claim(1, "")
+    part = PART.format("010", 1)
+    announce(storage, 10, 1, world=1)
+    minio.sdk().begin_upload("runs", f"{prefix}/{part}", {})
+    checkpoints(storage, claim, fenced=False).save(state(0, 1, 20), 20)
+    assert storage.begun_uploads([part]) == []
+    assert inventory(storage).leftovers == []
 
 
 def test_a_run_is_removed_with_its_unfinished_uploads(
