@@ -7,7 +7,7 @@ Rules this module keeps:
 * Only what may be repeated is repeated: reads, applies, merge patches and deletes after any lack
   of an answer; creations only when the server said that it did nothing (429).
 * Field names that the API does not know are an error, not dropped in silence
-  (``fieldValidation=Strict``).
+  (``fieldValidation=Strict``), but in a status, of which an older CRD takes what it knows.
 """
 
 from __future__ import annotations
@@ -132,11 +132,15 @@ class KubeClient:
     async def merge(
         self, kind: Kind, namespace: str, name: str, patch: Object, *, subresource: str = ""
     ) -> Object:
-        """JSON merge patch: None removes a key. A ``metadata.resourceVersion`` is a condition."""
+        """JSON merge patch: None removes a key. A ``metadata.resourceVersion`` is a condition.
+
+        Of a status an older CRD takes what it knows; all of it refused would be told to nobody.
+        """
+        validation = "Ignore" if subresource == "status" else "Strict"
         return await self._call(
             "PATCH",
             kind.path(namespace, name, subresource),
-            params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            params={"fieldManager": FIELD_MANAGER, "fieldValidation": validation},
             body=patch,
             content_type="application/merge-patch+json",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from sid_operator import reasons
@@ -24,7 +25,7 @@ MAX_MESSAGE = 1000
 def notices(before: SiDDistillationStatus, after: SiDDistillationStatus) -> tuple[Notice, ...]:
     """The Events that tell the way from one status to the next."""
     return tuple(
-        Notice(notice.type, notice.reason, notice.message[:MAX_MESSAGE])
+        dataclasses.replace(notice, message=notice.message[:MAX_MESSAGE])
         for notice in (
             *_phase(before, after),
             *_failure(before, after),
@@ -46,7 +47,7 @@ def _phase(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Itera
     elif after.phase is Phase.RESTARTING:
         yield Notice("Warning", after.phase, _restarting(after))
     elif after.phase is Phase.RUNNING:
-        yield Notice("Normal", after.phase, _running(after))
+        yield Notice("Normal", after.phase, _running(after), known_by=after.phase)
     elif after.phase in reasons.PHASE_EVENTS:
         yield Notice("Normal", after.phase, reasons.PHASE_EVENTS[after.phase])
     elif before.phase is Phase.SUSPENDED:

@@ -101,11 +101,17 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An Event to post on the resource."""
+    """An Event to post on the resource.
+
+    Attributes:
+        known_by: What tells it from others of its reason; "" for the message. A message with a
+            number that goes on counting needs it, lest a repeated pass post it anew.
+    """
 
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    known_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Recorder:
 
     def _event(self, resource: dict[str, Any], notice: Notice) -> dict[str, Any]:
         metadata = resource["metadata"]
-        told = [notice.type, notice.reason, notice.message]
+        told = [notice.type, notice.reason, notice.known_by or notice.message]
         version = str(metadata["resourceVersion"])
         suffix = f"{version.rjust(VERSION_DIGITS, '0')}.{digest([metadata['uid'], version, *told])}"
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

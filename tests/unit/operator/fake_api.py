@@ -58,6 +58,8 @@ class FakeApi:
         self.faults: list[Fault] = []
         self.requests: Counter[tuple[str, str]] = Counter()
         self.writes: list[tuple[str, str, Object]] = []
+        self.validations: list[str] = []
+        """``fieldValidation`` of each write."""
         self.log: list[tuple[str, Object]] = []
         self.compacted = 0
         self.changed = asyncio.Event()
@@ -138,6 +140,7 @@ class FakeApi:
         body = await request.json() if request.can_read_body else {}
         if request.method != "GET":
             self.writes.append((request.method, "/".join([plural, *rest]), body))
+            self.validations.append(request.query.get("fieldValidation", ""))
         name = rest[0] if rest else body["metadata"]["name"]
         held = self.objects.get((plural, namespace, name))
         handler = getattr(self, f"_{request.method.lower()}")

@@ -114,6 +114,14 @@ async def test_a_conditional_patch_fails_on_another_version(pair: Pair) -> None:
         await client.merge(JOBS, "team", "one", patch, subresource="status")
 
 
+async def test_an_older_schema_takes_of_a_status_what_it_knows(pair: Pair) -> None:
+    api, client = pair
+    api.put("jobs", config_map())
+    await client.merge(JOBS, "team", "one", {"status": {}}, subresource="status")
+    await client.merge(JOBS, "team", "one", {"spec": {}})
+    assert api.validations == ["Ignore", "Strict"]
+
+
 async def test_a_deletion_concerns_one_uid_only(pair: Pair) -> None:
     api, client = pair
     api.put("jobs", config_map())
