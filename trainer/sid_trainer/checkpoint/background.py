@@ -30,7 +30,7 @@ from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
 from sid_trainer.state import RankState
 
 COMMIT_SECONDS = 1.0
-"""How long a meeting waits for a commit that has begun: some ten requests of a store."""
+"""How long a meeting waits for the commit that it begins: some ten requests of a store."""
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -124,21 +124,21 @@ class BackgroundSaver:
         Raises:
             TrainerError: on every rank, when the store refuses or the tolerance is used up.
         """
-        settled = None
+        settled, seconds = None, None if wait else 0.0
         while self._under_way is not None and settled is None:
-            ended = self._group.all_gather(self._how_it_ended(self._under_way, wait))
+            ended = self._group.all_gather(self._how_it_ended(self._under_way, seconds))
             if self._under_way.committing:
                 ended = ended[:1]
             if any(each is None for each in ended):
                 return None
             settled = self._gone_on(self._under_way, ended)
+            seconds = None if wait else COMMIT_SECONDS  # of one that has just begun
         return settled
 
-    def _how_it_ended(self, under_way: _UnderWay, wait: bool) -> _Ended | None:
-        """How this rank's work ended; None where it has not."""
+    def _how_it_ended(self, under_way: _UnderWay, seconds: float | None) -> _Ended | None:
+        """How this rank's work ended; None where it has not within some seconds, or at all."""
         if under_way.committing and self._group.rank != 0:
             return None
-        seconds = None if wait else COMMIT_SECONDS if under_way.committing else 0.0
         done, _ = futures.wait([under_way.work], seconds)
         return _ending(under_way.work) if done else None
 
