@@ -51,8 +51,10 @@ test-gates: setup ## Distil a digits teacher of each family; every student must 
 	$(BIN)/python -m pytest -m gate tests/integration/trainer/test_digits_gate.py -s
 
 .PHONY: test-campaigns
-test-campaigns: setup ## Disturb whole runs with hundreds of seeded faults; apply 5,000 hostile resources (long)
-	$(BIN)/python -m pytest -m campaign tests/unit tests/integration tests/cluster -s
+test-campaigns: setup ## Break things by the hundred: stores, pods, operator, API server; hostile resources (long)
+	$(BIN)/python -m pytest -m campaign tests/unit tests/integration -s
+	$(MAKE) --no-print-directory cluster-up
+	KUBECONFIG=$(KUBECONFIG_FILE) $(BIN)/python -m pytest -m campaign tests/cluster -s
 
 .PHONY: test-mutants
 test-mutants: setup ## Make each known mistake in the method; a test must find every one

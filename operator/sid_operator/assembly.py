@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
 import aiohttp
 import kopf
 
+from sid_operator.kube import errors
 from sid_operator.kube.client import FIELD_MANAGER, KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS
 from sid_operator.kube.login import Credentials, connection
@@ -20,6 +22,8 @@ from sid_operator.runtime.queue import WorkQueue
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key
 from sid_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 USER_AGENT = {"User-Agent": f"{FIELD_MANAGER}/{version(FIELD_MANAGER)}"}
 """For those who read the API server's audit log; the distribution has the manager's name."""
@@ -36,7 +40,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Controller]:
     Raises:
         LoginError: There are no credentials.
         NotInstalledError: The CRD is not installed.
-        KubeError: The API server cannot be asked.
+        KubeError: The API server refuses to be asked.
     """
     info = connection()
     connector = aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=0)
@@ -87,7 +91,13 @@ def _leader(client: KubeClient, settings: Settings, namespace: str, identity: st
 
 
 async def _require_crd(client: KubeClient) -> None:
-    if not await client.serves(DISTILLATIONS):
+    try:
+        served = await client.serves(DISTILLATIONS)
+    except (errors.UnreachableError, errors.BusyError) as error:
+        # All else waits for it. To end would mean to be started again, ever more slowly.
+        logger.warning("the API server does not answer yet: %s", error)
+        return
+    if not served:
         raise NotInstalledError(
             f"the API server does not know {DISTILLATIONS.plural} of {DISTILLATIONS.api_version}: "
             "install the CRD first"

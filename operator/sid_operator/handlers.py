@@ -24,6 +24,9 @@ from sid_operator.kube.login import connection
 from sid_operator.runtime.controller import Controller, stopped
 from sid_operator.runtime.health import UnhealthyError
 
+OUTAGE = (1.0, 2.0, 4.0, *[8.0] * 450)
+"""Pauses between kopf's tries of a request: an API server may be away for an hour."""
+
 
 class Handlers:
     """The controller within kopf's life cycle.
@@ -64,6 +67,7 @@ class Handlers:
         settings.scanning.disabled = True  # the CRD must be there; saves cluster-wide rights
         settings.peering.standalone = True  # leadership is the Lease's
         settings.networking.request_timeout = self._request_timeout
+        settings.networking.error_backoffs = OUTAGE  # it ends the process when they are used up
         self._task = asyncio.create_task(self._controller.run(), name="controller")
         self._task.add_done_callback(lambda _: self._stop.set())
 

@@ -47,6 +47,7 @@ CA_BUNDLE_NOT_FOUND: Final = "CaBundleNotFound"
 VOLUME_NOT_MOUNTED: Final = "VolumeNotMounted"
 UNSCHEDULABLE: Final = "Unschedulable"
 PODS_NOT_CREATED: Final = "PodsNotCreated"
+NODE_LOST: Final = "NodeLost"
 
 # Running
 TRAINING: Final = "Training"
@@ -73,6 +74,7 @@ COMPLETED: Final = "AllIterationsDone"
 
 # Failed, and failure: what the trainer could not tell itself
 EVICTED: Final = "Evicted"
+PREEMPTED: Final = "Preempted"
 CANNOT_START: Final = "ContainerCannotStart"
 BACKOFF_LIMIT: Final = "BackoffLimitExceeded"
 DEADLINE: Final = "DeadlineExceeded"
@@ -205,8 +207,8 @@ STANDS_STILL: Final = (
     "iteration took. {what}"
 )
 WATCHDOG_WAITS: Final = (
-    "The trainer's watchdog restarts the pods after training.watchdogSeconds ({seconds}) without "
-    "an iteration; delete the pods to restart them now."
+    "The trainer's watchdog restarts the pods at the latest after training.watchdogSeconds "
+    "({seconds}) without an iteration; delete the pods to restart them now."
 )
 WATCHDOG_OFF: Final = (
     "training.watchdogSeconds is 0: delete the pods to go on from the last checkpoint."
@@ -230,7 +232,24 @@ POD_OUT_OF_MEMORY: Final = (
     "The container was killed for lack of memory (not of the GPU): raise "
     "workers.resources.limits.memory."
 )
-POD_EVICTED: Final = "The pod was evicted from its node: {details}"
+POD_EVICTED: Final = (
+    "The pod was evicted from node {node}: {details}. That does not count against "
+    "runPolicy.backoffLimit; training goes on from the last checkpoint as soon as a node has room."
+)
+POD_PREEMPTED: Final = (
+    "The pod had to make room on node {node} for one of higher priority: {details}. That does not "
+    "count against runPolicy.backoffLimit; training goes on from the last checkpoint as soon as "
+    "there is room. scheduling.priorityClassName says who yields to whom."
+)
+POD_NODE_GONE: Final = (
+    "Node {node} is gone: {details}. That does not count against runPolicy.backoffLimit; training "
+    "goes on from the last checkpoint as soon as another node has room."
+)
+NODE_SILENT: Final = (
+    "Node {node} of pod {pod} does not answer. The run goes on when it is back. If it is gone for "
+    "good, delete the Node, or taint it with node.kubernetes.io/out-of-service=nodeshutdown:"
+    "NoExecute: only then is it certain that the pod no longer runs, and it is replaced."
+)
 POD_CANNOT_START: Final = (
     "The container could not start: {details}. Is workers.image an image of the trainer?"
 )

@@ -9,12 +9,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from sid_operator.api import names
 from sid_operator.crd.document import custom_resource_definition
-from tests.cluster import definition, kubectl
+from sid_trainer.digits.cache import cached_teacher
+from tests.cluster import definition, kubectl, objects
 from tests.cluster.control_plane.plane import ControlPlane, running
 
 CONTROLLERS = (
@@ -69,3 +71,24 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         kubectl.apply(custom_resource_definition())
         kubectl.wait_established(names.CRD_NAME)
         yield started
+
+
+@pytest.fixture(scope="session")
+def teacher() -> Path:
+    """The trained digits teacher, in MinIO together with its prompts."""
+    path = cached_teacher()
+    with objects.connect() as store:
+        store.upload_folder(path, "teachers/digits")
+        store.upload_file(
+            kubectl.REPOSITORY / "examples" / "digits-prompts.txt", "prompts/digits.txt"
+        )
+    return path
+
+
+@pytest.fixture
+def space(namespace: str, teacher: Path) -> Iterator[str]:
+    """A namespace with MinIO credentials; what the runs wrote to MinIO is removed afterwards."""
+    objects.copy_credentials(namespace)
+    yield namespace
+    with objects.connect() as store:
+        store.remove_folder(f"distillations/{namespace}")

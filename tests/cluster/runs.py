@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import sys
 from typing import Any
 
 import yaml
 
-from tests.cluster import kubectl
+from tests.cluster import kubectl, objects
 
+INDEX = "batch.kubernetes.io/job-completion-index"
 EXAMPLE = kubectl.REPOSITORY / "examples" / "distill-digits.yaml"
 
 
@@ -72,3 +76,76 @@ def pods(namespace: str, name: str) -> list[dict[str, Any]]:
 def describe(namespace: str, name: str) -> str:
     """What ``kubectl describe`` prints."""
     return kubectl.kubectl("describe", "sid", name, "-n", namespace)
+
+
+def pod(namespace: str, name: str, index: int) -> dict[str, Any]:
+    """The newest pod of an index."""
+    found = [
+        entry for entry in pods(namespace, name) if entry["metadata"]["labels"][INDEX] == str(index)
+    ]
+    newest: dict[str, Any] = max(found, key=lambda p: p["metadata"]["creationTimestamp"])
+    return newest
+
+
+def events(namespace: str, name: str) -> list[tuple[str, str, str]]:
+    """Type, reason and message of every Event of the resource."""
+    selector = f"involvedObject.kind=SiDDistillation,involvedObject.name={name}"
+    found = kubectl.get("events", "-n", namespace, "--field-selector", selector)["items"]
+    return [(event["type"], event["reason"], event["message"]) for event in found]
+
+
+def evict(namespace: str, pod: str) -> None:
+    """Ask for a pod's eviction, as a drain of its node does."""
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": namespace},
+    }
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction"
+    kubectl.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+
+def workers(namespace: str, pod: str) -> list[int]:
+    """Process ids, in the pod, of its training processes."""
+    return [int(pid) for pid in _in_pod(namespace, pod, _FIND_WORKERS + "print(*workers)").split()]
+
+
+def signal_worker(namespace: str, pod: str, number: signal.Signals) -> None:
+    """Send a signal to the training processes of a pod, from inside the pod."""
+    script = f"{_FIND_WORKERS}for pid in workers: os.kill(pid, {int(number)})"
+    _in_pod(namespace, pod, script)
+
+
+def _in_pod(namespace: str, pod: str, script: str) -> str:
+    return kubectl.kubectl("exec", "-n", namespace, pod, "--", "python3", "-c", script)
+
+
+_FIND_WORKERS = """
+import os, pathlib
+commands = {e: e.read_bytes() for e in pathlib.Path("/proc").glob("[0-9]*/cmdline")}
+ours = [e for e, c in commands.items() if b"sid_trainer\\0worker" in c and b"agent" not in c]
+workers = [int(e.parent.name) for e in ours]
+"""
+
+
+def first_iterations(namespace: str, name: str) -> list[int]:
+    """First iteration that each attempt's metrics tell of, in the order of the attempts."""
+    prefix = f"distillations/{namespace}/{name}/metrics"
+    firsts: dict[str, int] = {}
+    with objects.connect() as store:
+        for key in (name for name in store.names(prefix) if name.endswith(".jsonl")):
+            attempt = key.removeprefix(f"{prefix}/").split("/")[0]
+            response = store.client.get_object(store.bucket, key)
+            lines = [json.loads(line) for line in response.read().splitlines()]
+            response.close()
+            response.release_conn()
+            first = min((line["iteration"] for line in lines), default=sys.maxsize)
+            firsts[attempt] = min(first, firsts.get(attempt, sys.maxsize))
+    return [firsts[attempt] for attempt in sorted(firsts)]
+
+
+def image_that_is_there(name: str) -> str:
+    """An image that the node has and whose reference has ``name`` in it."""
+    (node,) = kubectl.get("nodes")["items"]
+    names = [found for image in node["status"]["images"] for found in image["names"]]
+    return str(next(found for found in names if "@" not in found and name in found))

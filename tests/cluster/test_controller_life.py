@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sid_operator.crd.document import custom_resource_definition
-from tests.cluster import kubectl, operators
+from sid_operator.runtime.controller import LOST_LEADERSHIP_EXIT_CODE
+from tests.cluster import kubectl
+from tests.cluster.controller import Operator, alone
 
 pytestmark = pytest.mark.cluster
 
@@ -53,55 +51,10 @@ def distillation(name: str, **workers: Any) -> dict[str, Any]:
     }
 
 
-@dataclass
-class Operator:
-    """The operator of the checkout as a process, serving one namespace."""
-
-    namespace: str
-    log: Path
-    extra: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-
-    def start(self) -> None:
-        """Start it and wait until it acts."""
-        before = self.acting()
-        arguments = [
-            *("--namespace", self.namespace, "--lease-namespace", self.namespace),
-            *("--liveness", "", "--lease-duration", "3", "--lease-renew-interval", "0.5"),
-            *("--lease-renew-deadline", "2", *self.extra),
-        ]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sid_operator", *arguments],
-                stdout=log,
-                stderr=log,
-                env=kubectl.environment(),
-            )
-        kubectl.wait_until("the operator acts", lambda: self.acting() > before, seconds=60)
-
-    def acting(self) -> int:
-        """How often a process of it has begun to act."""
-        return self.told().count("all caches are filled")
-
-    def told(self) -> str:
-        """Its log."""
-        return self.log.read_text() if self.log.exists() else ""
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End it; gives the exit code."""
-        assert self.process is not None
-        self.process.send_signal(how)
-        code = self.process.wait(timeout=30)
-        self.process = None
-        return code
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _installed() -> Iterator[None]:
     """The CRD is there, and no installed operator acts."""
-    kubectl.apply(custom_resource_definition())
-    kubectl.wait_established("siddistillations.sid-dit.dev")
-    with operators.paused():
+    with alone():
         yield
 
 
@@ -477,3 +430,27 @@ def test_a_standby_takes_over_from_a_killed_leader(
     assert standby.end() == 0
     lease = kubectl.get("-n", namespace, "lease", "sid-operator")
     assert lease["spec"]["holderIdentity"] == ""
+
+
+def test_a_frozen_leader_that_wakes_up_acts_no_more(
+    namespace: str, operator: Operator, tmp_path: Path
+) -> None:
+    create(namespace, distillation("run"))
+    settled(namespace, "run")
+    assert operator.process is not None
+    operator.process.send_signal(signal.SIGSTOP)
+    standby = Operator(namespace, tmp_path / "standby.log", extra=("--identity", "standby"))
+    standby.start()
+    # It finds all this, undone, in its watches when it wakes up.
+    create(namespace, distillation("second"))
+    kubectl.kubectl("-n", namespace, "delete", "configmap/run-config", "service/run")
+    settled(namespace, "second")
+    kubectl.wait_until("quiet", lambda: _quiet(namespace), seconds=60)
+    before = versions(namespace)
+
+    operator.process.send_signal(signal.SIGCONT)
+    assert operator.process.wait(timeout=10) == LOST_LEADERSHIP_EXIT_CODE
+    operator.process = None
+    assert versions(namespace) == before
+    assert "no longer leads" in operator.told()
+    assert standby.end() == 0

@@ -8,37 +8,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sid_trainer.digits.cache import cached_teacher
 from tests.cluster import install, kubectl, objects, runs
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Path:
-    """The trained digits teacher, in MinIO together with its prompts."""
-    path = cached_teacher()
-    with objects.connect() as store:
-        store.upload_folder(path, "teachers/digits")
-        store.upload_file(
-            kubectl.REPOSITORY / "examples" / "digits-prompts.txt", "prompts/digits.txt"
-        )
-    return path
-
-
-@pytest.fixture
-def space(namespace: str, teacher: Path) -> Iterator[str]:
-    """A namespace with MinIO credentials; what the runs wrote to MinIO is removed afterwards."""
-    objects.copy_credentials(namespace)
-    yield namespace
-    with objects.connect() as store:
-        store.remove_folder(f"distillations/{namespace}")
 
 
 def operator_pod() -> str:
@@ -96,7 +73,7 @@ def test_resumes_when_a_pod_is_deleted(space: str, index: int) -> None:
     assert status["progress"]["iteration"] == 120
     assert status["checkpoint"]["iteration"] == 120
     # A pod that is told to end has what it is at stored, not only what was due.
-    assert first_iterations(space, "resumed")[1] > 25
+    assert runs.first_iterations(space, "resumed")[1] > 25
     deletes_its_objects_with_it(space, "resumed")
 
 
@@ -118,22 +95,6 @@ def deletes_its_objects_with_it(namespace: str, name: str) -> None:
 def patch_spec(namespace: str, name: str, spec: dict[str, Any]) -> None:
     patch = json.dumps({"spec": spec})
     kubectl.kubectl("patch", "sid", name, "-n", namespace, "--type=merge", "-p", patch)
-
-
-def first_iterations(namespace: str, name: str) -> list[int]:
-    """First iteration that each attempt's metrics tell of, in the order of the attempts."""
-    prefix = f"distillations/{namespace}/{name}/metrics"
-    firsts: dict[str, int] = {}
-    with objects.connect() as store:
-        for key in (name for name in store.names(prefix) if name.endswith(".jsonl")):
-            attempt = key.removeprefix(f"{prefix}/").split("/")[0]
-            response = store.client.get_object(store.bucket, key)
-            lines = [json.loads(line) for line in response.read().splitlines()]
-            response.close()
-            response.release_conn()
-            first = min((line["iteration"] for line in lines), default=sys.maxsize)
-            firsts[attempt] = min(first, firsts.get(attempt, sys.maxsize))
-    return [firsts[attempt] for attempt in sorted(firsts)]
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {

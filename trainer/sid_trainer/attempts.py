@@ -4,7 +4,9 @@ Rules this module keeps:
 
 * The number is claimed by rank 0 before anything heavy: restarts are counted exactly, whoever
   watched, and a store that refuses writes is told in seconds.
-* An attempt is what stands under ``metrics/attempt-0001/``: the claim is its first object.
+* An attempt is what stands under ``metrics/attempt-0001/``: the claim is its first object, and
+  ``done.json`` its last: with it, a pod that replaces one lost in the last moment need not wait for
+  peers that are done.
 * No two starts have one number: a claim is written only where none is. Where a store cannot do
   that, the last writer has the number, and the other learns of it when it next looks.
 * Who finds a later claim, or its own in other hands, has been replaced and writes no more.
@@ -103,6 +105,25 @@ def require_newest(storage: Storage, claim: Claim) -> None:
             f"{newer.get('host')}, has taken over {storage.uri()} from attempt {claim.attempt}, "
             "which writes no more; where these are two runs, give each a folder of its own",
         )
+
+
+def note_done(storage: Storage, attempt: int, gang: str) -> None:
+    """Note that everything is stored, for pods of the same gang that come too late."""
+    content = {"gang": gang, "completionTime": datetime.now(UTC).isoformat(timespec="seconds")}
+    storage.put_bytes(_done_key(attempt), json.dumps(content).encode(), "application/json")
+
+
+def is_done(storage: Storage, gang: str) -> bool:
+    """Whether the newest attempt is done, and was this gang's."""
+    attempt = last_attempt(storage)
+    if attempt == 0 or not storage.exists(_done_key(attempt)):
+        return False
+    content = json.loads(storage.get_bytes(_done_key(attempt), MAX_CLAIM_BYTES))
+    return bool(content.get("gang") == gang)
+
+
+def _done_key(attempt: int) -> str:
+    return attempt_folder(attempt) + "done.json"
 
 
 def _read(storage: Storage, attempt: int) -> dict[str, Any] | None:

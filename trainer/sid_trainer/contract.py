@@ -25,6 +25,8 @@ CONFIG_PATH = "/etc/sid/config.yaml"
 CA_BUNDLE_PATH = "/etc/sid-ca/ca.crt"
 """Where a pod finds the authorities that vouch for its S3 endpoint, if the resource names any."""
 TERMINATION_LOG = "/dev/termination-log"
+GANG_VARIABLE = "SID_GANG"
+"""Environment variable with the id that the pods of one Job share, and no others have."""
 MAX_RECORD_BYTES = 3072
 """Kubernetes cuts the termination message at 4096 bytes; a cut JSON cannot be read."""
 MAX_PROGRESS_BYTES = 65_536

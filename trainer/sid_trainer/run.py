@@ -10,18 +10,20 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from sid_trainer.attempts import Claim, claim_attempt, require_newest
+from sid_trainer.attempts import Claim, claim_attempt, note_done, require_newest
 from sid_trainer.checkpoint.background import BackgroundSaver
 from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, on_each
 from sid_trainer.checkpoint.manifest import FOLDER
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.config import RunConfig
+from sid_trainer.contract import GANG_VARIABLE
 from sid_trainer.data.encoding import Encode, EncodedPrompts
 from sid_trainer.data.encoding_cache import open_encoder
 from sid_trainer.data.images.consistency import META as IMAGES
@@ -81,6 +83,9 @@ def train(config: RunConfig) -> None:
         require_same_prompts(group, inputs.prompts)
         _train(run, inputs)
         reporter.stage("done")
+    gang = os.environ.get(GANG_VARIABLE)
+    if gang:
+        from_first(group, lambda: note_done(storage, claim.attempt, gang))
     leave()
 
 
@@ -197,6 +202,7 @@ def _watchdog(run: Run) -> Watchdog:
     return Watchdog(
         run.config.training.watchdog_seconds,
         lambda error: end_process(error, run.place.rank, run.directory),
+        run.directory,
     )
 
 

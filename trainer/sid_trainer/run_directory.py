@@ -7,7 +7,8 @@ Rules this module keeps:
 * A file appears whole or not at all; a file that cannot be read is an error of ours, never a guess.
 * Files: ``failure-00001.json`` (rank 1 failed, and why), ``progress.json`` (the newest report of
   rank 0), ``checkpoint.json`` (the newest committed checkpoint), ``group`` (a group was formed),
-  ``training`` (the workers look at ``stop``), ``stop`` (they are to store a checkpoint and end).
+  ``training`` (the workers look at ``stop``), ``stop`` (they are to store a checkpoint and end),
+  ``pulse-00001.json`` (rank 1 lives; renewed every few seconds as long as it is there).
 """
 
 from __future__ import annotations
@@ -24,6 +25,20 @@ from sid_trainer.storage.file import replacing
 
 RUN_DIRECTORY = "SID_RUN_DIRECTORY"
 Content = TypeVar("Content", bound=BaseModel)
+
+
+class Pulse(BaseModel):
+    """A sign of life of a worker.
+
+    Attributes:
+        rank: of the worker.
+        time: reading of the machine's monotonic clock, in seconds.
+        bound: seconds after which the next sign is overdue.
+    """
+
+    rank: int
+    time: float
+    bound: float
 
 
 class RunDirectory:
@@ -87,10 +102,28 @@ class RunDirectory:
         """Whether the launcher asked the workers to end."""
         return (self.path / "stop").exists()
 
+    def write_pulse(self, pulse: Pulse) -> None:
+        """Tell the launcher that this worker lives, and when to expect the next sign."""
+        self._write(_pulse_file(pulse.rank), pulse)
+
+    def end_pulse(self, rank: int) -> None:
+        """Tell the launcher to expect no sign of this worker any more."""
+        (self.path / _pulse_file(rank)).unlink(missing_ok=True)
+
+    def silent(self, now: float) -> list[Pulse]:
+        """The last signs of workers whose next one is overdue, by rank."""
+        pulses = [
+            pulse
+            for file in sorted(self.path.glob("pulse-*.json"))
+            if (pulse := self._read(file.name, Pulse)) is not None
+        ]
+        return [pulse for pulse in pulses if now - pulse.time > pulse.bound]
+
     def clear_launch(self) -> None:
         """Forget what concerns the last launch alone, before the next one."""
         launch = (self.path / "group", self.path / "training")
-        for file in (*self.path.glob("failure-*.json"), *launch):
+        told = (*self.path.glob("failure-*.json"), *self.path.glob("pulse-*.json"))
+        for file in (*told, *launch):
             file.unlink(missing_ok=True)
 
     def _write(self, name: str, content: BaseModel) -> None:
@@ -98,5 +131,11 @@ class RunDirectory:
             file.write(content.model_dump_json(by_alias=True).encode())
 
     def _read(self, name: str, model: type[Content]) -> Content | None:
-        path = self.path / name
-        return model.model_validate_json(path.read_bytes()) if path.exists() else None
+        try:
+            return model.model_validate_json((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return None
+
+
+def _pulse_file(rank: int) -> str:
+    return f"pulse-{rank:05d}.json"

@@ -10,6 +10,8 @@ Rules this module keeps:
   tells the other ranks of this one, the other keeps the time. Should the interpreter itself be
   blocked, a timer in C dumps the stacks and ends the process.
 * What ranks tell each other costs neither a collective nor a wait for the device.
+* A process that is stopped, or stuck in the kernel, can do none of this: it shows its launcher a
+  pulse, which ends it when the pulse stays away.
 * All stacks are in the log before a process ends.
 * The failure is told where it is: pods of ranks that hang end as ``Stalled`` and are replaced, the
   others as ``PeerLost``, and wait for the replacement.
@@ -31,6 +33,8 @@ import torch.distributed as dist
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.heartbeats import Heartbeats, collectives_begun
+from sid_trainer.pace import Pace
+from sid_trainer.run_directory import Pulse, RunDirectory
 from sid_trainer.stall import Heartbeat, Judgement, judge_stall, store_is_silent
 
 LONGEST_TICK = 5.0
@@ -56,8 +60,10 @@ class Watchdog:
     """Watches the tasks of this rank's main thread; a context manager, entered by all ranks.
 
     Args:
-        seconds: within which a task must be finished. 0 watches nothing.
+        seconds: within which a task must be finished, at most (:mod:`sid_trainer.pace`). 0 watches
+            nothing.
         end: ends the process for a failure; called in another thread than the main one.
+        directory: where the launcher looks for a pulse; None where there is no launcher.
         environ: where torchrun says how many processes a node has.
     """
 
@@ -65,9 +71,11 @@ class Watchdog:
         self,
         seconds: float,
         end: Callable[[TrainerError], None],
+        directory: RunDirectory | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._seconds, self._end = seconds, end
+        self._seconds, self._end, self._directory = seconds, end, directory
+        self._pace = Pace(seconds)
         self._per_node = int(environ.get("LOCAL_WORLD_SIZE", "1"))
         self._tick = min(LONGEST_TICK, seconds / TICKS)
         self._begun, self._beats = 0, 0
@@ -94,16 +102,17 @@ class Watchdog:
             name: of the task, in messages: ``iteration 120``.
         """
         self._begun += 1
-        self._task = _Task(self._begun, name, time.monotonic())
+        task = self._task = _Task(self._begun, name, time.monotonic())
         try:
             yield
         finally:
             self._task = None
+        self._pace.took(time.monotonic() - task.since)
 
     def _overdue(self) -> _Task | None:
         """The task, if it takes too long."""
         task = self._task
-        return task if task and time.monotonic() - task.since > self._seconds else None
+        return task if task and time.monotonic() - task.since > self._pace.bound else None
 
     def _keep_telling(self, heartbeats: Heartbeats) -> None:
         while not self._stopped.wait(self._tick):
@@ -117,23 +126,29 @@ class Watchdog:
                 return
 
     def _keep_time(self) -> None:
+        rank = dist.get_rank()
         while not self._stopped.wait(self._tick):
+            if self._directory is not None:
+                pulse = Pulse(rank=rank, time=time.monotonic(), bound=self._pace.bound)
+                self._directory.write_pulse(pulse)
             task = self._overdue()
             if self._task is None:
                 faulthandler.cancel_dump_traceback_later()
             else:
                 # Only a blocked interpreter keeps this from being put off again.
-                later = self._seconds + 2 * PATIENCE * self._tick
+                later = self._pace.bound + 2 * PATIENCE * self._tick
                 faulthandler.dump_traceback_later(later, exit=True, file=sys.stderr)
             if task is not None:
                 self._conclude(task)
+        if self._directory is not None:
+            self._directory.end_pulse(rank)
 
     def _conclude(self, task: _Task) -> None:
         """Dump the stacks, find out who hangs, and end the process."""
         logger.error(
             "%s is not finished after %.0f s; the stacks of this rank's threads follow",
             task.name,
-            self._seconds,
+            self._pace.bound,
         )
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         judgement = self._judge(task)
@@ -143,7 +158,7 @@ class Watchdog:
         self._end(
             TrainerError(
                 self._reason(judgement),
-                f"nothing was finished for {self._seconds:.0f} s (training.watchdogSeconds): "
+                f"nothing was finished for {self._pace.bound:.0f} s ({self._pace.told}): "
                 f"{judgement.message}",
             )
         )

@@ -35,6 +35,7 @@ def _launch(workers: WorkersSpec, name: str) -> LaunchConfig:
         processes_per_node=workers.processes_per_node,
         device="cuda" if workers.gpus_per_node else "cpu",
         rendezvous_host=rendezvous_host(name),
+        peers_host=name,  # the headless Service
         rendezvous_port=RENDEZVOUS_PORT,
         progress_host=ANY_ADDRESS,
         progress_port=PROGRESS_PORT,

@@ -48,5 +48,11 @@ def updated(
             last_transition_time=held.last_transition_time if held and unchanged else now,
             observed_generation=generation,
         )
-    order = list(ConditionType)
-    return sorted(result.values(), key=lambda condition: order.index(ConditionType(condition.type)))
+    return sorted(result.values(), key=_place)
+
+
+def _place(condition: Condition) -> tuple[int, str]:
+    """Where a condition stands; one that a newer version of the operator left stands last."""
+    order = [kind.value for kind in ConditionType]
+    known = condition.type in order
+    return (order.index(condition.type) if known else len(order), condition.type)

@@ -11,6 +11,7 @@ from sid_operator.plan import children, cleanup, expiry, progress
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.checkpoints import checkpoints_stored
 from sid_operator.plan.conditions import Verdict, find, updated
+from sid_operator.plan.disruption import seconds_until_stuck
 from sid_operator.plan.ending import ended, is_over
 from sid_operator.plan.events import notices
 from sid_operator.plan.failure import pod_cause
@@ -101,7 +102,8 @@ def _going_on(
     resource: Resource, run: Run, observed: Observed, status: SiDDistillationStatus, now: datetime
 ) -> Plan:
     space = room(run, resource.status, observed)
-    cause = None if run.spec.run_policy.suspend else space.held or blocking_cause(run, observed)
+    waits = space.held or blocking_cause(run, observed, now)
+    cause = None if run.spec.run_policy.suspend else waits
     at_work = running(run, resource.status, observed, now)
     verdicts = [
         _accepted(observed),
@@ -206,5 +208,6 @@ def _look_again_after(
         missed_after(run, observed, now),
         mounted_after(run, observed, now),
         unheard_after(observed, now),
+        seconds_until_stuck(observed.pods, now),
     )
     return min([RESYNC_SECONDS, *(wait for wait in waits if wait is not None)])

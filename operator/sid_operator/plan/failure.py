@@ -2,7 +2,8 @@
 
 When one process fails, the others lose their peer and fail too; the cause is the failure that
 explains the others. Permanent causes come first, then anything but a lost peer or a requested end,
-then whoever failed first.
+then whoever failed first. That a pod was told to end is explained by who took it away
+(:mod:`sid_operator.plan.disruption`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from sid_operator import reasons
 from sid_operator.api.status import FailureStatus
 from sid_operator.plan.causes import Cause
+from sid_operator.plan.disruption import disruption_cause
 from sid_operator.plan.gang import newest
 from sid_operator.plan.observed import Job, Pod, Terminated, printable
 from sid_operator.resources.run import Run
@@ -25,7 +27,7 @@ _EXIT_CODE = re.compile(r"pod [^/\s]+/(\S+) failed with exit code (\d+)")
 
 def pod_cause(pods: Iterable[Pod]) -> Cause | None:
     """Why the gang failed last, or None where no pod tells."""
-    failed = [pod for pod in newest(pods) if pod.failed]
+    failed = [pod for pod in newest(pods) if pod.failed or _taken(pod)]
     if not failed:
         return None
     return min(((_weight(pod), _cause(pod)) for pod in failed), key=lambda pair: pair[0])[1]
@@ -78,12 +80,28 @@ def _from_message(message: str) -> Cause | None:
     return Cause(reason.value, _code_message(code, reason, ""), found[1])
 
 
+def _taken(pod: Pod) -> bool:
+    """Whether Kubernetes takes the pod away, which has not ended well before."""
+    return pod.leaving and pod.disruption is not None and not pod.succeeded
+
+
 def _cause(pod: Pod) -> Cause:
+    taken = disruption_cause(pod)
+    return taken if taken is not None and not _failed_by_itself(pod) else _told_cause(pod)
+
+
+def _failed_by_itself(pod: Pod) -> bool:
+    record = pod.terminated.record if pod.terminated is not None else None
+    failure = record.failure if record is not None else None
+    return failure is not None and failure.reason not in CONSEQUENCES
+
+
+def _told_cause(pod: Pod) -> Cause:
     ended = pod.terminated
     if ended is None:
         details = pod.message or pod.reason or reasons.UNKNOWN_CAUSE
         if pod.reason == reasons.EVICTED:
-            return Cause(reasons.EVICTED, reasons.POD_EVICTED.format(details=details), pod.name)
+            return Cause(reasons.EVICTED, _evicted(pod, details), pod.name)
         return Cause(pod.reason or FailureReason.UNKNOWN.value, details, pod.name)
     if ended.record is not None and ended.record.failure is not None:
         failure = ended.record.failure
@@ -96,12 +114,16 @@ def _cause_of_code(pod: Pod, ended: Terminated) -> Cause:
         return Cause(FailureReason.OUT_OF_MEMORY.value, reasons.POD_OUT_OF_MEMORY, pod.name)
     if pod.reason == reasons.EVICTED:
         details = pod.message or ended.text
-        return Cause(reasons.EVICTED, reasons.POD_EVICTED.format(details=details), pod.name)
+        return Cause(reasons.EVICTED, _evicted(pod, details), pod.name)
     if ended.reason in ("StartError", "ContainerCannotRun"):
         message = reasons.POD_CANNOT_START.format(details=ended.text.rstrip(". "))
         return Cause(reasons.CANNOT_START, message, pod.name)
     reason = REASON_OF_CODE.get(ended.exit_code, FailureReason.UNKNOWN)
     return Cause(reason.value, _code_message(ended.exit_code, reason, ended.text), pod.name)
+
+
+def _evicted(pod: Pod, details: str) -> str:
+    return reasons.POD_EVICTED.format(node=pod.node, details=details.rstrip(". "))
 
 
 def _code_message(code: int, reason: FailureReason, text: str) -> str:

@@ -57,6 +57,11 @@ class Pod:
         unschedulable: The scheduler's message, or "".
         waiting: Reason and message of a container that does not start, or None.
         leaving: Being deleted, or deleted.
+        gone_by: When its grace period is over, where it is being deleted and still there.
+        node: The node that it is bound to, or "".
+        node_silent: The control plane doubts what the kubelet said last: the node does not answer.
+        disruption: Reason and message, where Kubernetes itself takes the pod away (an eviction, a
+            preemption), or None.
     """
 
     name: str
@@ -75,6 +80,10 @@ class Pod:
     image: str = ""
     terminated: Terminated | None = None
     leaving: bool = False
+    gone_by: datetime | None = None
+    node: str = ""
+    node_silent: bool = False
+    disruption: tuple[str, str] | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -220,7 +229,7 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
     container = _trainer(status)
     state = container.get("state") or {}
     is_ready = ready.get("status") == "True"
-    on_node = bool((obj.get("spec") or {}).get("nodeName"))
+    node = str((obj.get("spec") or {}).get("nodeName", ""))
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -230,7 +239,7 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
         reason=str(status.get("reason", "")),
         message=printable(str(status.get("message", ""))),
         ip=str(status.get("podIP", "")),
-        scheduled=scheduled.get("status") == "True" or on_node,
+        scheduled=scheduled.get("status") == "True" or bool(node),
         unschedulable=_unschedulable(scheduled),
         ready=is_ready,
         ready_since=_since(ready) if is_ready else None,
@@ -238,6 +247,10 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
         image=str(container.get("image", "")),
         terminated=_terminated(state.get("terminated")),
         leaving=gone or "deletionTimestamp" in metadata,
+        gone_by=None if gone else _maybe_time(metadata.get("deletionTimestamp")),
+        node=node,
+        node_silent=not gone and "running" in state and _doubted(container, ready),
+        disruption=_disruption(conditions.get("DisruptionTarget")),
     )
 
 
@@ -275,6 +288,20 @@ def _waiting(state: Object | None) -> tuple[str, str] | None:
     if state is None:
         return None
     return str(state.get("reason", "")), printable(str(state.get("message", "")))
+
+
+def _doubted(container: Object, ready: Object) -> bool:
+    """Whether the pod was made unready over the kubelet's head, as it is when its node is silent.
+
+    The kubelet writes both at once, and our pods have nothing else that makes them ready.
+    """
+    return bool(container.get("ready")) and ready.get("status") == "False"
+
+
+def _disruption(condition: Object | None) -> tuple[str, str] | None:
+    if condition is None or condition.get("status") != "True":
+        return None
+    return str(condition.get("reason", "")), printable(str(condition.get("message", "")))
 
 
 def _terminated(state: Object | None) -> Terminated | None:

@@ -10,6 +10,7 @@ from sid_operator.plan.causes import Cause
 from sid_operator.plan.cleanup import is_cleaning
 from sid_operator.plan.conditions import Verdict
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
+from sid_operator.plan.disruption import node_cause
 from sid_operator.plan.gang import current, filled, standing
 from sid_operator.plan.model import Observed
 from sid_operator.plan.mounting import mount_cause
@@ -25,9 +26,10 @@ def all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
     return standing(pods) == run.spec.workers.nodes
 
 
-def blocking_cause(run: Run, observed: Observed) -> Cause | None:
+def blocking_cause(run: Run, observed: Observed, now: datetime) -> Cause | None:
     """What keeps the pods from starting, or None."""
-    cause = waiting_cause(run, observed.pods) or mount_cause(run, observed)
+    pods = observed.pods
+    cause = waiting_cause(run, pods) or node_cause(pods, now) or mount_cause(run, observed)
     if cause is not None or observed.job is None or not lacks_pods(run, observed):
         return cause
     return creation_cause(observed.creation_failures, _asked_since(observed.job, observed.pods))

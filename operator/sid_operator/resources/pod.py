@@ -16,10 +16,17 @@ from sid_operator.api import names
 from sid_operator.resources import bucket, placement
 from sid_operator.resources.metadata import Manifest, labels
 from sid_operator.resources.run import Run
-from sid_trainer.contract import CONFIG_PATH, PROGRESS_PORT, RENDEZVOUS_PORT, TERMINATION_LOG
+from sid_trainer.contract import (
+    CONFIG_PATH,
+    GANG_VARIABLE,
+    PROGRESS_PORT,
+    RENDEZVOUS_PORT,
+    TERMINATION_LOG,
+)
 
 SCRATCH = "/scratch"
-
+_JOB_UID = "metadata.labels['batch.kubernetes.io/controller-uid']"
+"""The Job controller puts it on each pod: what keeps pods of an earlier Job from joining."""
 
 POD_SECURITY: Manifest = {
     "runAsNonRoot": True,
@@ -94,6 +101,7 @@ def _environment(run: Run) -> list[Manifest]:
     environment: list[Manifest] = [
         {"name": "HOME", "value": SCRATCH},  # caches of Hugging Face, Triton and torch lie below it
         {"name": "TMPDIR", "value": "/tmp"},  # noqa: S108 - a volume of the pod
+        {"name": GANG_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": _JOB_UID}}},
         *bucket.credentials(run),
     ]
     if token is not None:

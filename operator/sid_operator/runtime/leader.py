@@ -84,6 +84,7 @@ class Leader:
         self._monotonic = monotonic
         self._sleep = sleep
         self._now = now
+        self._stands_by = ""
         self._seen_version = ""
         self._seen_at = 0.0
         self._renewed_at = 0.0
@@ -140,6 +141,7 @@ class Leader:
         if lease is None:
             return await self._wrote(self._client.create(LEASES, *self._new()))
         if not self._free(lease):
+            self._stand_by(lease)
             return False
         return await self._wrote(self._client.replace(LEASES, self._claimed(lease)))
 
@@ -172,6 +174,12 @@ class Leader:
             return True
         duration = float(spec.get("leaseDurationSeconds") or self._settings.duration)
         return self._monotonic() - self._seen_at >= duration
+
+    def _stand_by(self, lease: Lease) -> None:
+        holder = str(lease["spec"]["holderIdentity"])
+        if holder != self._stands_by:
+            self._stands_by = holder
+            logger.info("%s stands by, as %s leads", self._settings.identity, holder)
 
     def _new(self) -> tuple[str, Lease]:
         namespace = self._settings.namespace

@@ -7,6 +7,7 @@ A record that no longer fits is a process that is gone, and nothing is sent to i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -70,7 +71,11 @@ def _boot() -> str:
 
 
 def spawn(command: Sequence[str], *, log: Path, record: Path) -> None:
-    """Start a process of its own session, its output in a log, and record it."""
+    """Start a process of its own session, its output in a log, and record it.
+
+    It inherits no other file: a lock that its starter holds would be held as long as it lives.
+    """
+    _keep_files()
     words = ["env", "--chdir=/", *command]
     writing = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     files: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
@@ -80,6 +85,13 @@ def spawn(command: Sequence[str], *, log: Path, record: Path) -> None:
     ]
     pid = os.posix_spawnp(words[0], words, os.environ, file_actions=files, setsid=True)
     record.write_text(json.dumps(asdict(ProcessRecord.of(pid))))
+
+
+def _keep_files() -> None:
+    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        if number > 2:
+            with contextlib.suppress(OSError):  # the listing's own, which is closed by now
+                os.set_inheritable(number, False)
 
 
 def recorded(record: Path) -> ProcessRecord | None:

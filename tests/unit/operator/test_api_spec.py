@@ -53,6 +53,7 @@ def test_rendered_configuration() -> None:
         "processes_per_node": 4,
         "device": "cuda",
         "rendezvous_host": "fox-0.fox",
+        "peers_host": "fox",
         "rendezvous_port": 29500,
         "progress_host": "0.0.0.0",  # noqa: S104
         "progress_port": 9400,

@@ -138,6 +138,14 @@ def test_a_spec_that_cannot_be_run_is_told() -> None:
     assert "batchSize" in made.status.failure.message
 
 
+def test_a_condition_of_a_newer_version_is_left_alone() -> None:
+    """An operator that was rolled back finds what it does not know."""
+    newer = world.condition("NewerThanThis", "Known", "words") | {"observedGeneration": 1}
+    now = plan(world.resource({"conditions": [newer]}), world.observed(), world.NOW)
+    assert now.status.conditions[-1].type == "NewerThanThis"
+    assert now.status.conditions[0].type == "Accepted"
+
+
 def test_no_image_is_told() -> None:
     made = first(Observed(), workers={"nodes": 2, "gpusPerNode": 0})
     assert made.status.failure is not None

@@ -106,11 +106,18 @@ def test_pods_are_restricted_and_get_no_service_account() -> None:
     assert not any("hostPath" in volume for volume in spec["volumes"])
 
 
+def test_pods_of_one_job_know_each_other() -> None:
+    """By the id that the Job controller puts on them: none of an earlier Job joins."""
+    (entry,) = [entry for entry in container()["env"] if entry["name"] == "SID_GANG"]
+    path = "metadata.labels['batch.kubernetes.io/controller-uid']"
+    assert entry["valueFrom"] == {"fieldRef": {"fieldPath": path}}
+
+
 def test_credentials_come_from_secrets_only() -> None:
     secrets = {
         entry["name"]: tuple(entry["valueFrom"]["secretKeyRef"].values())
         for entry in container(**ALL_SET)["env"]
-        if "valueFrom" in entry
+        if "secretKeyRef" in entry.get("valueFrom", {})
     }
     assert secrets == {
         "AWS_ACCESS_KEY_ID": ("credentials", "accessKey"),

@@ -85,6 +85,11 @@ class LaunchConfig(Section):
     rendezvous_host: str = Field(
         default="127.0.0.1", description="Host of node 0, where the others meet."
     )
+    peers_host: str | None = Field(
+        default=None,
+        description="Name whose addresses are those of all nodes of the run: a node that is not "
+        "among them was replaced, and does not join. Default: not looked up.",
+    )
     rendezvous_port: int = Field(default=29500, ge=1024, le=65535, description="Port there.")
     progress_host: str = Field(
         default="127.0.0.1", description="Address on which rank 0 serves its progress."

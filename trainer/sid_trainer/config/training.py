@@ -98,9 +98,10 @@ class TrainingConfig(Section):
         default=1_800,
         ge=0,
         le=86_400,
-        description="Time without a finished iteration after which the run is ended, to be "
-        "started anew, with a message that says which rank hangs. Checkpoints do not count. 0 "
-        "waits for ever.",
+        description="Time without a finished iteration after which the gang is ended, to go on "
+        "from the last checkpoint, with a message that says which rank hangs. It is an upper "
+        "bound: once the pace is known, 20 times the slowest iteration so far is waited for, and "
+        "at least 5 minutes. Checkpoints do not count. 0 waits for ever.",
     )
     gradient_checkpointing: bool = Field(
         default=True,

@@ -32,7 +32,7 @@ from sid_trainer.contract import (
 from sid_trainer.failures import failure_of
 from sid_trainer.launch import agent, environment, processes, rendezvous
 from sid_trainer.launch.budget import Budget
-from sid_trainer.launch.preflight import check_inputs
+from sid_trainer.launch.preflight import check_inputs, is_over
 from sid_trainer.launch.settings import LaunchSettings
 from sid_trainer.launch.verdict import AgentOutcome, Verdict, judge
 from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
@@ -87,6 +87,9 @@ def _run(
     processes.take_charge()
     config = load_config(config_path)
     node = rendezvous.node_rank(environ, config.launch.nodes)
+    if is_over(config, environ):
+        logger.info("the run is done: this pod replaces one that was lost in the last moment")
+        return None
     check_inputs(config)
     try:
         return _Launches(config, config_path, node, settings, environ, directory).run()
@@ -135,16 +138,17 @@ class _Launches:
         """One launch and what follows from its end."""
         self._directory.clear_launch()
         left = budget.seconds_left(time.monotonic(), self._settings)
-        if not rendezvous.wait_for_host(self._config.launch, self._node, left):
-            host = self._config.launch.rendezvous_host
-            return judge(AgentOutcome("rendezvous", detail=f"no address for {host}"), [], 2)
+        launch = self._config.launch
+        missing = rendezvous.wait_for_names(launch, self._node, left)
+        if missing:
+            return judge(AgentOutcome("rendezvous", detail=missing), [], launch.nodes)
         kills = environment.memory_kills()
         left = budget.seconds_left(time.monotonic(), self._settings)
         outcome = self._agent(left)
         return judge(
             outcome,
             self._directory.failures(),
-            self._config.launch.nodes,
+            launch.nodes,
             memory_killed=environment.memory_kills() > kills,
         )
 
@@ -153,7 +157,7 @@ class _Launches:
         outcome_path = self._directory.path / "agent.json"
         outcome_path.unlink(missing_ok=True)
         launch, settings = self._config.launch, self._settings
-        run_id = self._config.name
+        run_id = rendezvous.rendezvous_id(self._config.name, self._environ)
         pid = processes.start(
             [
                 settings.python,
@@ -169,10 +173,24 @@ class _Launches:
         )
         logger.info("node %d of %d: agent started", self._node, launch.nodes)
         try:
-            code = processes.wait_for(pid, settings.grace_seconds, self._ask_to_stop)
+            code = processes.wait_for(
+                pid, settings.grace_seconds, self._ask_to_stop, self._has_silent_workers
+            )
         finally:
             processes.kill_descendants()
         return agent.read_outcome(outcome_path, code)
+
+    def _has_silent_workers(self) -> bool:
+        """Whether a worker shows no pulse any more; its failure is noted in its place."""
+        silent = self._directory.silent(time.monotonic())
+        for pulse in silent:
+            message = (
+                f"rank {pulse.rank} gave no sign of life for {pulse.bound:.0f} s: its process is "
+                "stopped, or stuck in the kernel; look at the node"
+            )
+            stalled = Failure(reason=FailureReason.STALLED, message=message, rank=pulse.rank)
+            self._directory.write_failure(pulse.rank, stalled)
+        return bool(silent)
 
     def _ask_to_stop(self) -> float:
         """Ask the workers for a last checkpoint; return the seconds that they get for it."""

@@ -7,8 +7,11 @@ takes. Nothing is written or downloaded.
 
 from __future__ import annotations
 
-from sid_trainer.attempts import last_attempt
+from collections.abc import Mapping
+
+from sid_trainer.attempts import is_done, last_attempt
 from sid_trainer.config import MetricsConfig, RunConfig
+from sid_trainer.contract import GANG_VARIABLE
 from sid_trainer.data.encoding_folder import check_cache
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
@@ -17,6 +20,18 @@ from sid_trainer.endpoint import Server
 from sid_trainer.failures import told_of
 from sid_trainer.models import check_file, check_folder, check_model
 from sid_trainer.storage import open_storage
+
+
+def is_over(config: RunConfig, environ: Mapping[str, str]) -> bool:
+    """Whether the gang of this pod has done all: its peers are gone and need not be met.
+
+    Raises:
+        TrainerError: when the storage cannot be read.
+    """
+    gang = environ.get(GANG_VARIABLE)
+    if not gang:
+        return False
+    return is_done(open_storage(config.storage.uri, config.storage.server), gang)
 
 
 def check_inputs(config: RunConfig) -> None:

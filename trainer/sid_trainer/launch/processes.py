@@ -22,6 +22,7 @@ _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _PR_SET_CHILD_SUBREAPER = 36
 _REAP_SECONDS = 10.0
+_LOOK_SECONDS = 5.0
 
 
 class Terminated(Exception):  # noqa: N818 - it is no error
@@ -55,7 +56,12 @@ def pause(seconds: float) -> None:
         reap()
 
 
-def wait_for(pid: int, grace: float, ask: Callable[[], float] = lambda: 0.0) -> int:
+def wait_for(
+    pid: int,
+    grace: float,
+    ask: Callable[[], float] = lambda: 0.0,
+    hopeless: Callable[[], bool] = lambda: False,
+) -> int:
     """Wait until a child has ended; return its exit code, negative for a signal.
 
     On SIGTERM or SIGINT the child is asked to end and, if it has not after as many seconds as
@@ -66,6 +72,7 @@ def wait_for(pid: int, grace: float, ask: Callable[[], float] = lambda: 0.0) -> 
         pid: the child.
         grace: seconds between SIGTERM and SIGKILL.
         ask: asks the child to end by itself; returns the seconds that it gets for that.
+        hopeless: asked every few seconds; where it is so, everything below this process is killed.
 
     Raises:
         Terminated: when the pod was told to end, after the child has.
@@ -83,7 +90,10 @@ def wait_for(pid: int, grace: float, ask: Callable[[], float] = lambda: 0.0) -> 
             if not steps:
                 raise Terminated
             continue
-        wait = max(0.0, steps[0][0] - time.monotonic()) if steps else 60.0
+        if not asked and hopeless():
+            kill_descendants()
+            return -signal.SIGKILL
+        wait = max(0.0, steps[0][0] - time.monotonic()) if steps else _LOOK_SECONDS
         received = signal.sigtimedwait(_SIGNALS, wait)
         if received is not None and received.si_signo in _STOP and not asked:
             asked = True

@@ -6,6 +6,8 @@ Rules this module keeps:
 * Group rank 0 is always node 0, where the operator looks for progress. torch orders nodes by the
   address they state, so node 0 states the rendezvous host and every other one a text that sorts
   after any host name; only the address of rank 0 is ever connected to.
+* A straggler joins nobody. Pods of another Job have another rendezvous id; a pod that was replaced
+  and does not know it, because its node is cut off, is no longer among the Service's addresses.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import time
 from collections.abc import Mapping
 
 from sid_trainer.config import LaunchConfig
-from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.contract import GANG_VARIABLE, FailureReason, TrainerError
 from sid_trainer.launch import processes
 from sid_trainer.launch.settings import LaunchSettings
 
@@ -73,29 +75,52 @@ def stated_address(launch: LaunchConfig, node: int) -> str:
     return launch.rendezvous_host if node == 0 else f"~node-{node:05d}"
 
 
-def wait_for_host(launch: LaunchConfig, node: int, seconds: float) -> bool:
-    """Wait until node 0's name resolves; tell whether it did within ``seconds``.
+def rendezvous_id(name: str, environ: Mapping[str, str]) -> str:
+    """Id by which nodes recognise those they are to meet: the run's name, and its gang's id."""
+    gang = environ.get(GANG_VARIABLE)
+    return f"{name}-{gang}" if gang else name
+
+
+def wait_for_names(launch: LaunchConfig, node: int, seconds: float) -> str:
+    """Wait until this node may join, and node 0's name resolves.
+
+    Returns:
+        "", or what is missing after ``seconds``.
 
     Raises:
         processes.Terminated: when the pod is told to end meanwhile.
     """
-    if launch.nodes == 1 or node == 0:
-        return True
+    if launch.nodes == 1:
+        return ""
     started = told = time.monotonic()
-    while not _resolves(launch.rendezvous_host):
+    while missing := _missing(launch, node):
         now = time.monotonic()
         if now - started > seconds:
-            return False
+            return missing
         if now - told >= _TELL_SECONDS:
             told = now
-            logger.info("waiting for node 0: %s has no address yet", launch.rendezvous_host)
+            logger.info("waiting: %s", missing)
         processes.pause(_POLL_SECONDS)
-    return True
+    return ""
 
 
-def _resolves(host: str) -> bool:
+def _missing(launch: LaunchConfig, node: int) -> str:
+    if launch.peers_host is not None:
+        # The pod knows its own name from its hosts file, whatever became of it in the cluster.
+        own = _addresses(socket.gethostname())
+        if not own & _addresses(launch.peers_host):
+            return (
+                f"{', '.join(sorted(own))} is not among the addresses of {launch.peers_host}: "
+                "this pod is new, or was replaced"
+            )
+    if node != 0 and not _addresses(launch.rendezvous_host):
+        return f"no address for {launch.rendezvous_host}"
+    return ""
+
+
+def _addresses(host: str) -> set[str]:
     try:
-        socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
+        found = socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
     except socket.gaierror:
-        return False
-    return True
+        return set()
+    return {str(address[0]) for *_, address in found}

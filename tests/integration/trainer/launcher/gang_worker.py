@@ -1,11 +1,14 @@
 """A training process of a few lines: joins a gloo group and sums until it is told to stop.
 
-Folder ``SID_TEST_CONTROL``: each process leaves ``started-RANK-PID``; ``finish`` ends the run;
-``fail-RANK`` (holding a failure reason) makes that rank raise, once.
+It shows its launcher a pulse that is overdue after ``PULSE_SECONDS``. Folder
+``SID_TEST_CONTROL``: each process leaves ``started-RANK-PID``; ``finish`` ends the run;
+``sums-RANK`` appears with the first pulse; ``fail-RANK`` (holding a failure reason) makes that rank
+raise, once.
 """
 
 import os
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -15,9 +18,11 @@ import torch.distributed as dist
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.run_directory import Pulse, RunDirectory
 from sid_trainer.worker import work
 
 CONTROL = Path(os.environ["SID_TEST_CONTROL"])
+PULSE_SECONDS = 20.0
 
 
 def main() -> int:
@@ -30,6 +35,7 @@ def sum_until_told(config: RunConfig) -> None:
     note = CONTROL / f"started-{rank}-{os.getpid()}"
     note.write_text(os.environ.get("JOB_COMPLETION_INDEX", "0"))
     assert dist.get_world_size() == config.launch.world_size
+    threading.Thread(target=show_pulse, args=(rank,), daemon=True).start()
     while not finished(rank):
         fail_if_told(rank)
         time.sleep(0.05)
@@ -41,6 +47,15 @@ def finished(rank: int) -> bool:
     flag = torch.tensor([float(rank == 0 and (CONTROL / "finish").exists())])
     dist.all_reduce(flag)
     return bool(flag.item())
+
+
+def show_pulse(rank: int) -> None:
+    directory = RunDirectory.from_environment()
+    assert directory is not None
+    while True:
+        directory.write_pulse(Pulse(rank=rank, time=time.monotonic(), bound=PULSE_SECONDS))
+        (CONTROL / f"sums-{rank}").touch()
+        time.sleep(1)
 
 
 def fail_if_told(rank: int) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sid_trainer.attempts import claim_attempt, note_done
+from sid_trainer.storage import FileStorage
+
 HERE = Path(__file__).parent
 DEADLINE = 300.0
 
@@ -60,9 +63,10 @@ class Gang:
             )
         return path
 
-    def start(self, node: int) -> subprocess.Popen[bytes]:
+    def start(self, node: int, gang: str = "") -> subprocess.Popen[bytes]:
         environ = {
             **os.environ,
+            "SID_GANG": gang,
             "JOB_COMPLETION_INDEX": str(node),
             "SID_TEST_CONTROL": str(self.control),
             "SID_TERMINATION_LOG": str(self.folder / f"termination-{len(self.pods)}"),
@@ -210,6 +214,84 @@ def test_a_group_that_never_forms_is_given_up(gang: Callable[..., Gang]) -> None
     record = run.record(pod)
     assert record["failure"]["reason"] == "PeerLost"
     assert "no group of all nodes was formed within 5 s" in record["failure"]["message"]
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_frozen_worker_ends_its_pod_and_the_gang_goes_on(
+    gang: Callable[..., Gang], frozen: int
+) -> None:
+    """It can neither end itself nor be noticed by its agent: its pulse stays away."""
+    run = gang(2)
+    pods = [run.start(0), run.start(1)]
+    wait_until(run.formed, "a group")
+    wait_until(lambda: _pulses(run), "a pulse")
+    (worker,) = run.workers(frozen)
+    os.kill(worker, signal.SIGSTOP)
+    assert pods[frozen].wait(DEADLINE) == 81
+    failure = run.record(pods[frozen])["failure"]
+    assert (failure["reason"], failure["rank"]) == ("Stalled", frozen)
+    assert f"rank {frozen} gave no sign of life for 20 s" in failure["message"]
+    assert not Path(f"/proc/{worker}").exists()
+    replacement = run.start(frozen)
+    wait_until(run.formed, "the next group")
+    run.finish()
+    assert (pods[1 - frozen].wait(DEADLINE), replacement.wait(DEADLINE)) == (0, 0)
+
+
+def _pulses(run: Gang) -> bool:
+    """Whether every worker has begun to sum, before which it shows no pulse."""
+    return all((run.control / f"sums-{rank}").exists() for rank in range(run.nodes))
+
+
+def test_a_pod_of_another_job_does_not_join(gang: Callable[..., Gang]) -> None:
+    run = gang(2)
+    straggler = run.start(1, gang="old-job")
+    first = run.start(0, gang="new-job")
+    second = run.start(1, gang="new-job")
+    wait_until(run.formed, "a group")
+    (worker,) = run.workers(1)
+    assert second.pid == _launcher_of(worker)
+    run.finish()
+    assert (first.wait(DEADLINE), second.wait(DEADLINE)) == (0, 0)
+    assert straggler.poll() is None
+
+
+def _launcher_of(worker: int) -> int:
+    """The launcher is the leader of the session in which its agent's parent lives."""
+    agent = _parent(worker)
+    return _parent(agent)
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_pod_that_was_replaced_does_not_join(gang: Callable[..., Gang]) -> None:
+    """Its address is not among those of its peers any more."""
+    run = gang(2, group_seconds=5.0)
+    config = yaml.safe_load(run.config().read_text())
+    config["launch"]["peersHost"] = "peers.invalid"
+    run.config().write_text(yaml.safe_dump(config))
+    pod = run.start(1)
+    assert pod.wait(DEADLINE) == 80
+    assert "no group of all nodes was formed within 5 s" in run.record(pod)["failure"]["message"]
+    assert not list(run.control.glob("started-*"))
+
+
+def test_a_pod_that_comes_when_all_is_done_is_done(gang: Callable[..., Gang]) -> None:
+    """It replaces one that was lost between the last word of the run and its own end."""
+    run = gang(2)
+    run.config()
+    storage = FileStorage(run.folder / "run")
+    note_done(storage, claim_attempt(storage).attempt, "job")
+    assert run.start(1, gang="job").wait(DEADLINE) == 0
+    assert run.record(run.pods[0])["state"] == "succeeded"
+    assert not list(run.control.glob("started-*"))
+    other = run.start(1, gang="other-job")
+    claim_attempt(storage)
+    same = run.start(1, gang="job")
+    for pod in (other, same):
+        assert pod.poll() is None, "a newer Job or attempt is not done"
 
 
 def test_a_wrong_configuration_ends_before_anything_starts(gang: Callable[..., Gang]) -> None:
