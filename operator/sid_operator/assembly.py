@@ -46,7 +46,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Controller]:
     connector = aiohttp.TCPConnector(ssl=info.as_ssl_context(), limit=0)
     async with (
         aiohttp.ClientSession(connector=connector, headers=USER_AGENT) as session,
-        aiohttp.ClientSession(trust_env=False) as pods,
+        _for_pods() as pods,
     ):
         metrics = WorkMetrics()
         client = KubeClient(
@@ -59,6 +59,13 @@ async def assembled(settings: Settings) -> AsyncIterator[Controller]:
         await _require_crd(client)
         async with serving(metrics.registry, settings.metrics):
             yield _controller(settings, info, client, pods, metrics)
+
+
+def _for_pods() -> aiohttp.ClientSession:
+    """A session that asks pods, which are not trusted: no cookies, nothing is unpacked."""
+    return aiohttp.ClientSession(
+        trust_env=False, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+    )
 
 
 def _controller(

@@ -4,7 +4,8 @@ Rules this module keeps:
 
 * Rank 0 runs the user's image and is not trusted: it is asked at its pod's IP on one fixed port,
   no redirect is followed, the answer is cut at a fixed size and only parsed, never acted upon.
-* Asking happens beside the workers, so that a pod that does not answer holds nobody up.
+* Asking happens beside the workers, so that a pod that does not answer holds nobody up; such a pod
+  is asked ever more rarely, so that many of them do not take the others' turns.
 * A report belongs to the pod that gave it, and is forgotten with it.
 """
 
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 32
 """Requests at a time, over all resources."""
+LONGEST_PAUSE = 8
+"""Intervals after which a pod that never answers is asked again."""
 
 
 @dataclass(slots=True)
@@ -93,14 +96,20 @@ class Scraper:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, key: Key, target: ScrapeTarget) -> None:
+        unanswered = 0
         while True:
-            async with self._limit:
-                report = await self._ask(target.address)
+            try:
+                async with self._limit:
+                    report = await self._ask(target.address)
+                unanswered = 0
+            except TimeoutError:
+                report = None
+                unanswered += 1
             subject = self._subjects[key]
             if report is not None and report != subject.report:
                 subject.report = report
                 self._notify(key)
-            await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))
+            await asyncio.sleep(self._interval * pause(unanswered) * random.uniform(0.9, 1.1))
 
     async def _ask(self, address: str) -> ProgressReport | None:
         host = f"[{address}]" if ":" in address else address
@@ -116,6 +125,14 @@ class Scraper:
                     logger.debug("%s: HTTP %d, %d bytes", url, response.status, len(body))
                     return None
             return ProgressReport.model_validate_json(body)
-        except (aiohttp.ClientError, TimeoutError, OSError, pydantic.ValidationError) as error:
+        except TimeoutError:
+            logger.debug("%s: no answer in time", url)
+            raise
+        except (aiohttp.ClientError, OSError, pydantic.ValidationError) as error:
             logger.debug("%s: no progress to be read: %s", url, error)
             return None
+
+
+def pause(unanswered: int) -> int:
+    """Intervals to wait after so many questions in a row that were not answered in time."""
+    return min(1 << min(unanswered, 10), LONGEST_PAUSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sid_operator.plan.model import ScrapeTarget
-from sid_operator.runtime.scraper import Scraper
+from sid_operator.runtime.scraper import Scraper, pause
 from sid_operator.runtime.store import Key
 from sid_trainer.contract import MAX_PROGRESS_BYTES, ProgressReport
 from tests.unit.operator import world
@@ -23,7 +24,9 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def scraping(answer: Answer) -> AsyncIterator[tuple[Scraper, asyncio.Event]]:
+async def scraping(
+    answer: Answer, patience: float = 0.5
+) -> AsyncIterator[tuple[Scraper, asyncio.Event]]:
     """A scraper beside a pod that answers so; the event tells that something was told."""
     told = asyncio.Event()
     app = web.Application()
@@ -32,7 +35,7 @@ async def scraping(answer: Answer) -> AsyncIterator[tuple[Scraper, asyncio.Event
     await server.start_server(shutdown_timeout=0.1)
     async with aiohttp.ClientSession() as session:
         scraper = Scraper(
-            session, lambda _: told.set(), interval=0.02, timeout=0.5, port=server.port or 0
+            session, lambda _: told.set(), interval=0.02, timeout=patience, port=server.port or 0
         )
         try:
             yield scraper, told
@@ -107,3 +110,22 @@ async def test_bad_answers_are_passed_over_and_the_next_good_one_counts(bad: Ans
         async with asyncio.timeout(10):
             await told.wait()
         assert asked == 3
+
+
+async def test_a_pod_that_never_answers_is_asked_ever_more_rarely() -> None:
+    asked: list[float] = []
+    often = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) == 4:
+            often.set()
+        return await _slow(request)
+
+    async with scraping(answer, patience=0.02) as (scraper, _):
+        scraper.follow(KEY, TARGET)
+        async with asyncio.timeout(10):
+            await often.wait()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert gaps[2] > 0.02 * 0.9 * 8  # the shortest pause after three of them
+    assert [pause(unanswered) for unanswered in (0, 1, 2, 3, 99)] == [1, 2, 4, 8, 8]
