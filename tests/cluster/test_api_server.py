@@ -329,6 +329,11 @@ INVALID = {
         | {"spec/evaluation/teacher": {"steps": 0}},
         "evaluation.teacher.steps is 0: give it steps",
     ),
+    "teacher measured without steps": (
+        metrics(clipScore={"model": "a/b"}, teacher=True)
+        | {"spec/evaluation/teacher": {"steps": 0}},
+        "evaluation.metrics.teacher needs samples of the teacher",
+    ),
     "extractor by a relative path": (
         metrics(fid={"features": "i.pt", "teacher": True}),
         "an absolute path on a volume",
@@ -378,6 +383,7 @@ VALID: dict[str, dict[str, Any]] = {
         clipScore={"model": "openai/clip-vit-large-patch14"},
         preference={"model": "s3://sid/models/hps"},
         captions={"uri": "/mnt/captions.txt"},
+        teacher=True,
         everyIterations=500,
         best="fidTeacher",
     ),

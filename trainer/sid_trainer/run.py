@@ -39,7 +39,7 @@ from sid_trainer.data.prompts.order import PromptOrder
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.distributed import Place, join, leave
 from sid_trainer.ending import end_process
-from sid_trainer.evaluate.evaluator import Ranks
+from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.stage import EvaluationStage, open_evaluation, open_sampling
 from sid_trainer.export import Edition, export_student
 from sid_trainer.failures import told_of

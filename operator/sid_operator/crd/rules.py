@@ -237,6 +237,14 @@ CONTRADICTIONS = (
         field="teacher.steps",
     ),
     Rule(
+        "spec.evaluation",
+        "self.teacher.steps > 0 || !has(self.metrics) || !has(self.metrics.teacher) || "
+        "!self.metrics.teacher",
+        "evaluation.metrics.teacher needs samples of the teacher, but "
+        "evaluation.teacher.steps is 0: give it steps",
+        field="teacher.steps",
+    ),
+    Rule(
         "spec.workers.resources",
         f"(!has(self.requests) || !('{GPU_RESOURCE}' in self.requests)) && "
         f"(!has(self.limits) || !('{GPU_RESOURCE}' in self.limits))",

@@ -38,6 +38,9 @@ TRAINING_METRICS = (
     "fidTeacher",
     "clipScore",
     "preferenceScore",
+    "teacherFid",
+    "teacherClipScore",
+    "teacherPreferenceScore",
 )
 CONDITIONS = (
     ConditionType.STALLED,

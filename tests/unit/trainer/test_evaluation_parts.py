@@ -17,17 +17,25 @@ from scipy import linalg
 from sid_trainer.conditions import Condition
 from sid_trainer.config import EvaluationConfig, RunConfig
 from sid_trainer.contract import TrainerError
+from sid_trainer.data.images.parts import LocalShard, Part
+from sid_trainer.evaluate.cost import measures_teacher
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.records import KEY, Best, Evaluation, Records
+from sid_trainer.evaluate.reference import share
 from sid_trainer.evaluate.shares import chunks
-from sid_trainer.evaluate.statistics import FeatureStatistics, FeatureSums, frechet_distance
+from sid_trainer.evaluate.statistics import (
+    FeatureStatistics,
+    FeatureSums,
+    fitted,
+    frechet_distance,
+)
 from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels
 from sid_trainer.storage import FileStorage
 
 CPU = torch.device("cpu")
 
 
-def fitted(features: torch.Tensor, parts: int = 1) -> FeatureStatistics:
+def in_parts(features: torch.Tensor, parts: int) -> FeatureStatistics:
     sums = FeatureSums(features.shape[1], CPU)
     for part in features.chunk(parts):
         sums.add(part)
@@ -48,7 +56,7 @@ def test_every_sample_is_judged_once_and_all_ranks_compute_alike(world: int, cou
 
 def test_sums_give_numpys_mean_and_covariance() -> None:
     features = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)) + 30
-    statistics = fitted(features, parts=4)
+    statistics = in_parts(features, parts=4)
     np.testing.assert_allclose(statistics.mean, features.double().numpy().mean(0), rtol=1e-12)
     expected = np.cov(features.double().numpy(), rowvar=False)
     np.testing.assert_allclose(statistics.covariance, expected, rtol=1e-9)
@@ -123,6 +131,9 @@ def test_records_replace_order_and_return(tmp_path: Path) -> None:
     records.save(storage)
     assert Records.load(storage) == records
     assert b'"evaluations"' in storage.get_bytes(KEY)
+    assert records.beside == {}
+    measured = Records(teacher=dict.fromkeys(("fid", "clipScore", "preferenceScore"), 1.0))
+    assert list(measured.beside) == ["teacherFid", "teacherClipScore", "teacherPreferenceScore"]
 
 
 def test_the_best_is_of_equal_settings_and_in_the_right_direction() -> None:
@@ -207,10 +218,65 @@ def test_contradictions_are_refused_with_their_remedy(
         EvaluationConfig.model_validate({"metrics": metrics})
 
 
-def test_a_teacher_without_steps_cannot_be_compared_with() -> None:
-    metrics = {"fid": {"features": "x.pt", "teacher": True}}
-    with pytest.raises(ValidationError, match=r"evaluation\.teacher\.steps is 0"):
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {"fid": {"features": "x.pt", "teacher": True}},
+        {"clipScore": {"model": "a/b"}, "teacher": True},
+    ],
+)
+def test_a_teacher_without_steps_cannot_be_sampled(metrics: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"teacher needs .*evaluation\.teacher\.steps is 0"):
         EvaluationConfig.model_validate({"teacher": {"steps": 0}, "metrics": metrics})
+
+
+IMAGES = {"fid": {"features": "x.pt", "images": {"uri": "/i"}}}
+CLIP = {"clipScore": {"model": "a/b"}}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "iterations", "steps", "measured"),
+    [
+        (IMAGES, 1000, 28, True),  # 5.6 thousand forwards, and 320 thousand of training
+        (IMAGES, 17, 28, False),  # 5,440 of training
+        (IMAGES | {"teacher": True}, 17, 28, True),
+        (IMAGES | {"teacher": False}, 1000, 28, False),
+        (IMAGES, 1000, 0, False),
+        ({"fid": IMAGES["fid"] | {"teacher": True}}, 17, 28, True),  # it is sampled anyway
+        ({"fid": {"features": "x.pt", "teacher": True}}, 1000, 28, False),
+        (CLIP, 1000, 28, False),
+        (CLIP | {"teacher": True}, 1000, 28, True),
+        (None, 1000, 28, False),
+    ],
+)
+def test_the_teacher_is_measured_where_it_tells_something_and_costs_little(
+    metrics: dict[str, Any] | None, iterations: int, steps: int, measured: bool
+) -> None:
+    config = RunConfig.model_validate(
+        {
+            "teacher": {"model": "a/b"},
+            "data": {"prompts": {"uri": "prompts.txt"}},
+            "storage": {"uri": "file:///run"},
+            "training": {"iterations": iterations, "batchSize": 16},
+            "evaluation": {
+                "teacher": {"steps": steps},
+                "metrics": metrics and metrics | {"samples": 100},
+            },
+        }
+    )
+    assert measures_teacher(config) is measured
+
+
+def test_a_few_parts_are_shared_by_all_ranks_and_many_are_dealt_out() -> None:
+    for count, world in ((1, 1), (1, 8), (3, 8), (8, 8), (9, 8), (20, 3)):
+        parts: list[Part] = [LocalShard(str(number), "") for number in range(count)]
+        read = [
+            (part.name, sample)
+            for rank in range(world)
+            for part, which in share(parts, rank, world)
+            for sample in range(20)[which]
+        ]
+        assert sorted(read) == sorted((part.name, n) for part in parts for n in range(20))
 
 
 @pytest.mark.parametrize(

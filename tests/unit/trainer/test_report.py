@@ -149,7 +149,7 @@ def test_the_report_is_whole_and_harmless(tmp_path: Path) -> None:
     found = Evaluation(
         iteration=10, images=2560, settings="a", metrics={"fid": 12.34}, seconds=60.4
     )
-    Records(evaluations=(found,), best=10, speed=speed).save(storage)
+    Records(evaluations=(found,), best=10, speed=speed, teacher={"fid": 9.87}).save(storage)
     uri = write_report(storage, config(), 10, "CPU")
     assert uri.endswith("/report.html")
     html = (tmp_path / "report.html").read_text()
@@ -163,6 +163,8 @@ def test_the_report_is_whole_and_harmless(tmp_path: Path) -> None:
     for text in (
         "14×",
         "12.34",
+        "teacher 9.87; ",
+        "the teacher's",
         "Before training",
         "After 10 iterations",
         "not 28 with guidance 4.5",

@@ -14,9 +14,11 @@ class ReferenceImagesConfig(Section):
     """Real images that the student's are compared with."""
 
     uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
-        description="A folder of images (PNG, JPEG, WebP), or finished statistics as an .npz file "
-        "with mu and sigma: s3://bucket/key, or a path on a mounted volume. Images are resized "
-        "and cropped to data.resolution; their statistics are computed once a run and kept."
+        description="Images (PNG, JPEG, WebP) in a folder or in WebDataset shards, with or "
+        "without captions, or finished statistics as an .npz file with mu and sigma: "
+        "s3://bucket/folder, s3://bucket/shard-{000..099}.tar, or a path on a mounted volume. "
+        "Images are resized and cropped to data.resolution; their statistics are computed once a "
+        "run and kept."
     )
 
 
@@ -95,6 +97,14 @@ class MetricsConfig(Section):
         description="Mean score of a model of human preference (PickScore, HPSv2), the cosine "
         "times the model's own scale: metric preferenceScore.",
     )
+    teacher: bool | None = Field(
+        default=None,
+        description="Measure the teacher as the student is measured, once a run: metrics "
+        "teacherFid, teacherClipScore and teacherPreferenceScore. It takes samples times "
+        "evaluation.teacher.steps forwards, twice with guidance. Default: where fid.images is "
+        "given, if that is less than a tenth of the work of training or fid.teacher takes these "
+        "samples anyway.",
+    )
     best: Literal["fid", "fidTeacher", "clipScore", "preferenceScore"] | None = Field(
         default=None,
         description="Metric by which the best student so far is exported to student-best/. "
@@ -172,10 +182,13 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _teacher_is_sampled(self) -> Self:
-        wanted = self.metrics is not None and self.metrics.fid is not None
-        if wanted and self.metrics.fid.teacher and self.teacher.steps == 0:  # type: ignore[union-attr]
+        if self.metrics is None or self.teacher.steps > 0:
+            return self
+        fid = self.metrics.fid
+        asked = {"fid.teacher": fid is not None and fid.teacher, "teacher": self.metrics.teacher}
+        if (field := next(filter(asked.get, asked), None)) is not None:
             raise ValueError(
-                "evaluation.metrics.fid.teacher needs samples of the teacher, but "
+                f"evaluation.metrics.{field} needs samples of the teacher, but "
                 "evaluation.teacher.steps is 0: give it steps"
             )
         return self

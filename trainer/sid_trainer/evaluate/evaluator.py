@@ -2,41 +2,30 @@
 
 Rules this module keeps:
 
-* What does not change in a run (statistics of the user's images and of the teacher's samples) is
-  measured once, before training.
 * Distances are computed on rank 0; every rank is told the results.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
+from sid_trainer.checkpoint.group import from_first
 from sid_trainer.conditions import Condition
-from sid_trainer.config import FidConfig, MetricsConfig, RunConfig
-from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.config import MetricsConfig, RunConfig
 from sid_trainer.data.encoding import Encode, encode_each
-from sid_trainer.distributed import Place
 from sid_trainer.evaluate.judges import JudgeModels, Panel
-from sid_trainer.evaluate.kept import Fitted, Kept, digest
+from sid_trainer.evaluate.kept import digest
 from sid_trainer.evaluate.pixels import decoded
-from sid_trainer.evaluate.reference import (
-    ImageFile,
-    add_images,
-    has_statistics,
-    image_files,
-    read_statistics,
-)
+from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.sampling import Draw, Sampling
 from sid_trainer.evaluate.shares import chunks
-from sid_trainer.evaluate.statistics import FeatureStatistics, frechet_distance
-from sid_trainer.failures import told_of
-from sid_trainer.storage import Storage
+from sid_trainer.evaluate.statistics import frechet_distance
+from sid_trainer.evaluate.yardsticks import Yardsticks
 
 
 @dataclass(frozen=True)
@@ -50,23 +39,6 @@ class Measured:
 
     metrics: dict[str, float]
     seconds: float
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """This rank, all ranks, and the run's folder.
-
-    Attributes:
-        place: of this rank.
-        group: all of them.
-        storage: the run's folder.
-        alive: tells that long work goes on.
-    """
-
-    place: Place
-    group: ProcessGroup
-    storage: Storage
-    alive: Callable[[], None] = lambda: None
 
 
 class Evaluator:
@@ -95,8 +67,20 @@ class Evaluator:
         self._config, self._metrics, self._models = config, metrics, models
         self._sampling, self._captions, self._encode = sampling, captions, encode
         self._ranks = ranks
-        self._kept = Kept(ranks.group, ranks.storage)
-        self._references: dict[str, FeatureStatistics | None] = {}
+        self._yardsticks = Yardsticks(
+            config,
+            metrics,
+            models,
+            self._resolution,
+            digest(self._sample_facts),
+            lambda: self._judged(sampling.teacher()),
+            ranks,
+        )
+
+    @property
+    def teacher(self) -> dict[str, float]:
+        """The teacher's metrics by the names of the student's, once :meth:`prepare` measured it."""
+        return self._yardsticks.teacher
 
     @cached_property
     def settings(self) -> str:
@@ -105,12 +89,7 @@ class Evaluator:
 
     def prepare(self) -> None:
         """Measure what the student is compared with, or take it from the run's storage."""
-        fid = self._metrics.fid
-        if fid is not None and fid.images is not None:
-            with told_of("evaluation.metrics.fid.images.uri"):
-                self._references["fid"] = self._image_statistics(fid, fid.images.uri)
-        if fid is not None and fid.teacher:
-            self._references["fidTeacher"] = self._teacher_statistics()
+        self._yardsticks.measure()
 
     def evaluate(self) -> Measured:
         """Measure the averaged student as it is now."""
@@ -142,50 +121,10 @@ class Evaluator:
         results = panel.means()
         if panel.features is not None:
             statistics = panel.features.statistics()
-            for name, reference in self._references.items():
+            for name, reference in self._yardsticks.references.items():
                 if reference is not None:
                     results[name] = frechet_distance(statistics, reference)
         return results
-
-    def _image_statistics(self, fid: FidConfig, uri: str) -> FeatureStatistics | None:
-        """Of the user's images, on rank 0."""
-        endpoint, ranks = self._config.storage.server, self._ranks
-        if has_statistics(uri):
-            return self._kept.on_first(lambda: self._fitting(read_statistics(uri, endpoint), uri))
-        files: list[ImageFile] = []
-        together(ranks.group, lambda: files.extend(image_files(uri, endpoint)))
-        names = [(file.name, file.version) for file in files]
-        facts = [self._models.digest, fid.image_size, self._resolution]
-        judge = self._models.features()
-
-        def measure() -> Fitted:
-            mine = files[ranks.place.rank :: ranks.place.world_size]
-            together(ranks.group, lambda: add_images(judge, mine, self._resolution))
-            judge.all_reduce()
-            return judge.statistics
-
-        return self._kept.statistics(f"images-{digest(names, facts)}", measure)
-
-    def _teacher_statistics(self) -> FeatureStatistics | None:
-        """Of the teacher's samples, on rank 0."""
-
-        def measure() -> Fitted:
-            panel = self._judged(self._sampling.teacher())
-            if panel.features is None:
-                raise ValueError("evaluation.metrics.fid is not set")
-            return panel.features.statistics
-
-        return self._kept.statistics(f"teacher-{digest(self._sample_facts)}", measure)
-
-    def _fitting(self, statistics: FeatureStatistics, uri: str) -> FeatureStatistics:
-        theirs, ours = len(statistics.mean), self._models.width
-        if theirs != ours:
-            raise TrainerError(
-                FailureReason.INVALID_DATA,
-                f"{uri} has statistics of {theirs} features, but the extractor gives {ours}: use "
-                "statistics made with the same extractor, or a folder of images",
-            )
-        return statistics
 
     @property
     def _resolution(self) -> int:
@@ -193,7 +132,7 @@ class Evaluator:
 
     @property
     def _sample_facts(self) -> list[Any]:
-        """What the teacher's statistics depend on."""
+        """What the teacher's samples depend on, and their features."""
         teacher, sampling, fid = self._config.teacher, self._sampling, self._metrics.fid
         return [
             [teacher.model, teacher.revision, self._config.training.precision],
@@ -205,4 +144,5 @@ class Evaluator:
     @property
     def _judge_facts(self) -> dict[str, Any]:
         """What else the student's metrics depend on."""
-        return self._metrics.model_dump(mode="json", exclude={"every_iterations", "best"})
+        others = {"every_iterations", "best", "teacher"}
+        return self._metrics.model_dump(mode="json", exclude=others)

@@ -40,6 +40,11 @@ class FeatureJudge:
         """Add the sums of all ranks; a collective."""
         self._sums.all_reduce()
 
+    @property
+    def count(self) -> int:
+        """Images that were added."""
+        return self._sums.count
+
     def statistics(self) -> FeatureStatistics:
         """Of all images."""
         return self._sums.statistics()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sid_trainer.checkpoint.group import ProcessGroup, from_first
@@ -31,7 +31,7 @@ def digest(*facts: Any) -> str:
 
 
 class Kept:
-    """Statistics in a run's storage; all methods are collectives.
+    """Statistics and numbers in a run's storage; all methods are collectives.
 
     Args:
         group: all ranks.
@@ -61,6 +61,28 @@ class Kept:
             return statistics
 
         return self.on_first(keep)
+
+    def numbers(self, name: str, measure: Callable[[], Mapping[str, float]]) -> dict[str, float]:
+        """Kept numbers, or new ones that are kept from now on; on every rank.
+
+        Args:
+            name: without suffix.
+            measure: a collective that measures; every rank has the same result.
+        """
+        key = f"{FOLDER}/{name}.json"
+        known = from_first(self._group, lambda: self._recalled(key))
+        if known is not None:
+            return known
+        numbers = dict(measure())
+        data = json.dumps(numbers).encode()
+        from_first(self._group, lambda: self._storage.put_bytes(key, data, "application/json"))
+        return numbers
+
+    def _recalled(self, key: str) -> dict[str, float] | None:
+        if not self._storage.exists(key):
+            return None
+        numbers: dict[str, float] = json.loads(self._storage.get_bytes(key))
+        return numbers
 
     def on_first(self, work: Fitted) -> FeatureStatistics | None:
         """Run on rank 0, where the result stays; a failure is everybody's."""

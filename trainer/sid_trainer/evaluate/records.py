@@ -23,6 +23,12 @@ from sid_trainer.storage import Storage
 KEY = "metrics/evaluations.json"
 Metric = Literal["fid", "fidTeacher", "clipScore", "preferenceScore"]
 LOWER_IS_BETTER = frozenset({"fid", "fidTeacher"})
+TEACHERS = {
+    "fid": "teacherFid",
+    "clipScore": "teacherClipScore",
+    "preferenceScore": "teacherPreferenceScore",
+}
+"""Names of the teacher's own metrics where they stand beside the student's."""
 
 
 class _Document(BaseModel):
@@ -46,6 +52,8 @@ class Records(_Document):
     best: int | None = None
     """Iteration of the student in ``student-best/``."""
     speed: Speed | None = None
+    teacher: dict[str, float] = {}
+    """The teacher's own metrics, by the names of the student's."""
 
     @classmethod
     def load(cls, storage: Storage) -> Records:
@@ -71,6 +79,11 @@ class Records(_Document):
             (e for e in self.evaluations if (e.iteration, e.settings) == (iteration, settings)),
             None,
         )
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """The teacher's metrics by names of their own."""
+        return {TEACHERS[name]: value for name, value in self.teacher.items()}
 
     @property
     def latest(self) -> Mapping[str, float]:

@@ -17,8 +17,9 @@ from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
 from sid_trainer.data.encoding import Encode
 from sid_trainer.data.prompts import Prompts, open_prompts
-from sid_trainer.evaluate.evaluator import Evaluator, Ranks
+from sid_trainer.evaluate.evaluator import Evaluator
 from sid_trainer.evaluate.judges import load_judges
+from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.records import Best, Evaluation, Records
 from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.speed import device_name
@@ -68,7 +69,8 @@ class EvaluationStage:
         """
         if self.evaluator is not None:
             self.evaluator.prepare()
-            self.reporter.measured_before(self.records.latest)
+            self._keep(self.records.model_copy(update={"teacher": self.evaluator.teacher}))
+            self.reporter.measured_before({**self.records.latest, **self.records.beside})
         if done == 0:
             self.samples(0)
 
@@ -100,7 +102,7 @@ class EvaluationStage:
         self.reporter.evaluated(iteration, measured.metrics)
         records = self.records.with_evaluation(evaluation)
         if self._is_best(records, evaluation):
-            self.export(Edition(iteration, BEST_FOLDER, measured.metrics))
+            self.export(Edition(iteration, BEST_FOLDER, measured.metrics, self.records.teacher))
             records = records.model_copy(update={"best": iteration})
         self._keep(records)
 
@@ -120,7 +122,8 @@ class EvaluationStage:
     def edition(self, iteration: int) -> Edition:
         """The student of the end, with what is known of it."""
         known = self.evaluator and self.records.at(iteration, self.evaluator.settings)
-        return Edition(iteration, metrics=known.metrics if known else {})
+        metrics = known.metrics if known else {}
+        return Edition(iteration, metrics=metrics, teacher=self.records.teacher if known else {})
 
     def report(self, iteration: int) -> str:
         """Store the report; return where it is."""

@@ -85,19 +85,36 @@ class FeatureSums:
         """Add those of all ranks; a collective."""
         torch.distributed.all_reduce(self._sums)
 
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return int(self._sums[-1, -1])
+
     def statistics(self) -> FeatureStatistics:
         """Mean and covariance.
 
         Raises:
             ValueError: for fewer than two images.
         """
-        sums = self._sums.cpu()
-        count = int(sums[-1, -1])
+        sums, count = self._sums.cpu(), self.count
         if count < 2:
             raise ValueError(f"statistics need at least two images, not {count}")
         mean = sums[-1, :-1] / count
         covariance = (sums[:-1, :-1] - count * torch.outer(mean, mean)) / (count - 1)
         return FeatureStatistics(mean, covariance)
+
+
+def fitted(features: Tensor) -> FeatureStatistics:
+    """Mean and covariance of features ``[N, D]``.
+
+    Raises:
+        ValueError: when there are fewer than two rows.
+    """
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"features {list(features.shape)}: give [N, D] with at least two rows")
+    sums = FeatureSums(features.shape[1], features.device)
+    sums.add(features)
+    return sums.statistics()
 
 
 def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> float:

@@ -52,6 +52,7 @@ class CardFacts:
         call: further arguments of the pipeline's call.
         licence: of the teacher.
         metrics: of this student, by name.
+        teacher: the same of the teacher, where it was measured.
         has_samples: whether there is a picture beside the card.
     """
 
@@ -62,6 +63,7 @@ class CardFacts:
     call: Mapping[str, object] = field(default_factory=dict)
     licence: Licence = field(default_factory=Licence)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    teacher: Mapping[str, float] = field(default_factory=dict)
     has_samples: bool = False
 
 
@@ -85,7 +87,7 @@ def model_card(config: RunConfig, facts: CardFacts) -> str:
         _FRESH_NOTE.strip() if drawn_globally else "",
         _OWN_SCHEDULER_NOTE.strip() if needs_own_scheduler(config.student) else "",
         "## Results" if facts.metrics else "",
-        _results(config, facts.metrics),
+        _results(config, facts),
         "## Training",
         _settings_table(config, facts.iteration),
         "## Licence",
@@ -149,11 +151,10 @@ def _own_scheduler() -> tuple[str, str]:
     )
 
 
-def _results(config: RunConfig, metrics: Mapping[str, float]) -> str:
+def _results(config: RunConfig, facts: CardFacts) -> str:
     settings = config.evaluation.metrics
-    if not metrics or settings is None:
+    if not facts.metrics or settings is None:
         return ""
-    rows = {_METRICS.get(name, name): f"{value:.4g}" for name, value in metrics.items()}
     models = {
         "Samples": f"{settings.samples:,}",
         "Feature extractor": settings.fid and settings.fid.features,
@@ -161,7 +162,19 @@ def _results(config: RunConfig, metrics: Mapping[str, float]) -> str:
         "Preference model": settings.preference and settings.preference.model,
     }
     named = {name: f"`{value}`" for name, value in models.items() if value}
-    return _table("metric", rows | named)
+    return f"{_metrics_table(config, facts)}\n\n{_table('measured with', named)}"
+
+
+def _metrics_table(config: RunConfig, facts: CardFacts) -> str:
+    """The student's metrics, beside the teacher's where there are any."""
+    rows = {_METRICS.get(name, name): f"{value:.4g}" for name, value in facts.metrics.items()}
+    if not facts.teacher:
+        return _table("metric", rows)
+    known = {_METRICS.get(name, name): f"{value:.4g}" for name, value in facts.teacher.items()}
+    steps, teachers = config.student.steps, config.evaluation.teacher.steps
+    lines = [f"| {name} | {value} | {known.get(name, '–')} |" for name, value in rows.items()]
+    head = f"| metric | student, {steps} steps | teacher, {teachers} steps |"
+    return "\n".join([head, "|---|---|---|", *lines])
 
 
 def _settings_table(config: RunConfig, iteration: int) -> str:

@@ -62,11 +62,13 @@ class Edition:
         iteration: finished iterations.
         folder: where it goes, in the run's folder.
         metrics: what was measured of it.
+        teacher: the same of the teacher, where it was measured.
     """
 
     iteration: int
     folder: str = STUDENT_FOLDER
     metrics: Mapping[str, float] = field(default_factory=dict)
+    teacher: Mapping[str, float] = field(default_factory=dict)
 
 
 def export_student(
@@ -152,6 +154,7 @@ def _write_card(
         call=network.call,
         licence=licence,
         metrics=edition.metrics,
+        teacher=edition.teacher,
         has_samples=has_samples,
     )
     (folder / "README.md").write_text(model_card(config, facts), encoding="utf-8")

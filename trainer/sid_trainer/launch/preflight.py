@@ -17,6 +17,7 @@ from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
 from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.endpoint import Server
+from sid_trainer.evaluate.reference_places import check_reference
 from sid_trainer.failures import told_of
 from sid_trainer.models import check_file, check_folder, check_model
 from sid_trainer.storage import open_storage
@@ -68,6 +69,9 @@ def _check_judges(metrics: MetricsConfig | None, endpoint: Server) -> None:
     if metrics.fid is not None:
         with told_of("evaluation.metrics.fid.features"):
             check_file(metrics.fid.features, endpoint)
+        if metrics.fid.images is not None:
+            with told_of("evaluation.metrics.fid.images.uri"):
+                check_reference(metrics.fid.images.uri, endpoint)
     if metrics.clip_score is not None:
         with told_of("evaluation.metrics.clipScore.model"):
             check_folder(metrics.clip_score.model, endpoint)

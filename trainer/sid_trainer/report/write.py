@@ -30,9 +30,9 @@ _SMALL = 300_000
 _GRID = re.compile(r"samples/iter-(\d+)\.png")
 _PACKAGES = ("sid-operator", "torch", "diffusers", "transformers", "deepspeed", "numpy")
 _EVALUATED: Mapping[str, Sequence[str]] = {
-    "Fréchet distance (lower is better)": ("fid", "fidTeacher"),
-    "CLIP score (higher is better)": ("clipScore",),
-    "Preference score (higher is better)": ("preferenceScore",),
+    "Fréchet distance (lower is better)": ("fid", "teacherFid", "fidTeacher"),
+    "CLIP score (higher is better)": ("clipScore", "teacherClipScore"),
+    "Preference score (higher is better)": ("preferenceScore", "teacherPreferenceScore"),
 }
 _TRAINED: Mapping[str, Sequence[str]] = {
     "Student's loss": ("generatorLoss",),
@@ -45,6 +45,9 @@ _NAMES = {
     "fidTeacher": "FID to the teacher",
     "clipScore": "CLIP score",
     "preferenceScore": "Preference score",
+    "teacherFid": "the teacher's",
+    "teacherClipScore": "the teacher's",
+    "teacherPreferenceScore": "the teacher's",
     "generatorLoss": "student",
     "fakeScoreLoss": "fake score",
     "generatorGradNorm": "student",
@@ -97,7 +100,11 @@ def _facts(config: RunConfig, records: Records, iteration: int) -> list[Fact]:
     last = records.evaluations[-1] if records.evaluations else None
     count = config.evaluation.metrics.samples if config.evaluation.metrics is not None else 0
     facts = [
-        Fact(_NAMES.get(name, name), f"{value:.4g}", f"{count:,} samples")
+        Fact(
+            _NAMES.get(name, name),
+            _number(value),
+            f"{_beside(records, name)}{count:,} samples",
+        )
         for name, value in (last.metrics if last is not None else {}).items()
     ]
     if (speed := records.speed) is not None:
@@ -114,13 +121,17 @@ def _facts(config: RunConfig, records: Records, iteration: int) -> list[Fact]:
     return [*facts, Fact("Iterations", f"{iteration:,}", f"batch {config.training.batch_size:,}")]
 
 
+def _beside(records: Records, name: str) -> str:
+    return f"teacher {_number(records.teacher[name])}; " if name in records.teacher else ""
+
+
 def _measured(records: Records) -> list[Line]:
-    """Evaluations that compare with the last one, as lines of a history."""
+    """Evaluations that compare with the last one, as lines of a history; the teacher beside all."""
     if not records.evaluations:
         return []
     last = records.evaluations[-1].settings
     return [
-        {"iteration": each.iteration, **each.metrics}
+        {"iteration": each.iteration, **each.metrics, **records.beside}
         for each in records.evaluations
         if each.settings == last
     ]
@@ -141,9 +152,11 @@ def _evaluations(records: Records) -> Table:
     if not names:
         return Table([])
     head = ["Iteration", "Images", *(_heading(name) for name in names), "Seconds", ""]
+    teacher = ["Teacher", "", *(_number(records.teacher.get(name)) for name in names), "", ""]
     return Table(
         [
             head,
+            *([teacher] if records.teacher else []),
             *(
                 [
                     f"{each.iteration:,}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from sid_ranks import PROMPTS, Rank, joined, quiet, run_config
 from sid_trainer.checkpoint.group import TorchGroup
 from sid_trainer.config import RunConfig
 from sid_trainer.distributed import Place, leave
-from sid_trainer.evaluate.evaluator import Evaluator, Ranks
+from sid_trainer.evaluate.evaluator import Evaluator
 from sid_trainer.evaluate.judges import load_judges
 from sid_trainer.evaluate.pixels import decoded
-from sid_trainer.evaluate.sampling import Sampling
+from sid_trainer.evaluate.ranks import Ranks
+from sid_trainer.evaluate.sampling import Draw, Sampling
 from sid_trainer.evaluate.shares import chunks
 from sid_trainer.evaluate.stage import open_sampling
 from sid_trainer.storage import FileStorage
@@ -50,12 +52,22 @@ def sampling_of(config: RunConfig, rank: Rank) -> Sampling:
     return open_sampling(config, rank.distiller, rank.distiller.teacher.encode([""]))
 
 
+class CountedSampling(Sampling):
+    """Counts how often the teacher is sampled."""
+
+    times = 0
+
+    def teacher(self, steps: int | None = None) -> AbstractContextManager[Draw]:
+        type(self).times += 1
+        return super().teacher(steps)
+
+
 def evaluator_of(config: RunConfig, rank: Rank, place: Place, output: Path) -> Evaluator:
     metrics, teacher = config.evaluation.metrics, rank.distiller.teacher
     assert metrics is not None
     models = load_judges(metrics, None, place.device, teacher.default_resolution)
     ranks = Ranks(place, TorchGroup(), FileStorage(output / "storage"))
-    sampling = sampling_of(config, rank)
+    sampling = CountedSampling(**vars(sampling_of(config, rank)))
     return Evaluator(config, metrics, models, sampling, CAPTIONS, teacher.encode, ranks)
 
 
@@ -95,11 +107,14 @@ def main() -> None:
             if case == "with":
                 measured.append(evaluator.evaluate().metrics)
         state = rank.networks.capture()
-        results[case] = {"tensors": state.tensors, "measured": measured}
+        teacher = evaluator.teacher
+        results[case] = {"tensors": state.tensors, "measured": measured, "teacher": teacher}
     results["pictures"] = pictures(config, rank)
     again = evaluator_of(config, rank, place, Path(output))
     again.prepare()
     results["again"] = again.evaluate().metrics
+    results["teacher again"] = again.teacher
+    results["times"] = CountedSampling.times
     torch.save(results, Path(output) / f"rank{place.rank}.pt")
     leave()
 

@@ -94,11 +94,28 @@ def test_distances_are_those_of_all_images_together(
     assert measured["fidTeacher"] == pytest.approx(teacher, rel=1e-6)
 
 
+def test_the_teacher_is_measured_as_the_student_is_and_once(
+    results: list[dict[str, Any]], judges: dict[str, str]
+) -> None:
+    first, second = results
+    images = first["pictures"]["teacher"]
+    preference, cosine = scores(images, judges)
+    expected = {
+        "fid": distance(images, reference_images(Path(judges["images"]))),
+        "preferenceScore": preference,
+        "clipScore": cosine,
+    }
+    assert first["with"]["teacher"] == pytest.approx(expected, rel=1e-5)
+    assert second["with"]["teacher"] == first["with"]["teacher"]
+    assert first["teacher again"] == first["with"]["teacher"]
+    assert (first["times"], first["without"]["teacher"]) == (1, {})
+
+
 def test_statistics_of_the_teacher_are_kept(results: list[dict[str, Any]]) -> None:
     folder = results[0]["folder"] / "storage" / "metrics" / "reference"
     kept = sorted(path.name.partition("-")[0] for path in folder.iterdir())
-    assert kept == ["images", "teacher"]
-    (file,) = folder.glob("teacher-*")
+    assert kept == ["images", "teacher", "teacher"]
+    (file,) = folder.glob("teacher-*.npz")
     statistics = FeatureStatistics.from_npz(file.read_bytes(), file.name)
     expected = features(results[0]["pictures"]["teacher"])
     assert statistics.mean.shape == (WIDTH,)
@@ -106,10 +123,8 @@ def test_statistics_of_the_teacher_are_kept(results: list[dict[str, Any]]) -> No
     np.testing.assert_allclose(statistics.covariance, np.cov(expected, rowvar=False), rtol=1e-6)
 
 
-def test_scores_are_those_of_the_model_itself(
-    results: list[dict[str, Any]], judges: dict[str, str]
-) -> None:
-    measured, images = results[0]["with"]["measured"][-1], results[0]["pictures"]["student"]
+def scores(images: Tensor, judges: dict[str, str]) -> tuple[float, float]:
+    """Preference score and CLIP score by the model itself."""
     model = CLIPModel.from_pretrained(judges["clip"])
     processor = CLIPImageProcessorPil.from_pretrained(judges["clip"])
     tokenizer = AutoTokenizer.from_pretrained(judges["clip"])
@@ -120,9 +135,16 @@ def test_scores_are_those_of_the_model_itself(
             **tokens, **processor(images=list(images), return_tensors="pt")
         ).logits_per_image
     preference = float(logits.diagonal().mean())
+    return preference, preference / float(model.logit_scale.detach().exp())
+
+
+def test_scores_are_those_of_the_model_itself(
+    results: list[dict[str, Any]], judges: dict[str, str]
+) -> None:
+    measured, images = results[0]["with"]["measured"][-1], results[0]["pictures"]["student"]
+    preference, cosine = scores(images, judges)
     assert measured["preferenceScore"] == pytest.approx(preference, rel=1e-5)
-    scale = float(model.logit_scale.detach().exp())
-    assert measured["clipScore"] == pytest.approx(preference / scale, rel=1e-5)
+    assert measured["clipScore"] == pytest.approx(cosine, rel=1e-5)
 
 
 def test_the_teacher_is_sampled_as_by_its_pipeline(tiny_sd3: Path) -> None:

@@ -121,7 +121,7 @@ def test_the_teachers_licence_and_the_results_go_with_the_student(
     storage.put_bytes("samples/iter-00000010.png", b"picture")
     run = config(evaluation={"metrics": {"samples": 7, "clipScore": {"model": "openai/clip"}}})
     exported = network(teacher, student_of(teacher), torch.float32)
-    edition = Edition(10, metrics={"clipScore": 0.33})
+    edition = Edition(10, metrics={"clipScore": 0.33}, teacher={"clipScore": 0.31})
     export_student(storage, run, teacher, exported, scheduler_config(run.student), edition)
     assert storage.get_bytes("student/LICENSE.md") == b"The X Licence\n"
     assert storage.get_bytes("student/samples.png") == b"picture"
@@ -131,7 +131,8 @@ def test_the_teachers_licence_and_the_results_go_with_the_student(
     assert "allows no commercial use" in card
     assert "[LICENSE.md](LICENSE.md)" in card
     assert "![samples](samples.png)" in card
-    assert "| CLIP score (higher is better) | 0.33 |" in card
+    assert "| CLIP score (higher is better) | 0.33 | 0.31 |" in card
+    assert "| metric | student, 4 steps | teacher, 28 steps |" in card
     assert "| CLIP model | `openai/clip` |" in card
 
 

@@ -123,9 +123,13 @@ def test_the_report_and_the_card_show_the_end(run: Path) -> None:
     records = Records.load(FileStorage(run))
     assert records.speed is not None
     assert (records.speed.teacher_steps, records.speed.student_steps) == (3, 4)
-    for text in ("Before training", "After 4 iterations", "Speed-up over the teacher", "<svg"):
+    texts = ("Before training", "After 4 iterations", "Speed-up over the teacher", "<svg")
+    for text in (*texts, "<td>Teacher</td>"):
         assert text in html
     card = (run / "student" / "README.md").read_text()
+    assert "| metric | student, 4 steps | teacher, 3 steps |" in card
+    assert records.teacher.keys() == {"fid", "clipScore"}
+    assert f" | {records.teacher['fid']:.4g} |" in card
     assert f"{records.evaluations[-1].metrics['fid']:.4g}" in card
     samples = (run / "student" / "samples.png").read_bytes()
     assert samples == (run / "samples" / "iter-00000004.png").read_bytes()

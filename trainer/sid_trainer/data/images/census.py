@@ -20,7 +20,7 @@ from dataclasses import asdict
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.data.images.consistency import require_same_parts
 from sid_trainer.data.images.count import Count
-from sid_trainer.data.images.parts import Part
+from sid_trainer.data.images.parts import Part, opened
 from sid_trainer.data.images.pixels import checked_side
 from sid_trainer.data.images.sample import Sample, bad_data
 from sid_trainer.storage import Storage
@@ -75,17 +75,10 @@ def examine(part: Part, smallest: int) -> Count:
     Raises:
         TrainerError: ``InvalidData`` naming the first file that is bad.
     """
-    try:
-        opened = part.open()
-        try:
-            with ThreadPoolExecutor(THREADS) as pool:
-                sides = list(pool.map(_side, opened.samples))
-        finally:
-            opened.close()
-    finally:
-        part.release()
+    with opened(part) as found, ThreadPoolExecutor(THREADS) as pool:
+        sides = list(pool.map(_side, found.samples))
     too_small = tuple(number for number, side in enumerate(sides) if side < smallest)
-    return Count(len(sides), too_small, opened.without_image)
+    return Count(len(sides), too_small, found.without_image)
 
 
 def _side(sample: Sample) -> int:

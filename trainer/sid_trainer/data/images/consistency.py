@@ -43,7 +43,7 @@ def require_same_parts(group: ProcessGroup, parts: Sequence[Part]) -> None:
     if len(set(group.all_gather(names))) > 1:
         raise TrainerError(
             FailureReason.STORAGE_UNAVAILABLE,
-            "data.images.uri is not the same on all nodes: mount the same volume in every pod, and "
+            "the images are not the same on all nodes: mount the same volume in every pod, and "
             "leave its files as they are",
         )
 

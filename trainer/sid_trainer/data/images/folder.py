@@ -27,19 +27,27 @@ PART_IMAGES = 1000
 """Images of a part; of several parts in a row the images are shuffled together."""
 
 
-def folder_parts(storage: Storage, found: Sequence[ObjectInfo]) -> Iterator[FolderPart]:
+def folder_parts(
+    storage: Storage, found: Sequence[ObjectInfo], captioned: bool = True
+) -> Iterator[FolderPart]:
     """The parts of a folder.
 
     Args:
         storage: the folder.
         found: its files.
+        captioned: whether each image must have a caption; otherwise none is looked for.
 
     Raises:
         TrainerError: ``InvalidData`` when an image has no caption, or metadata names no image.
     """
     versions = {info.key: f"{info.key}-{info.size}-{info.etag}" for info in found}
-    described = METADATA in versions
-    entries = _described(storage, versions) if described else _side_by_side(storage, versions)
+    described = captioned and METADATA in versions
+    if described:
+        entries = _described(storage, versions)
+    elif captioned:
+        entries = _side_by_side(storage, versions)
+    else:
+        entries = [Entry(image) for image in _images(list(versions))]
     for start in range(0, len(entries), PART_IMAGES):
         part = entries[start : start + PART_IMAGES]
         keys = [key for entry in part for key in (entry.image, entry.caption_file) if key]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import abc
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -56,13 +57,32 @@ class Part(abc.ABC):
         """Remove what opening left on this node's disk, if anything."""
 
 
+@contextmanager
+def opened(part: Part) -> Iterator[OpenPart]:
+    """A part, open within a block; nothing of it is left on this node's disk.
+
+    Raises:
+        TrainerError: as :meth:`Part.open`.
+    """
+    try:
+        found = part.open()
+        try:
+            yield found
+        finally:
+            found.close()
+    finally:
+        part.release()
+
+
 @dataclass
 class LocalShard(Part):
     """A tar on a mounted volume; it is read in place."""
 
+    captioned: bool = True
+
     def open(self) -> OpenPart:
         """Read its table."""
-        return TarShard(Path(self.name), self.name)
+        return TarShard(Path(self.name), self.name, self.captioned)
 
 
 @dataclass
@@ -70,12 +90,13 @@ class StoredShard(Part):
     """A tar in S3."""
 
     endpoint: Server
+    captioned: bool = True
     _fetched: Path | None = None
 
     def open(self) -> OpenPart:
         """Download it, unless another rank of this node has, and read its table."""
         self._fetched = fetch_file(self.name, self.endpoint)
-        return TarShard(self._fetched, self.name)
+        return TarShard(self._fetched, self.name, self.captioned)
 
     def release(self) -> None:
         """Remove the download; another rank of this node may have done so."""

@@ -1,4 +1,4 @@
-"""Where a data set is: from ``data.images.uri`` to its parts, by listings alone.
+"""Where a set of images is: from an address such as ``data.images.uri`` to its parts, by listings.
 
 It is called before torch is loaded, so that what is not there is told in seconds.
 """
@@ -40,12 +40,13 @@ def needed_parts(config: RunConfig) -> list[Part] | None:
         return find_parts(images.uri, config.storage.server)
 
 
-def find_parts(uri: str, endpoint: Server = None) -> list[Part]:
+def find_parts(uri: str, endpoint: Server = None, captioned: bool = True) -> list[Part]:
     """The parts of the data set at an address, in the order of their names.
 
     Args:
         uri: ``s3://bucket/folder``, ``s3://bucket/shard-{000..099}.tar``, or a path.
         endpoint: the S3 server, or its URL; AWS when None.
+        captioned: whether each image must have a caption; otherwise none is looked for.
 
     Raises:
         TrainerError: ``NotFound``, ``InvalidData`` or ``InvalidConfiguration``, naming what is
@@ -54,8 +55,8 @@ def find_parts(uri: str, endpoint: Server = None) -> list[Part]:
     if uri.lower().endswith(_COMPRESSED):
         raise bad_data(uri, "is compressed", "unpack it to a plain .tar: shards are read in place")
     if _RANGE.search(uri) or uri.endswith(".tar"):
-        return _named_shards(uri, endpoint)
-    return _in_folder(_Folder(uri.rstrip("/"), endpoint))
+        return _named_shards(uri, endpoint, captioned)
+    return _in_folder(_Folder(uri.rstrip("/"), endpoint, captioned))
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class _Folder:
 
     address: str
     endpoint: Server
+    captioned: bool
 
     @cached_property
     def storage(self) -> Storage:
@@ -81,8 +83,9 @@ class _Folder:
         """One of its files as a shard."""
         version = f"{found.size}-{found.etag}"
         if self.address.startswith("s3://"):
-            return StoredShard(f"{self.address}/{found.key}", version, self.endpoint)
-        return LocalShard(str(self._path / found.key), version)
+            name = f"{self.address}/{found.key}"
+            return StoredShard(name, version, self.endpoint, self.captioned)
+        return LocalShard(str(self._path / found.key), version, self.captioned)
 
     @property
     def _path(self) -> Path:
@@ -108,21 +111,21 @@ def _numbers(first: str, last: str, pattern: str) -> list[str]:
     if int(first) > int(last):
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
-            f"data.images.uri {pattern} has a range that goes down: write {{{last}..{first}}}",
+            f"{pattern} has a range that goes down: write {{{last}..{first}}}",
         )
     return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
 
 
-def _named_shards(uri: str, endpoint: Server) -> list[Part]:
+def _named_shards(uri: str, endpoint: Server, captioned: bool) -> list[Part]:
     """Shards that the address names one by one."""
     parent, _, start = uri.partition("{")[0].rpartition("/")
-    folder = _Folder(parent or ".", endpoint)
+    folder = _Folder(parent or ".", endpoint, captioned)
     there = {found.key: found for found in folder.listing(start)}
     names = [name.removeprefix(f"{parent}/") for name in expanded(uri)]
     missing = [name for name in names if name not in there]
     if missing:
         others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise not_found(f"{parent}/{missing[0]}{others}", "upload it, or correct data.images.uri")
+        raise not_found(f"{parent}/{missing[0]}{others}", "upload it, or correct the address")
     return [folder.shard(there[name]) for name in names]
 
 
@@ -138,7 +141,7 @@ def _in_folder(folder: _Folder) -> list[Part]:
             "give the folder of one of them, or name the shards: shard-{000..099}.tar",
         )
     if images:
-        return list(folder_parts(folder.storage, found))
+        return list(folder_parts(folder.storage, found, folder.captioned))
     if not shards:
         raise _nothing(folder.address, found)
     return [folder.shard(info) for info in shards]

@@ -27,12 +27,17 @@ class Sample:
     Attributes:
         name: shard and member, as messages tell it.
         image: reads the image file.
-        caption: reads the caption; it is not empty.
+        caption: reads the caption; it is empty only where the data set need have none.
     """
 
     name: str
     image: Callable[[], bytes]
     caption: Callable[[], str]
+
+
+def without_caption() -> str:
+    """The caption of an image that need have none."""
+    return ""
 
 
 def bad_data(name: str, what: str, remedy: str) -> TrainerError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -21,6 +22,7 @@ from sid_trainer.data.images.sample import (
     Sample,
     bad_data,
     no_caption,
+    without_caption,
 )
 
 _BLOCK = 512
@@ -55,6 +57,7 @@ class TarShard:
     Args:
         path: the file.
         name: its address, for messages.
+        captioned: whether each image must have a caption; otherwise none is looked for.
 
     Attributes:
         samples: those with an image, in the shard's order.
@@ -64,9 +67,9 @@ class TarShard:
         TrainerError: ``InvalidData`` when it is no whole tar, or an image has no caption.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, captioned: bool = True) -> None:
         groups = [list(group) for _, group in groupby(members(path, name), lambda m: m.key)]
-        self._name = name
+        self._name, self._captioned = name, captioned
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
             found = [self._sample(group) for group in groups]
@@ -90,11 +93,15 @@ class TarShard:
             raise bad_data(
                 name, f"has the same name as {images[1].name}", "give each image a name of its own"
             )
+        caption = self._caption_of(group, name) if self._captioned else without_caption
+        return Sample(name, partial(self._read, image), caption)
+
+    def _caption_of(self, group: list[Member], name: str) -> Callable[[], str]:
         captions = {member.suffix: member for member in group if member.suffix in CAPTION_READERS}
         suffix = next((suffix for suffix in CAPTION_READERS if suffix in captions), None)
         if suffix is None:
             raise no_caption(name)
-        return Sample(name, partial(self._read, image), partial(self._caption, captions[suffix]))
+        return partial(self._caption, captions[suffix])
 
     def _caption(self, member: Member) -> str:
         return CAPTION_READERS[member.suffix](self._read(member), f"{self._name}: {member.name}")
