@@ -10,11 +10,10 @@ import torch
 from sid_trainer.digits.cli import main
 from sid_trainer.digits.data import digits
 from sid_trainer.digits.extractor import trained_extractor
-from sid_trainer.digits.frechet import frechet_distance as judges_distance
 from sid_trainer.evaluate.extractor import FeatureExtractor
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.reference import read_statistics
-from sid_trainer.evaluate.statistics import FeatureSums, frechet_distance
+from sid_trainer.evaluate.statistics import fitted, frechet_distance
 
 
 def test_both_distances_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,10 +24,9 @@ def test_both_distances_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     noisy = (real + 0.3 * noise).clamp(-1, 1)
     extractor = FeatureExtractor(tmp_path / "extractor.pt", torch.device("cpu"))
     assert extractor.width(16) == 64
-    sums = FeatureSums(64, torch.device("cpu"))
-    sums.add(extractor.features(to_uint8(noisy / 2 + 0.5)))
-    ours = frechet_distance(sums.statistics(), read_statistics(str(tmp_path / "digits.npz"), None))
+    found = fitted(extractor.features(to_uint8(noisy / 2 + 0.5)))
+    ours = frechet_distance(found, read_statistics(str(tmp_path / "digits.npz"), None))
     judge = trained_extractor()
-    theirs = judges_distance(judge.features(noisy), judge.features(real))
+    theirs = frechet_distance(fitted(judge.features(noisy)), fitted(judge.features(real)))
     assert ours == pytest.approx(theirs, rel=0.01)  # ours are rounded to 8 bits
     assert ours > 1

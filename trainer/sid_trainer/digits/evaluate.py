@@ -16,9 +16,9 @@ from sid_trainer.digits import gate
 from sid_trainer.digits.data import digits
 from sid_trainer.digits.extractor import trained_extractor
 from sid_trainer.digits.families import family_of
-from sid_trainer.digits.frechet import frechet_distance
 from sid_trainer.digits.gate import Sampler, Score
 from sid_trainer.digits.sampling import balanced_labels, sample
+from sid_trainer.evaluate.statistics import FeatureStatistics, fitted, frechet_distance
 from sid_trainer.fixed_noise_scheduler import FixedNoiseScheduler
 from sid_trainer.sampler import OWN_SCHEDULER
 
@@ -31,12 +31,12 @@ class Judge:
 
     def __init__(self) -> None:
         self._extractor = trained_extractor()
-        self._real = self._extractor.features(digits()[0])
-        self._teacher: torch.Tensor | None = None
+        self._real = fitted(self._extractor.features(digits()[0]))
+        self._teacher: FeatureStatistics | None = None
 
     def score(self, images: torch.Tensor, labels: torch.Tensor) -> Score:
         """Score images ``[N, 3, 8, 8]`` in [-1, 1]; the first call sets the teacher's samples."""
-        features = self._extractor.features(images)
+        features = fitted(self._extractor.features(images))
         if self._teacher is None:
             self._teacher = features
         hits = self._extractor(images).argmax(1) == labels

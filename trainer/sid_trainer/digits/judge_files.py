@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from sid_trainer.digits.data import IMAGE_SIZE, digits
-from sid_trainer.digits.extractor import FEATURES, DigitsClassifier, trained_extractor
+from sid_trainer.digits.extractor import DigitsClassifier, trained_extractor
 from sid_trainer.evaluate.pixels import to_uint8
-from sid_trainer.evaluate.statistics import FeatureSums
+from sid_trainer.evaluate.statistics import fitted
 
 EXTRACTOR, STATISTICS = "extractor.pt", "digits.npz"
 
@@ -48,7 +48,6 @@ def write_judge(folder: Path) -> None:
         warnings.simplefilter("ignore", FutureWarning)  # see sid_trainer.evaluate.extractor
         traced = torch.jit.trace(features, images[:2].float())  # type: ignore[no-untyped-call]
         torch.jit.save(traced, folder / EXTRACTOR)
-    sums = FeatureSums(FEATURES, torch.device("cpu"))
     with torch.no_grad():
-        sums.add(features(images.float()))
-    (folder / STATISTICS).write_bytes(sums.statistics().to_npz())
+        statistics = fitted(features(images.float()))
+    (folder / STATISTICS).write_bytes(statistics.to_npz())

@@ -5,7 +5,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from sid_trainer.digits.frechet import frechet_distance
+from sid_trainer.evaluate.statistics import fitted, frechet_distance
+
+
+def distance(first: torch.Tensor, second: torch.Tensor) -> float:
+    return frechet_distance(fitted(first), fitted(second))
 
 
 def exactly(mean: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
@@ -19,9 +23,9 @@ def exactly(mean: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
 def test_equals_the_closed_form_for_axis_aligned_gaussians() -> None:
     mean_1, mean_2 = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.0, 2.0, 0.5])
     deviations_1, deviations_2 = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 2.5, 0.1])
-    distance = frechet_distance(exactly(mean_1, deviations_1), exactly(mean_2, deviations_2))
+    found = distance(exactly(mean_1, deviations_1), exactly(mean_2, deviations_2))
     closed = (mean_1 - mean_2).square().sum() + (deviations_1 - deviations_2).square().sum()
-    assert distance == pytest.approx(float(closed), rel=1e-6)
+    assert found == pytest.approx(float(closed), rel=1e-6)
 
 
 def test_equals_scipy_for_correlated_features() -> None:
@@ -33,25 +37,30 @@ def test_equals_scipy_for_correlated_features() -> None:
     expected = np.sum((first.mean(0) - second.mean(0)) ** 2) + np.trace(
         covariance_1 + covariance_2 - 2 * root
     )
-    measured = frechet_distance(torch.from_numpy(first), torch.from_numpy(second))
+    measured = distance(torch.from_numpy(first), torch.from_numpy(second))
     assert measured == pytest.approx(expected, rel=1e-8)
 
 
 def test_is_zero_between_equal_sets_even_when_features_are_constant() -> None:
     features = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     features[:, 3] = 1.0
-    assert frechet_distance(features, features) == pytest.approx(0.0, abs=1e-6)
+    assert distance(features, features) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_is_symmetric() -> None:
     generator = torch.Generator().manual_seed(1)
     first = torch.randn(40, 6, generator=generator)
     second = 2 * torch.randn(60, 6, generator=generator) + 0.3
-    there, back = frechet_distance(first, second), frechet_distance(second, first)
+    there, back = distance(first, second), distance(second, first)
     assert there == pytest.approx(back, rel=1e-9)
 
 
-@pytest.mark.parametrize(("first", "second"), [((1, 3), (5, 3)), ((5, 3), (5, 4)), ((5,), (5,))])
-def test_refuses_sets_without_a_covariance(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(1, 3), (5,), (0, 3)])
+def test_refuses_sets_without_a_covariance(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least two rows"):
-        frechet_distance(torch.zeros(first), torch.zeros(second))
+        fitted(torch.zeros(shape))
+
+
+def test_refuses_features_of_two_widths() -> None:
+    with pytest.raises(ValueError, match="features of 3 and 4 numbers"):
+        distance(torch.zeros(5, 3), torch.zeros(5, 4))
