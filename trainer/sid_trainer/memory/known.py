@@ -106,10 +106,11 @@ def known_need(config: RunConfig, model: str) -> GpuNeed:
     """
     architecture = _architectures()[model]
     side = config.data.resolution or architecture.models[model]
-    return gpu_need(config, _sizes(config, architecture, side))
+    return gpu_need(config, sizes_of(config, architecture, side))
 
 
-def _sizes(config: RunConfig, of: Architecture, side: int) -> Sizes:
+def sizes_of(config: RunConfig, of: Architecture, side: int) -> Sizes:
+    """What the need of a run at a resolution is computed from."""
     precision = "fp32" if config.training.precision == "fp32" else "bf16"
     times = _FP32 if precision == "fp32" else 1
     weights, work = of.decoders[precision]

@@ -27,10 +27,12 @@ from sid_trainer.estimate.conditions import condition_shapes
 from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.live import LiveBytes
+from sid_trainer.estimate.measure import measured
 from sid_trainer.estimate.report import Estimate, as_json, as_text
 from sid_trainer.estimate.skeleton import Skeleton
-from sid_trainer.memory import known_need, released, released_model
+from sid_trainer.memory import gpu_need, known_need, released, released_model
 from sid_trainer.memory.accounts import GIB, RESERVE, Account, GpuNeed, Part
+from sid_trainer.memory.known import Architecture, sizes_of
 from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
 from sid_trainer.teachers import ADAPTERS, open_teacher
 
@@ -264,8 +266,19 @@ def test_a_released_teachers_need_is_known_without_measuring(sections: dict[str,
     config = run_config(SANA, **sections)
     estimate, known = estimate_run(config, KNOWN[SANA]), known_need(config, SANA)
     assert known.resident == estimate.resident
-    for computed, measured in zip(known.phases, estimate.phases, strict=True):
-        assert computed.size == pytest.approx(measured.size, rel=0.05), measured.name
+    for computed, found in zip(known.phases, estimate.phases, strict=True):
+        assert computed.size == pytest.approx(found.size, rel=0.05), found.name
+
+
+def test_what_is_measured_gives_the_estimate_again() -> None:
+    skeleton = small("sana").with_component("transformer", num_layers=1)
+    entry = json.loads(json.dumps({"models": {}, **measured(SANA, skeleton)}))
+    config = run_config(SANA, training={"microBatchSize": 1}, data={"resolution": 768})
+    need = gpu_need(config, sizes_of(config, Architecture.read(entry), 768))
+    estimate = estimate_run(config, skeleton)
+    assert need.resident == estimate.resident
+    for computed, found in zip(need.phases, estimate.phases, strict=True):
+        assert computed.size == pytest.approx(found.size, rel=0.05), found.name
 
 
 def test_all_released_teachers_needs_are_shipped() -> None:
