@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.trainer.faults.disturbed import Result, Shape, run_disturbed, table
+from tests.integration.trainer.faults.pods import Nest, Starter
 from tests.integration.trainer.faults.schedule import Kind, Schedule
 from tests.integration.trainer.tiny_teacher import write_teacher
 from tests.minio_server import MinioServer
@@ -29,8 +30,18 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def forked(own_minio: MinioServer, teacher: Path) -> Iterator[Starter]:
+    """Starts pods that need not import anything."""
+    with Nest(teacher, own_minio.environ) as nest:
+        yield nest.start
+
+
+@pytest.fixture(scope="session")
 def calm(
-    own_minio: MinioServer, teacher: Path, tmp_path_factory: pytest.TempPathFactory
+    own_minio: MinioServer,
+    teacher: Path,
+    forked: Starter,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[int, int], Result]:
     """Makes the undisturbed run of a length, once."""
     made: dict[tuple[int, int], Result] = {}
@@ -39,7 +50,9 @@ def calm(
         if (iterations, every) not in made:
             shape = Shape(teacher, iterations, every)
             folder = tmp_path_factory.mktemp("calm")
-            result = run_disturbed(shape, own_minio, folder, f"calm-{iterations}-{every}", CALM)
+            result = run_disturbed(
+                shape, own_minio, folder, f"calm-{iterations}-{every}", CALM, forked
+            )
             assert not result.problems
             made[iterations, every] = result
         return made[iterations, every]

@@ -14,7 +14,7 @@ import urllib3
 import yaml
 
 from tests.integration.trainer.faults.judge import Bucket, Outcome, incomplete_uploads, judge
-from tests.integration.trainer.faults.pods import Pods
+from tests.integration.trainer.faults.pods import Pods, Starter
 from tests.integration.trainer.faults.proxy import FaultProxy
 from tests.integration.trainer.faults.schedule import Fault, Kind, Schedule
 from tests.integration.trainer.faults.watcher import Watcher
@@ -101,7 +101,12 @@ class Result:
 
 
 def run_disturbed(
-    shape: Shape, server: MinioServer, folder: Path, prefix: str, schedule: Schedule
+    shape: Shape,
+    server: MinioServer,
+    folder: Path,
+    prefix: str,
+    schedule: Schedule,
+    starter: Starter,
 ) -> Result:
     """Run to the end, whatever the schedule does to it."""
     began = time.monotonic()
@@ -109,7 +114,7 @@ def run_disturbed(
     assassin = Assassin(server)
     with FaultProxy(server.port, schedule, assassin.carry_out) as proxy, Watcher(bucket) as watcher:
         config = shape.config(folder, f"http://127.0.0.1:{proxy.port}", prefix)
-        pods = assassin.pods = Pods(folder, config, shape.nodes, server.environ)
+        pods = assassin.pods = Pods(folder / "pods.log", config, shape.nodes, starter)
         try:
             pods.run(DEADLINE_SECONDS, most_starts=40)
         finally:

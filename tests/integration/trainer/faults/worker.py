@@ -16,6 +16,16 @@ from sid_trainer.commands.worker import main
 from sid_trainer.storage import parts, s3, s3_client
 
 
+def cut_to_size() -> None:
+    """Change the program's own numbers."""
+    torch.set_num_threads(1)
+    change(reporting, "REPORT_SECONDS", 0.0)
+    change(training_metrics, "READING_SECONDS", 0.0)
+    for module in (parts, s3):
+        change(module, "PART_BYTES", parts.MIN_PART_BYTES)
+    change(s3_client, "READ_SECONDS", 5.0)
+
+
 def change(module: ModuleType, name: str, value: float) -> None:
     """Set one of a module's own numbers."""
     assert hasattr(module, name), f"{module.__name__} has no {name} any more"
@@ -23,10 +33,5 @@ def change(module: ModuleType, name: str, value: float) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    change(reporting, "REPORT_SECONDS", 0.0)
-    change(training_metrics, "READING_SECONDS", 0.0)
-    for module in (parts, s3):
-        change(module, "PART_BYTES", parts.MIN_PART_BYTES)
-    change(s3_client, "READ_SECONDS", 5.0)
+    cut_to_size()
     sys.exit(main(sys.argv[1:]))
