@@ -23,6 +23,7 @@ REFUSED: Final = "RefusedByApiServer"
 
 # FitsMemory
 FITS: Final = "Fits"
+FITS_BARELY: Final = "FitsBarely"
 MAY_NOT_FIT: Final = "MayNotFit"
 TOO_LARGE: Final = "TooLargeForGPUs"
 DEPENDS_ON_NODE: Final = "DependsOnNode"
@@ -106,6 +107,7 @@ NEEDS: Final = (
     "Needs an estimated {need} GiB a GPU ({resident} always, {besides} besides for the {phase})."
 )
 FITS_ALL: Final = "The smallest GPU that the pods may get has {gpu}: {spare} GiB to spare."
+IS_NARROW: Final = "That is little: fragmentation of the allocator's memory may take as much."
 FITS_SOME: Final = (
     "That fits {large}, but not {small}, and the pods may get either: choose by "
     "workers.nodeSelector or workers.nodeAffinity, or by the queue."

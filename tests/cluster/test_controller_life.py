@@ -279,7 +279,7 @@ def test_a_run_too_large_for_the_nodes_gpus_takes_none(
     settled(namespace, "flux")
     fits = kubectl.condition(kubectl.get("-n", namespace, "sid", "flux"), "FitsMemory")
     assert fits is not None
-    assert (fits["status"], fits["reason"]) == ("True", "Fits")
+    assert (fits["status"], fits["reason"]) == ("True", "FitsBarely")
 
 
 def test_a_killed_operator_writes_nothing_new_when_it_is_back(

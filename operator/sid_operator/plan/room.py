@@ -29,6 +29,9 @@ from sid_operator.resources.run import Run
 from sid_trainer.contract import TrainerError
 from sid_trainer.memory import GIB, GpuNeed, known_need, released_model
 
+NARROW = 0.1
+"""Part of a GPU that fragmentation may take: less to spare is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -80,9 +83,11 @@ def _fitting(need: GpuNeed, smallest: GpuNode, largest: GpuNode) -> Verdict:
     if not need.fits(smallest.memory):
         some = reasons.FITS_SOME.format(large=_gpu(largest), small=_gpu(smallest))
         return _verdict("Unknown", reasons.DEPENDS_ON_NODE, f"{_need(need)} {some}")
-    spare = _gib(smallest.memory - need.per_gpu)
-    told = reasons.FITS_ALL.format(gpu=_gpu(smallest), spare=spare)
-    return _verdict("True", reasons.FITS, f"{_need(need)} {told}")
+    spare = smallest.memory - need.per_gpu
+    told = f"{_need(need)} {reasons.FITS_ALL.format(gpu=_gpu(smallest), spare=_gib(spare))}"
+    if spare < NARROW * smallest.memory:
+        return _verdict("True", reasons.FITS_BARELY, f"{told} {reasons.IS_NARROW}")
+    return _verdict("True", reasons.FITS, told)
 
 
 def _too_large(need: GpuNeed, largest: GpuNode, ways: Sequence[Way]) -> Verdict:

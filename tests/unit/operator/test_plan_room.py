@@ -65,8 +65,15 @@ H100, A100_40, T4 = node(81559), node(40960), node(15360)
 @pytest.mark.parametrize(
     ("seen", "status", "reason", "told", "starts"),
     [
-        ([H100], "True", "Fits", ["75.8 GiB", "79.6 GiB", "3.9 GiB to spare"], True),
-        ([node(143771), H100], "True", "Fits", ["has 79.6 GiB"], True),
+        (
+            [H100],
+            "True",
+            "FitsBarely",
+            ["75.8 GiB", "79.6 GiB", "3.9 GiB to spare", "little"],
+            True,
+        ),
+        ([node(143771)], "True", "Fits", ["has 140.4 GiB: 64.6 GiB to spare."], True),
+        ([node(143771), H100], "True", "FitsBarely", ["has 79.6 GiB"], True),
         ([H100, A100_40], "Unknown", "DependsOnNode", ["79.6", "not 40.0 GiB"], True),
         # Estimated 75.8, sure of 70.0: 72 GiB may do.
         ([node(73728)], "False", "MayNotFit", ["72.0 GiB: 3.8 GiB too little", "goes on"], True),
@@ -118,7 +125,7 @@ def test_a_teacher_is_known_by_its_name_or_its_architecture(
     teacher: dict[str, str], known: bool
 ) -> None:
     status, reason, message = fits(planned(nodes(H100), teacher=teacher))
-    expected = ("True", reasons.FITS) if known else ("Unknown", reasons.NEED_UNKNOWN)
+    expected = ("True", reasons.FITS_BARELY) if known else ("Unknown", reasons.NEED_UNKNOWN)
     assert (status, reason) == expected
     assert known or "teacher.architecture" in message
 
