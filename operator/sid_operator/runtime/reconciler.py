@@ -19,7 +19,7 @@ from typing import Any
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS, EVENTS
+from sid_operator.kube.kinds import DISTILLATIONS
 from sid_operator.plan.cleanup import orphans, release
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import (
@@ -30,9 +30,9 @@ from sid_operator.plan.model import (
     Resource,
     status_json,
 )
-from sid_operator.plan.observed import time_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.runtime.caches import Caches
+from sid_operator.runtime.events import EventReader
 from sid_operator.runtime.executor import Executor, FoundError, RefusedError
 from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.scraper import Scraper
@@ -69,6 +69,7 @@ class Reconciler:
         self._caches = caches
         self._scraper = scraper
         self._recorder = recorder
+        self._events = EventReader(client)
         self._executor = Executor(client, caches, recorder)
         self._default_image = default_image
         self._now = now
@@ -132,24 +133,16 @@ class Reconciler:
         first = plan(resource, observed, self._now())
         job, pod = observed.job, first.wants_mount_failures_of
         if first.wants_creation_failures and job is not None:
-            events = await self._events(resource, job.uid, "FailedCreate")
+            events = await self._events.about(resource.namespace, job.uid, "FailedCreate")
             failures = tuple(CreationFailure(*told) for told in events)
             observed = dataclasses.replace(observed, creation_failures=failures)
         elif pod:
-            events = await self._events(resource, pod, "FailedMount")
+            events = await self._events.about(resource.namespace, pod, "FailedMount")
             unmounted = tuple(MountFailure(*told) for told in events)
             observed = dataclasses.replace(observed, mount_failures=unmounted)
         else:
             return first
         return plan(resource, observed, self._now())
-
-    async def _events(
-        self, resource: Resource, uid: str, reason: str
-    ) -> list[tuple[datetime, str]]:
-        """When events of an object were, and what they tell."""
-        selector = f"involvedObject.uid={uid},reason={reason}"
-        events, _ = await self._client.list(EVENTS, resource.namespace, fields=selector)
-        return [_told(event) for event in events]
 
     async def _tell(self, raw: Object, plan: Plan) -> None:
         await self._recorder.post(raw, plan.notices)
@@ -194,9 +187,3 @@ def _deleted(key: Key, uid: str) -> Object:
             "resourceVersion": "",
         }
     }
-
-
-def _told(event: Object) -> tuple[datetime, str]:
-    metadata = event["metadata"]
-    time = event.get("lastTimestamp") or event.get("eventTime") or metadata["creationTimestamp"]
-    return time_of(time), str(event.get("message", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -49,7 +50,10 @@ class Api:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         async with self._session.request(
-            method, path, params=params, headers=headers, data=None if body is None else data
+            *(method, path),
+            params=params,
+            headers=headers,
+            data=None if body is None else io.BytesIO(data),
         ) as response:
             text = await response.text()
             parsed = json.loads(text) if text.startswith("{") else {"message": text}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tests.cluster.local.components import Component
 from tests.cluster.local.settings import default_paths
 
 PROGRAM = "kubernetes"
+PORTS = range(20_000, 30_000)
 
 
 @dataclass(frozen=True)
@@ -113,16 +115,20 @@ def _started(root: Path, part: Component) -> Iterator[Child]:
 
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return _free(1)[0]
 
 
 def _free_ports() -> Ports:
-    """Ports that nobody listens on at this moment."""
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(5)]
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return Ports(*(each.getsockname()[1] for each in held))
+    return Ports(*_free(5))
+
+
+def _free(count: int) -> list[int]:
+    """Free ports below those that the kernel gives to outgoing connections at any moment."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"no {count} of the ports {PORTS} are free")

@@ -17,8 +17,10 @@ from tests.cluster.hostile import judge
 from tests.cluster.hostile.generate import NAMESPACE, Case
 
 AT_ONCE = 8
-SETTLE_SECONDS = 120.0
-"""Longest that the operator may take over the last of them."""
+STALLED_SECONDS = 120.0
+"""Longest that the operator may take over the next of them."""
+UPSTREAM = ("resourceVersion should not be set on objects to be created",)
+"""Refusals that the API server tells as errors of its own."""
 
 Object = dict[str, Any]
 
@@ -60,7 +62,8 @@ async def carried_out(api: Api, cases: Iterable[Case]) -> Outcome:
 
 
 async def _send(api: Api, each: Case, outcome: Outcome) -> None:
-    created = await api.ask("POST", DISTILLATIONS.path(NAMESPACE), each.body)
+    path, validation = DISTILLATIONS.path(NAMESPACE), {"fieldValidation": each.validation}
+    created = await api.ask("POST", path, each.body, **validation)
     outcome.answers[created.code] += 1
     _note(outcome, each, created)
     if created.code != 201:
@@ -68,22 +71,30 @@ async def _send(api: Api, each: Case, outcome: Outcome) -> None:
     name = created.body["metadata"]["name"]
     for change in each.changes:
         path = DISTILLATIONS.path(NAMESPACE, name, change.subresource)
-        answer = await api.ask(change.method, path, change.body, content_type=change.content_type)
+        answer = await api.ask(
+            *(change.method, path, change.body),
+            content_type=change.content_type,
+            **({} if change.method == "DELETE" else validation),
+        )
         _note(outcome, each, answer)
 
 
 def _note(outcome: Outcome, each: Case, answer: Answer) -> None:
-    if answer.code >= 500:
+    if answer.code >= 500 and answer.message not in UPSTREAM:
         outcome.problems.append(f"{each.name}: {answer.code} {answer.message:.300}")
 
 
 async def _settle(api: Api, outcome: Outcome) -> None:
-    deadline = time.monotonic() + SETTLE_SECONDS
-    left = ["?"]
-    while left and time.monotonic() < deadline:
-        await asyncio.sleep(1)
+    """Wait until nothing is left to be told, or less and less of it no more."""
+    least, deadline = len(outcome.resources), time.monotonic() + STALLED_SECONDS
+    while time.monotonic() < deadline:
         outcome.resources = await api.items(DISTILLATIONS)
         left = judge.unsettled(outcome.resources)
+        if not left:
+            return
+        if not least or len(left) < least:
+            least, deadline = len(left), time.monotonic() + STALLED_SECONDS
+        await asyncio.sleep(2)
     outcome.problems += [f"{name}: ends in no condition" for name in left]
 
 
@@ -112,7 +123,13 @@ def _owners(child: Object) -> set[str]:
 def summary(outcome: Outcome) -> str:
     """What became of the cases, in a line."""
     reasons = Counter(_accepted(resource) for resource in outcome.resources)
-    parts = {"answers": dict(outcome.answers), "conditions": dict(reasons), "jobs": outcome.jobs}
+    kinds = Counter(problem.partition(": ")[2] for problem in outcome.problems)
+    parts = {
+        "answers": dict(outcome.answers),
+        "conditions": dict(reasons),
+        "jobs": outcome.jobs,
+        "problems": dict(kinds.most_common(10)),
+    }
     return json.dumps(parts)
 
 

@@ -43,10 +43,12 @@ class Case:
     Attributes:
         name: As it was meant; what is stored may have none, or another.
         body: What is sent to create it.
+        validation: What the API server does about fields that it does not know.
     """
 
     name: str
     body: bytes
+    validation: str
     changes: tuple[Change, ...]
 
 
@@ -66,7 +68,7 @@ def case(rng: random.Random, name: str) -> Case:
     for _ in range(rng.choice((0, 0, 1, 1, 2, 4))):
         rng.choice((_spoil_spec, _spoil_spec, _spoil_spec, _spoil_metadata))(resource, rng)
     changes = tuple(_change(rng) for _ in range(rng.choice((0, 0, 1, 3))))
-    return Case(name, _sent(resource, rng), changes)
+    return Case(name, _sent(resource, rng), rng.choice(("Strict", "Ignore")), changes)
 
 
 def _base() -> Object:

@@ -22,7 +22,7 @@ from tests.cluster.scale.phases import created, restarted, watched
 from tests.cluster.scale.report import Findings, Setting, report
 
 CONTROLLERS = ("job-controller", "garbage-collector-controller", "serviceaccount-controller")
-BLOCKS = 8
+BLOCKS = 4
 """The contenders take turns so often, so that what else the machine does hits them alike."""
 START_SECONDS = 300.0
 FOLLOW_SECONDS = 15.0
@@ -43,7 +43,7 @@ def main() -> None:
 
 async def measured(options: argparse.Namespace, root: Path) -> str:
     """The report."""
-    setting = Setting(options.rate, options.running, options.steady, options.restart)
+    setting = Setting(options.rate, options.pods, options.running, options.steady, options.restart)
     users = (ours.USER, *theirs.USERS)
     plane_root = root / "plane"
     plane_root.mkdir()
@@ -74,9 +74,9 @@ async def _contending(
     with step("install the contenders"):
         if "ours" in options.contenders:
             log = Path(options.log) if options.log else root / "operator.log"
-            contenders.append(await ours.contender(api, plane, log))
+            contenders.append(await ours.contender(api, plane, log, options.pods))
         if "theirs" in options.contenders:
-            contenders.append(await theirs.contender(api, plane, root / "theirs"))
+            contenders.append(await theirs.contender(api, plane, root / "theirs", options.pods))
         for who in contenders:
             await _namespace(api, who.namespace)
     try:
@@ -152,6 +152,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resources", type=int, default=1000, help="of each contender")
     parser.add_argument("--burst", type=int, default=200, help="so many of them at once")
     parser.add_argument("--rate", type=float, default=5.0, help="the others, so many a second")
+    parser.add_argument("--pods", type=int, default=2, help="of each resource")
     parser.add_argument("--running", type=int, default=100, help="whose pods run")
     parser.add_argument("--steady", type=float, default=120.0, help="seconds of the steady state")
     parser.add_argument("--restart", type=float, default=30.0, help="seconds after the restart")

@@ -158,7 +158,7 @@ class Kubeflow:
             "kind": "Configuration",
             "metrics": {"bindAddress": "0"},
             "webhook": {"port": self._ports[program.user], "host": "127.0.0.1"},
-            "health": {"healthProbeBindAddress": f"127.0.0.1:{free_port()}"},
+            "health": {"healthProbeBindAddress": "0"},
         }
         (self._root / f"{program.user}.json").write_text(json.dumps(content))
         certificates = self._root / program.user / "k8s-webhook-server" / "serving-certs"

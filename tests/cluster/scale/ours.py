@@ -18,10 +18,9 @@ from tests.cluster.scale.contender import Contender, Object
 
 USER = "sid-operator"
 NAMESPACE = "ours"
-NODES = 2
 
 
-async def contender(api: Api, plane: ControlPlane, log: Path) -> Contender:
+async def contender(api: Api, plane: ControlPlane, log: Path, pods: int) -> Contender:
     """The operator, with its CRD in place."""
     await api.install_crd(custom_resource_definition())
 
@@ -38,14 +37,14 @@ async def contender(api: Api, plane: ControlPlane, log: Path) -> Contender:
         namespace=NAMESPACE,
         path=DISTILLATIONS.path(NAMESPACE),
         plural=PLURAL,
-        manifest=manifest,
+        manifest=lambda name: manifest(name, pods),
         job_of=lambda name: name,
         launch=launch,
     )
 
 
-def manifest(name: str) -> Object:
-    """A resource of two pods."""
+def manifest(name: str, pods: int = 1) -> Object:
+    """A resource of so many pods."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -55,6 +54,6 @@ def manifest(name: str) -> Object:
             "data": {"prompts": {"uri": "s3://sid/prompts/one.txt"}},
             "training": {"iterations": 100_000, "batchSize": 4},
             "checkpoint": {"bucket": "sid", "secretRef": {"name": "s3-credentials"}},
-            "workers": {"nodes": NODES, "gpusPerNode": 0},
+            "workers": {"nodes": pods, "gpusPerNode": 0},
         },
     }

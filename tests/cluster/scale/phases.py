@@ -16,6 +16,8 @@ from tests.cluster.scale.contender import Contender
 REST_SECONDS = 5.0
 """A contender that asked for nothing for so long has done what there was to do."""
 REST_LIMIT = 300.0
+AT_ONCE = 16
+"""Resources that are applied in parallel at most."""
 
 
 @dataclass
@@ -59,12 +61,16 @@ async def created(
     audit.news()
     before = who.cpu_seconds()
     start = time.monotonic()
-    asked = []
-    for number, name in enumerate(names):
-        await asyncio.sleep(max(0.0, start + number * pause - time.monotonic()))
-        body = who.manifest(name)
-        asked.append(asyncio.create_task(api.demand("POST", who.path, body)))
-    await asyncio.gather(*asked)
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def create(name: str) -> None:
+        async with few:
+            await api.demand("POST", who.path, who.manifest(name))
+
+    async with asyncio.TaskGroup() as group:
+        for number, name in enumerate(names):
+            await asyncio.sleep(max(0.0, start + number * pause - time.monotonic()))
+            group.create_task(create(name))
     everything = await at_rest(audit, who)
     mine = [each for each in everything if each.user in who.users]
     delays = _delays(everything, who, names)

@@ -47,6 +47,7 @@ class Setting:
     """How it was measured."""
 
     rate: float
+    pods: int
     running: int
     steady_seconds: float
     restart_seconds: float
@@ -146,8 +147,9 @@ def _heading(found: Sequence[Findings], setting: Setting) -> str:
             f"- API server: Kubernetes {KUBERNETES_VERSION}, with etcd and the Job controller on "
             "the same machine",
             *(f"- {each.who.name}: {each.who.versions}" for each in found),
-            f"- {first.resources} resources of two pods each: {len(first.paced.delays)} one after "
-            f"the other, {setting.rate:.0f} a second, and {len(first.burst.delays)} at once",
+            f"- {first.resources} resources of each, pods of a resource: {setting.pods}; "
+            f"{len(first.paced.delays)} one after the other, {setting.rate:.0f} a second, and "
+            f"{len(first.burst.delays)} at once",
         )
     )
 

@@ -12,13 +12,12 @@ from tests.cluster.scale.kubeflow import PROGRAMS, Kubeflow, versions
 
 USERS = tuple(program.user for program in PROGRAMS)
 NAMESPACE = "theirs"
-NODES = 2
-RUNTIME = "torch-two-nodes"
+RUNTIME = "torch"
 IMAGE = "registry.invalid/trainer:1"
 API_VERSION = "trainer.kubeflow.org/v1alpha1"
 
 
-async def contender(api: Api, plane: ControlPlane, root: Path) -> Contender:
+async def contender(api: Api, plane: ControlPlane, root: Path, pods: int) -> Contender:
     """Both controllers, with their CRDs, webhooks and a runtime in place."""
     kubeflow = await asyncio.to_thread(Kubeflow, plane, root)
     for crd in kubeflow.crds():
@@ -35,21 +34,21 @@ async def contender(api: Api, plane: ControlPlane, root: Path) -> Contender:
         namespace=NAMESPACE,
         path=f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/trainjobs",
         plural="trainjobs",
-        manifest=manifest,
+        manifest=lambda name: manifest(name, pods),
         job_of=lambda name: f"{name}-node-0",
         launch=kubeflow.launched,
     )
 
 
-def manifest(name: str) -> Object:
-    """A TrainJob of two pods."""
+def manifest(name: str, pods: int) -> Object:
+    """A TrainJob of so many pods."""
     return {
         "apiVersion": API_VERSION,
         "kind": "TrainJob",
         "metadata": {"name": name},
         "spec": {
             "runtimeRef": {"name": RUNTIME},
-            "trainer": {"numNodes": NODES, "image": IMAGE},
+            "trainer": {"numNodes": pods, "image": IMAGE},
         },
     }
 
@@ -64,7 +63,7 @@ def _runtime() -> Object:
         "kind": "ClusterTrainingRuntime",
         "metadata": {"name": RUNTIME, "labels": {"trainer.kubeflow.org/framework": "torch"}},
         "spec": {
-            "mlPolicy": {"numNodes": NODES, "torch": {}},
+            "mlPolicy": {"numNodes": 1, "torch": {}},
             "template": {"spec": {"replicatedJobs": [{"name": "node", "template": job}]}},
         },
     }
