@@ -19,6 +19,9 @@ QUICK_LEASE = (
 )
 """So that tests need not wait for the 15 s after which another process may take over."""
 
+PATIENT_LEASE: tuple[str, ...] = ()
+"""The operator's own times: for tests that take long, on machines that are busy."""
+
 
 @dataclass
 class Operator:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import kubectl, runs
-from tests.cluster.controller import Operator, alone, running
+from tests.cluster.controller import PATIENT_LEASE, Operator, alone, running
 from tests.cluster.ghost import haunted
 
 pytestmark = pytest.mark.cluster
@@ -221,7 +221,7 @@ def test_a_lost_node_is_told_and_given_up_by_its_administrator(
     namespace: str, tmp_path: Any
 ) -> None:
     """After 50 s of silence the control plane doubts the node; nobody ends the pod it deletes."""
-    own = Operator(namespace, tmp_path / "operator.log")
+    own = Operator(namespace, tmp_path / "operator.log", lease=PATIENT_LEASE)
     label = f"sid-test.dev/pool={namespace}"
     (node,) = (item["metadata"]["name"] for item in kubectl.get("nodes")["items"])
     with alone(), running(own) as operator, haunted(namespace) as ghost:

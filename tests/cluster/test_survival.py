@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import install, kubectl, objects, outage, runs
-from tests.cluster.controller import Operator, alone, running
+from tests.cluster.controller import PATIENT_LEASE, Operator, alone, running
 
 pytestmark = [pytest.mark.cluster, pytest.mark.campaign]
 
@@ -26,7 +26,6 @@ RUNS = int(os.environ.get("SID_CAMPAIGN_RUNS", "20"))
 SEED = int(os.environ.get("SID_CAMPAIGN_SEED", "1"))
 OUTAGE_SECONDS = 60.0
 TAKEOVER_SECONDS = 20.0
-DEFAULT_LEASE: tuple[str, ...] = ()
 CHILDREN = "configmaps,services,jobs"
 
 
@@ -105,8 +104,8 @@ def test_a_standby_acts_within_20_seconds_of_a_kill(namespace: str, tmp_path: Pa
     """With the times that the operator has where nobody sets any."""
     with (
         alone(),
-        running(Operator(namespace, tmp_path / "leader.log", lease=DEFAULT_LEASE)) as leader,
-        running(Operator(namespace, tmp_path / "standby.log", lease=DEFAULT_LEASE)) as standby,
+        running(Operator(namespace, tmp_path / "leader.log", lease=PATIENT_LEASE)) as leader,
+        running(Operator(namespace, tmp_path / "standby.log", lease=PATIENT_LEASE)) as standby,
     ):
         leader.start()
         standby.launch()
