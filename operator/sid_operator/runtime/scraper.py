@@ -4,8 +4,8 @@ Rules this module keeps:
 
 * Rank 0 runs the user's image and is not trusted: it is asked at its pod's IP on one fixed port,
   no redirect is followed, the answer is cut at a fixed size and only parsed, never acted upon.
-* Asking happens beside the workers, so that a pod that does not answer holds nobody up; such a pod
-  is asked ever more rarely, so that many of them do not take the others' turns.
+* Asking happens beside the workers, so that a pod that does not answer holds nobody up; those that
+  did not answer in time wait for each other, not the others for them.
 * A report belongs to the pod that gave it, and is forgotten with it.
 """
 
@@ -27,9 +27,7 @@ from sid_trainer.contract import MAX_PROGRESS_BYTES, PROGRESS_PATH, PROGRESS_POR
 logger = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 32
-"""Requests at a time, over all resources."""
-LONGEST_PAUSE = 8
-"""Intervals after which a pod that never answers is asked again."""
+"""Requests at a time, over all resources; as many again to pods that did not answer last time."""
 
 
 @dataclass(slots=True)
@@ -65,7 +63,8 @@ class Scraper:
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._port = port
         self._subjects: dict[Key, _Subject] = {}
-        self._limit = asyncio.Semaphore(MAX_AT_ONCE)
+        self._answering = asyncio.Semaphore(MAX_AT_ONCE)
+        self._silent = asyncio.Semaphore(MAX_AT_ONCE)
 
     def report(self, key: Key, pod_uid: str | None) -> ProgressReport | None:
         """The newest report of this pod of the resource."""
@@ -96,20 +95,19 @@ class Scraper:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, key: Key, target: ScrapeTarget) -> None:
-        unanswered = 0
+        lane = self._answering
         while True:
-            try:
-                async with self._limit:
+            async with lane:
+                try:
                     report = await self._ask(target.address)
-                unanswered = 0
-            except TimeoutError:
-                report = None
-                unanswered += 1
+                    lane = self._answering
+                except TimeoutError:
+                    report, lane = None, self._silent
             subject = self._subjects[key]
             if report is not None and report != subject.report:
                 subject.report = report
                 self._notify(key)
-            await asyncio.sleep(self._interval * pause(unanswered) * random.uniform(0.9, 1.1))
+            await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))
 
     async def _ask(self, address: str) -> ProgressReport | None:
         host = f"[{address}]" if ":" in address else address
@@ -131,8 +129,3 @@ class Scraper:
         except (aiohttp.ClientError, OSError, pydantic.ValidationError) as error:
             logger.debug("%s: no progress to be read: %s", url, error)
             return None
-
-
-def pause(unanswered: int) -> int:
-    """Intervals to wait after so many questions in a row that were not answered in time."""
-    return min(1 << min(unanswered, 10), LONGEST_PAUSE)
