@@ -42,6 +42,7 @@ _PEER_TEXTS = (
 # Backend errors whose cause is on this rank, whatever the class says.
 _OWN_TEXTS = ("invalid usage", "invalid argument", "unhandled cuda error", "no cuda gpus")
 _SOURCE_PLACE = re.compile(r"^\[[^\]]*\.(?:cc|cpp|h|hpp):\d+\]\s*")
+_ENFORCED = re.compile(r"^\[enforce fail at [^\]]*\] [^.]*\. ")
 _MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -106,7 +107,7 @@ def _is_memory(error: BaseException) -> bool:
 
 
 def _memory_message(error: BaseException) -> str:
-    first = str(error).split(". ")[0].splitlines()
+    first = _ENFORCED.sub("", str(error)).split(". ")[0].splitlines()
     return (
         f"out of memory: {first[0] if first else type(error).__name__}; lower "
         "training.microBatchSize, turn on training.gradientCheckpointing, or use more GPUs"

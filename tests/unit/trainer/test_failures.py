@@ -260,3 +260,11 @@ def test_failures_come_back_in_the_order_of_writing(tmp_path: Path) -> None:
     directory.clear_launch()
     assert directory.failures() == []
     assert not directory.group_formed()
+
+
+def test_a_lack_of_memory_is_told_without_the_place_in_torchs_source() -> None:
+    text = (
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"
+    )
+    told = failure_of(RuntimeError(text)).message
+    assert told.startswith("out of memory: DefaultCPUAllocator: can't allocate memory; lower")
