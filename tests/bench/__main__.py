@@ -32,6 +32,7 @@ def main() -> None:
         "stall": (options.device, options.rounds),
     }
     if options.device == "cuda":
+        parts["attention"] = ()
         parts["accelerator"] = (options.rounds,)
     report = [heading(options.device)]
     print(report[0], flush=True)
@@ -63,7 +64,7 @@ def arguments() -> argparse.Namespace:
         "parts",
         nargs="*",
         help="flops, waits, step_time, outside, memory, latency, checkpoints, stall; on GPUs "
-        "accelerator",
+        "attention, accelerator",
     )
     return parser.parse_args()
 

@@ -82,6 +82,9 @@ _SD35 = Workload(
     batch=8,
     checkpointing=True,
 )
+_FLUX = Workload(
+    flux("FLUX.1-dev, 1 + 2 layers", layers=1, single=2), "cuda", batch=4, checkpointing=True
+)
 WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
     "cpu": {
         "digits": Workload(
@@ -99,15 +102,9 @@ WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
     },
     "cuda": {
         "sd3.5-medium": _SD35,
-        # DeepSpeed's linear adds the bias in a pass of its own. torch's keeps gathered weights in
-        # the graph, which is only a block's where activations are recomputed.
-        "sd3.5-medium, torch's linear": replace(_SD35, zero={"memory_efficient_linear": False}),
-        "flux": Workload(
-            flux("FLUX.1-dev, 1 + 2 layers", layers=1, single=2),
-            "cuda",
-            batch=4,
-            checkpointing=True,
-        ),
+        "sd3.5-medium, kept": replace(_SD35, batch=4, checkpointing=False),
+        "flux": _FLUX,
+        "flux, kept": replace(_FLUX, batch=2, checkpointing=False),
     },
 }
 

@@ -98,6 +98,9 @@ def _common(config: RunConfig) -> dict[str, Any]:
             "contiguous_gradients": True,
             # On CPU there is nothing to overlap with, and gloo's extra thread costs time.
             "overlap_comm": config.launch.device == "cuda",
+            # DeepSpeed's linear keeps gathered weights out of the graph, and adds the bias in a
+            # pass of its own. Where activations are recomputed the graph is one block's.
+            "memory_efficient_linear": not config.training.gradient_checkpointing,
         },
         "steps_per_print": 1_000_000_000,
     }

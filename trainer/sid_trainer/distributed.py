@@ -62,6 +62,7 @@ def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
     if launch.device == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
+        trust_no_cudnn_attention()
     deepspeed.init_distributed(
         dist_backend="nccl" if device.type == "cuda" else "gloo",
         auto_mpi_discovery=False,
@@ -76,6 +77,17 @@ def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
             f"launch.processesPerNode is {launch.world_size}: make them equal",
         )
     return place
+
+
+def trust_no_cudnn_attention() -> None:
+    """Have attention computed by torch's own flash kernels, not by cuDNN's.
+
+    Where the gradient of attention's output is a slice of a wider tensor, as in FLUX.1's single
+    blocks, cuDNN's backward pass gave gradients with a relative error of 1.4, and in training an
+    illegal memory access (torch 2.11, H200; flash agrees with fp32). It also gives NaN for some
+    masks (pytorch issue 196678).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def leave() -> None:

@@ -33,6 +33,7 @@ from sid_trainer.config import RunConfig
 from sid_trainer.deepspeed_config import teacher_config, trained_network_config
 from sid_trainer.ema import MovingAverage, decay
 from sid_trainer.failures import told_of
+from sid_trainer.kernels import use_fused_norms
 from sid_trainer.learning_rate import LearningRate
 from sid_trainer.loading import fill_shards, load_shards
 from sid_trainer.shards import ADAM_MOMENTS, TrainedShards
@@ -295,6 +296,7 @@ def _loaded_module(
 ) -> nn.Module:
     with partition.partitioned(engine_config):
         module = teacher.build_network()
+    use_fused_norms(module)
     with WeightFiles(directory / teacher.network_folder) as files:
         load_shards(teacher.weights(files), module, torch.distributed.get_rank())
     if config.training.gradient_checkpointing:

@@ -2,8 +2,9 @@
 
 Two operations keep other tensors in a training pod than plain PyTorch does on ``meta``:
 
-* ``linear``: ZeRO-3 replaces it by a function that keeps input and weight, also where the weight
-  is frozen and plain autograd would not need the input (``deepspeed.runtime.zero.linear``).
+* ``linear``: where activations are kept, ZeRO-3 replaces it by a function that keeps input and
+  weight, also where the weight is frozen and plain autograd would not need the input
+  (``deepspeed.runtime.zero.linear``).
 * ``scaled_dot_product_attention``: on ``meta`` it is spelt out and keeps every score. The fused
   kernels of GPUs (flash, memory-efficient) and of CPUs keep query, key, value, output and one fp32
   number a row; the backward pass sums the query's gradient in fp32.
@@ -61,10 +62,15 @@ class _Attention(torch.autograd.Function):
 
 
 @contextmanager
-def training_kernels() -> Iterator[None]:
-    """Within the block both operations keep what they keep in training. For ``meta`` only."""
+def training_kernels(*, checkpointing: bool = False) -> Iterator[None]:
+    """Within the block both operations keep what they keep in training. For ``meta`` only.
+
+    Args:
+        checkpointing: whether activations are recomputed; ``linear`` is torch's own then.
+    """
     plain = functional.linear, functional.scaled_dot_product_attention
-    functional.linear = _linear  # type: ignore[assignment]
+    if not checkpointing:
+        functional.linear = _linear  # type: ignore[assignment]
     functional.scaled_dot_product_attention = _attention
     try:
         yield
