@@ -155,6 +155,10 @@ INVALID = {
         },
         "guidance.scale is not used by ZeroCFG, nor where the other scales are given: remove it",
     ),
+    "images by a relative path": (
+        {"spec/distillation/adversarial": {}, "spec/data/images": {"uri": "images/s-{0..3}.tar"}},
+        "must be s3://bucket/key, or an absolute path on a volume",
+    ),
     "adversarial without images": (
         {"spec/distillation/adversarial": {}},
         "distillation.adversarial needs real images: give data.images",
@@ -389,7 +393,7 @@ VALID: dict[str, dict[str, Any]] = {
     ),
     "data-aided": {
         "spec/distillation/adversarial": {},
-        "spec/data/images": {"uri": "s3://sid/images"},
+        "spec/data/images": {"uri": "s3://sid/images/shard-{000..099}.tar"},
     },
     "data-aided, with its own length": {
         "spec/distillation/adversarial": {

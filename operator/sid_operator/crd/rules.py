@@ -330,6 +330,7 @@ LOCATIONS = (
     _location("spec.evaluation.metrics.fid.features"),
     _location("spec.evaluation.metrics.fid.images.uri"),
     _location("spec.data.prompts.uri", _DATASET),
+    _location("spec.data.images.uri"),
     _location("spec.data.encodingCache.uri"),
     _location("spec.evaluation.metrics.captions.uri", _DATASET),
 )
