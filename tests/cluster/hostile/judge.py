@@ -15,7 +15,7 @@ from sid_operator.api.names import (
     LABEL_DISTILLATION,
     MAX_NAME_LENGTH,
 )
-from sid_trainer.contract import CONFIG_PATH
+from sid_trainer.contract import CA_BUNDLE_PATH, CONFIG_PATH
 from tests.cluster.hostile.generate import NAMESPACE
 
 Object = dict[str, Any]
@@ -25,10 +25,16 @@ POD_FIELDS = {
     *("imagePullSecrets", "nodeSelector", "affinity", "tolerations", "schedulerName"),
     *("priorityClassName",),
 }
-VARIABLES = {"HOME", "TMPDIR", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"}
+VARIABLES = {
+    *("HOME", "TMPDIR", "SID_GANG", "HF_TOKEN"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+}
 VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim"}
 _CLEANUP = re.compile(r"[a-z][-a-z0-9]{0,39}-cleanup-[0-9a-f]{8}")
-_REMOVAL = re.compile(r"remove --storage s3://[\w./-]+( --endpoint https?://[\w.:\[\]-]+/?)?")
+_REMOVAL = re.compile(
+    r"remove --storage s3://[\w./-]+( --endpoint https?://[\w.:\[\]-]+/?)?( --region [\w-]+)?"
+    rf"( --addressing \w+)?( --ca-bundle {re.escape(CA_BUNDLE_PATH)})?"
+)
 _LAUNCH = re.compile(re.escape(f"launch --config {CONFIG_PATH}"))
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 FINAL = {"Complete", "Failed"}
@@ -106,7 +112,7 @@ def _loose(spec: Object, *, cleans: bool) -> Iterator[str]:
 
 def _loose_volumes(volumes: list[Object], mounts: list[Object]) -> Iterator[str]:
     for volume in volumes:
-        if set(volume) - {"name"} - VOLUMES:
+        if set(volume) - {"name"} - VOLUMES and not _is_bundle(volume):
             yield f"volume {volume}"
     claims = {volume["name"] for volume in volumes if "persistentVolumeClaim" in volume}
     for mount in mounts:
@@ -114,6 +120,13 @@ def _loose_volumes(volumes: list[Object], mounts: list[Object]) -> Iterator[str]
         strange = ".." in path.parts or set(mount) - {"name", "mountPath", "readOnly"}
         if strange or (mount["name"] in claims and path.parts[1] in ("etc", "usr", "proc", "tmp")):
             yield f"mount {mount}"
+
+
+def _is_bundle(volume: Object) -> bool:
+    """Whether it is one key of a Secret, which the author must be allowed to read."""
+    secret = volume.get("secret") or {}
+    items = secret.get("items") or []
+    return volume["name"] == "ca-bundle" and [item["path"] for item in items] == ["ca.crt"]
 
 
 def untrue_files(config_maps: Iterable[Object], resources: Iterable[Object]) -> Iterator[str]:
