@@ -15,7 +15,6 @@ import pytest
 
 from sid_operator.api import names
 from sid_operator.crd.document import custom_resource_definition
-from sid_trainer.digits.cache import cached_teacher
 from tests.cluster import definition, kubectl, objects
 from tests.cluster.control_plane.plane import ControlPlane, running
 
@@ -76,6 +75,8 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="session")
 def teacher() -> Path:
     """The trained digits teacher, in MinIO together with its prompts."""
+    from sid_trainer.digits.cache import cached_teacher  # noqa: PLC0415 - few tests need torch
+
     path = cached_teacher()
     with objects.connect() as store:
         store.upload_folder(path, "teachers/digits")

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from tests.cluster import kubectl, objects, runs
 
@@ -106,6 +104,9 @@ def small(namespace: str, name: str, **spec: Any) -> dict[str, Any]:
 
 def poison(teacher: Path, folder: Path) -> None:
     """Put a copy of the teacher into the bucket in which one weight is not a number."""
+    import torch  # noqa: PLC0415 - few tests need it
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415
+
     with objects.connect() as store:
         store.upload_folder(teacher, POISONED)
         (weights,) = (teacher / "transformer").glob("*.safetensors")
