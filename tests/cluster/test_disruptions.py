@@ -91,6 +91,7 @@ def starts(namespace: str, name: str) -> bool:
     return kubectl.is_true(runs.read(namespace, name), "PodsReady")
 
 
+@pytest.mark.campaign
 def test_evicted_and_preempted_pods_are_told_and_not_counted(space: str) -> None:
     with one_slot(), priorities() as (low, high):
         slot = {"nodes": 1, "resources": {"limits": {SLOT: "1"}}}
