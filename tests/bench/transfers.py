@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,9 @@ from sid_trainer.checkpoint import CheckpointStore, TorchGroup
 from sid_trainer.checkpoint.shard import Shard
 from sid_trainer.state import RankState
 from sid_trainer.storage import open_storage
+from tests.bench.boto3_library import library
 from tests.bench.resident import Peak, begin_peak, cpu_of, peak, resident
+from tests.cluster.local.settings import default_paths
 from tests.minio_server import BUCKET
 
 TENSOR_BYTES = 8 * 2**20
@@ -166,7 +169,8 @@ class Boto3:
     """boto3's transfer manager, a process a rank."""
 
     def __init__(self, endpoint: str, folder: Path, rank: int) -> None:
-        import boto3  # noqa: PLC0415 - heavy
+        sys.path.insert(0, str(library(default_paths().cache)))
+        import boto3  # noqa: PLC0415 - it is there only now
 
         self._client: Any = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
         self._file, self._copy = folder / "part.safetensors", folder / "copy"
