@@ -32,7 +32,6 @@ from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.guidance import Velocity
-from sid_trainer.kernels import use_fused_norms
 from sid_trainer.memory.sharding import NetworkSize
 from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
 from sid_trainer.sampler import roll_out
@@ -124,7 +123,7 @@ def _measured(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[st
             updates = _Updates(teacher, config, batch)
             return {"fake": updates.fake(), "student": updates.student()}
 
-    with training_kernels(checkpointing=config.training.gradient_checkpointing):
+    with training_kernels():
         return at_full_depth(skeleton, "transformer", measure)
 
 
@@ -233,7 +232,6 @@ class _Updates:
     def _network(self) -> nn.Module:
         with META:
             network = self._adapter.build_network()
-        use_fused_norms(network)
         # Not the class's own "to", which warns that a loader should have cast.
         nn.Module.to(network, self._batch.dtype)
         network.train()

@@ -2,9 +2,9 @@
 
 Two operations keep other tensors in a training pod than plain PyTorch does on ``meta``:
 
-* ``linear``: where activations are kept, ZeRO-3 replaces it by a function that keeps input and
-  weight, also where the weight is frozen and plain autograd would not need the input
-  (``deepspeed.runtime.zero.linear``).
+* ``linear``: ZeRO-3 replaces it by a function that keeps input and weight, also where the weight
+  is frozen and plain autograd would not need the input (``deepspeed.runtime.zero.linear``). Where
+  activations are recomputed it is torch's own, which keeps less, of one block: counted alike.
 * ``scaled_dot_product_attention``: on ``meta`` it is spelt out and keeps every score. The fused
   kernels of GPUs (flash, memory-efficient) and of CPUs keep query, key, value, output and one fp32
   number a row; the backward pass sums the query's gradient in fp32.
@@ -62,15 +62,10 @@ class _Attention(torch.autograd.Function):
 
 
 @contextmanager
-def training_kernels(*, checkpointing: bool = False) -> Iterator[None]:
-    """Within the block both operations keep what they keep in training. For ``meta`` only.
-
-    Args:
-        checkpointing: whether activations are recomputed; ``linear`` is torch's own then.
-    """
+def training_kernels() -> Iterator[None]:
+    """Within the block both operations keep what they keep in training. For ``meta`` only."""
     plain = functional.linear, functional.scaled_dot_product_attention
-    if not checkpointing:
-        functional.linear = _linear  # type: ignore[assignment]
+    functional.linear = _linear  # type: ignore[assignment]
     functional.scaled_dot_product_attention = _attention
     try:
         yield
