@@ -66,12 +66,16 @@ class Place:
     async def told(self, name: str, wanted: Callable[[Object], bool]) -> Object:
         """Wait until the condition Accepted of a resource is as wanted."""
         path = DISTILLATIONS.path(self.namespace)
+
+        def condition(seen: Object) -> list[Object]:
+            conditions = (seen.get("status") or {}).get("conditions") or []
+            return [each for each in conditions if each["type"] == "Accepted" and wanted(each)]
+
         async with asyncio.timeout(SECONDS):
-            async for _, seen in self.api.watch_path(path, fieldSelector=f"metadata.name={name}"):
-                for condition in (seen.get("status") or {}).get("conditions") or []:
-                    if condition["type"] == "Accepted" and wanted(condition):
-                        return dict(condition)
-        raise AssertionError("the watch ended")
+            seen = await self.api.until(
+                path, lambda seen: bool(condition(seen)), fieldSelector=f"metadata.name={name}"
+            )
+        return condition(seen)[0]
 
 
 @pytest.fixture(scope="module")

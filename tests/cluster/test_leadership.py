@@ -39,7 +39,10 @@ async def test_a_frozen_leader_that_wakes_up_changes_nothing(tmp_path: Path) -> 
             path = DISTILLATIONS.path("default")
             with operating(plane, logs[FROZEN], *LEASE_TIMES, user=FROZEN) as frozen:
                 await api.demand("POST", path, manifest("before"))
-                await api.seen(JOBS, "default", "before")
+                # Its status is the last that is written of it: nothing is on its way any more.
+                await api.until(
+                    path, lambda seen: "status" in seen, fieldSelector="metadata.name=before"
+                )
                 os.kill(frozen.pid, signal.SIGSTOP)
                 for number in range(20):  # what it would do at once when it wakes up
                     await api.demand("POST", path, manifest(f"meanwhile-{number}"))

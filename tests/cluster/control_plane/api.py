@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -82,17 +82,27 @@ class Api:
         """Have a custom resource served."""
         name = crd["metadata"]["name"]
         await self.apply(f"{CRDS}/{name}", crd)
-        async for _, seen in self.watch_path(CRDS, fieldSelector=f"metadata.name={name}"):
-            conditions = (seen.get("status") or {}).get("conditions") or []
-            if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
-                return
+        await self.until(
+            CRDS,
+            lambda seen: any(
+                c["type"] == "Established" and c["status"] == "True"
+                for c in (seen.get("status") or {}).get("conditions") or []
+            ),
+            fieldSelector=f"metadata.name={name}",
+        )
 
     async def seen(self, kind: Kind, namespace: str, name: str) -> Object:
         """Wait until there is an object of a name."""
         selector = f"metadata.name={name}"
-        async for _, found in self.watch_path(kind.path(namespace), fieldSelector=selector):
-            return found
-        raise RuntimeError(f"the watch of {kind.name} {name} ended")
+        return await self.until(kind.path(namespace), lambda _: True, fieldSelector=selector)
+
+    async def until(self, path: str, wanted: Callable[[Object], bool], **params: str) -> Object:
+        """Watch a path until an object is as wanted; its connection ends with the wait."""
+        async with contextlib.aclosing(self.watch_path(path, **params)) as events:
+            async for _, seen in events:
+                if wanted(seen):
+                    return seen
+        raise RuntimeError(f"the watch of {path} ended")
 
     async def items(self, kind: Kind, namespace: str = "", **params: str) -> list[Object]:
         """All objects of a kind."""
@@ -104,14 +114,20 @@ class Api:
         async for event in self.watch_path(kind.path(), **params):
             yield event
 
-    async def watch_path(self, path: str, **params: str) -> AsyncIterator[tuple[str, Object]]:
+    async def watch_path(self, path: str, **params: str) -> AsyncGenerator[tuple[str, Object]]:
         """Changes below a path."""
         limit = aiohttp.ClientTimeout(total=None)
         query = {"watch": "true", **params}
         async with self._session.get(path, params=query, timeout=limit) as response:
-            async for line in response.content:
-                event = json.loads(line)
-                yield event["type"], event["object"]
+            try:
+                async for line in response.content:
+                    event = json.loads(line)
+                    yield event["type"], event["object"]
+            finally:
+                # Not closed politely: TLS would say good-bye after the test's loop has ended.
+                connection = response.connection
+                if connection is not None and connection.transport is not None:
+                    connection.transport.abort()
 
 
 @contextlib.asynccontextmanager
