@@ -102,14 +102,14 @@ UPDATES = [
     ),
     Mutation(
         "gradients left in the fake score",
-        "networks.py",
+        "trained_network.py",
         "self.module.requires_grad_(False)",
         "self.module.requires_grad_(True)",
         Suite.ITERATION,
     ),
     Mutation(
         "micro-batches overwrite one another",
-        "networks.py",
+        "trained_network.py",
         "engine: Network = self._engine\n",
         "engine: Network = self._engine.module\n",
         Suite.MICRO_BATCHES,

@@ -14,7 +14,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from sid_trainer.attempts import Claim, claim_attempt, note_done, require_newest
 from sid_trainer.checkpoint.background import BackgroundSaver
@@ -30,9 +29,7 @@ from sid_trainer.data.images.consistency import META as IMAGES
 from sid_trainer.data.images.consistency import tell_other_images
 from sid_trainer.data.images.latents import RealImages
 from sid_trainer.data.images.opening import open_images
-from sid_trainer.data.images.parts import Part
-from sid_trainer.data.images.places import needed_parts
-from sid_trainer.data.prompts import PromptIndex, Prompts, open_prompts
+from sid_trainer.data.prompts import PromptIndex, Prompts
 from sid_trainer.data.prompts.consistency import META as PROMPTS
 from sid_trainer.data.prompts.consistency import require_same_prompts, tell_other_prompts
 from sid_trainer.data.prompts.order import PromptOrder
@@ -40,19 +37,19 @@ from sid_trainer.deepspeed_config import refuse_own_fields
 from sid_trainer.distributed import Place, join, leave
 from sid_trainer.ending import end_process
 from sid_trainer.evaluate.ranks import Ranks
-from sid_trainer.evaluate.stage import EvaluationStage, open_evaluation, open_sampling
+from sid_trainer.evaluate.stage import open_evaluation, open_sampling
 from sid_trainer.export import Edition, export_student
-from sid_trainer.failures import told_of
+from sid_trainer.inputs import Inputs, fetch_inputs
 from sid_trainer.iteration import Distiller
 from sid_trainer.keeping import Keeper
 from sid_trainer.leftovers import give_up_dead_uploads
 from sid_trainer.loop import Batches, Schedule, run_loop
-from sid_trainer.models import fetch_model
 from sid_trainer.networks import Networks, build_networks
 from sid_trainer.precision import COMPUTE_DTYPE
 from sid_trainer.reporting import Reporter, open_reporter
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.sampler import scheduler_config
+from sid_trainer.services import RunServices
 from sid_trainer.state import Json, RankState
 from sid_trainer.storage import Patience, Storage, open_storage
 from sid_trainer.storage.base import not_found
@@ -110,41 +107,6 @@ class Run:
         return RunDirectory.from_environment()
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a run starts from, on this node's disk.
-
-    Attributes:
-        teacher: pipeline directory.
-        student: pipeline directory that the student starts from; the teacher's by default.
-        prompts: training prompts.
-        images: parts of the real images, for data-aided training.
-    """
-
-    teacher: Path
-    student: Path
-    prompts: PromptIndex
-    images: list[Part] | None
-
-
-def fetch_inputs(config: RunConfig) -> Inputs:
-    """Bring teacher, first student and prompts to this node.
-
-    Raises:
-        TrainerError: naming the field whose value cannot be had.
-    """
-    endpoint = config.storage.server
-    init_from = config.student.init_from
-    with told_of("teacher.model"):
-        teacher = student = fetch_model(config.teacher.model, config.teacher.revision, endpoint)
-    if init_from is not None:
-        with told_of("student.initFrom"):
-            student = fetch_model(init_from, None, endpoint)
-    with told_of("data.prompts.uri"):
-        prompts = open_prompts(config.data.prompts, endpoint)
-    return Inputs(teacher, student, prompts, needed_parts(config))
-
-
 def _train(run: Run, inputs: Inputs) -> None:
     config, place = run.config, run.place
     dtype = COMPUTE_DTYPE[config.training.precision]
@@ -183,7 +145,7 @@ def _train(run: Run, inputs: Inputs) -> None:
     store.keep_best(config.checkpoint.keep_best, lambda: evaluation.ranking)
     evaluation.prepare(done)
     keeper = _keeper(run, store, networks, _data_facts(inputs.prompts, images))
-    services = RunServices(run, keeper, evaluation)
+    services = RunServices(run.reporter, keeper, evaluation)
     batches = replace(_batches(run, distiller, encode, inputs.prompts), images=images)
     run.reporter.stage("training")
     if run.directory is not None:
@@ -284,36 +246,3 @@ def _export(run: Run, teacher: Teacher, networks: Networks, edition: Edition) ->
         )
 
     return from_first(run.group, export)
-
-
-@dataclass(frozen=True)
-class RunServices:
-    """What the loop calls on the way, made of the run's storage and reporter."""
-
-    run: Run
-    keeper: Keeper
-    evaluation: EvaluationStage
-
-    def iteration(self, iteration: int, metrics: Mapping[str, float]) -> None:
-        """Tell the iteration."""
-        self.run.reporter.iteration(iteration, metrics)
-
-    def samples(self, iteration: int) -> None:
-        """Draw, store and tell sample pictures; a collective."""
-        self.evaluation.samples(iteration)
-
-    def metrics(self, iteration: int) -> None:
-        """Measure the student, store and tell the result; a collective."""
-        self.evaluation.metrics(iteration)
-
-    def checkpoint(self, iteration: int) -> None:
-        """Begin to store a checkpoint; a collective."""
-        self.keeper.due(iteration)
-
-    def keep(self, iteration: int) -> None:
-        """Store a checkpoint; a collective."""
-        self.keeper.now(iteration)
-
-    def meet(self, iteration: int) -> None:
-        """Tell checkpoints that are stored, and end where a pod is to end; a collective."""
-        self.keeper.meet(iteration)

@@ -15,10 +15,11 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import torch
+from torch import Tensor
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -35,5 +36,19 @@ class RankState:
             left out), ``numel`` (of each parameter) and ``prompts`` (their checksum).
     """
 
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, Tensor]
     meta: dict[str, Json]
+
+
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def snapshot(tensor: Tensor) -> Tensor:
+    """A copy in host memory."""
+    return tensor.detach().to("cpu", copy=True)

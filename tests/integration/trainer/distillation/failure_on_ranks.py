@@ -20,8 +20,8 @@ from sid_trainer.contract import TrainerError
 from sid_trainer.distributed import leave
 from sid_trainer.iteration import MicroBatch
 from sid_trainer.loop import Schedule, run_loop
-from sid_trainer.networks import TrainedNetwork
 from sid_trainer.state import RankState
+from sid_trainer.trained_network import TrainedNetwork
 
 SPOILED, LAST = 1, 3
 CASES: dict[str, dict[str, Any]] = {
