@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import (
-    AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
 
 from sid_trainer.digits import text
+from tests.integration.trainer.tiny_parts import autoencoder, sd3_texts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
 
@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
 def small_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of a ``StableDiffusion3Pipeline`` of 2 M parameters: 32 px, 4x16x16 latents."""
     directory = tmp_path_factory.mktemp("small-sd3")
-    clip_tokenizer, t5_tokenizer = text.clip_tokenizer(), text.t5_tokenizer()
     torch.manual_seed(7)
     pipeline = StableDiffusion3Pipeline(
         transformer=SD3Transformer2DModel(
@@ -42,20 +41,8 @@ def small_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
             qk_norm="rms_norm",
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=32,
-        ),
-        text_encoder=text.clip_encoder(clip_tokenizer, seed=1),
-        tokenizer=clip_tokenizer,
-        text_encoder_2=text.clip_encoder(clip_tokenizer, seed=2),
-        tokenizer_2=text.clip_tokenizer(),
-        text_encoder_3=text.t5_encoder(t5_tokenizer, seed=3),
-        tokenizer_3=t5_tokenizer,
+        vae=autoencoder(),
+        **sd3_texts(),
     )
     pipeline.save_pretrained(directory)
     return directory

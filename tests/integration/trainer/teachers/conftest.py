@@ -7,13 +7,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
 from diffusers import (
     AutoencoderDC,
-    AutoencoderKL,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -29,6 +28,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import CLIPTextModel, Gemma2Config, Gemma2Model, GemmaTokenizer
 
 from sid_trainer.digits import text
+from tests.integration.trainer.tiny_parts import autoencoder, perturbed, sd3_texts
 
 # The reference of the method and what runs on ranks are beside the distillation's tests.
 HERE = Path(__file__).parent
@@ -36,7 +36,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "distillation")]
 
 GEMMA_WIDTH = 16
 SANA_CHANNELS = 4
-Module = TypeVar("Module", bound=torch.nn.Module)
 SPECIAL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
 
 
@@ -65,8 +64,6 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 def sd3() -> StableDiffusion3Pipeline:
     """4-channel latents, a pixel each; T5's tokenizer takes more than the pipeline gives it."""
     torch.manual_seed(3)
-    clip_tokenizer, t5_tokenizer = text.clip_tokenizer(), text.t5_tokenizer()
-    t5_tokenizer.model_max_length = 512
     return StableDiffusion3Pipeline(
         transformer=SD3Transformer2DModel(
             sample_size=2,
@@ -82,19 +79,8 @@ def sd3() -> StableDiffusion3Pipeline:
             pos_embed_max_size=8,
         ).eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=AutoencoderKL(
-            block_out_channels=(8,),
-            latent_channels=4,
-            norm_num_groups=4,
-            scaling_factor=1.5,
-            shift_factor=0.1,
-        ),
-        text_encoder=text.clip_encoder(clip_tokenizer, seed=1),
-        tokenizer=clip_tokenizer,
-        text_encoder_2=text.clip_encoder(clip_tokenizer, seed=2),
-        tokenizer_2=text.clip_tokenizer(),
-        text_encoder_3=text.t5_encoder(t5_tokenizer, seed=3),
-        tokenizer_3=t5_tokenizer,
+        vae=autoencoder(levels=1),
+        **sd3_texts(t5_tokens=512),
     )
 
 
@@ -133,15 +119,7 @@ def flux(guidance_embeds: bool) -> FluxPipeline:
         tokenizer=clip_tokenizer,
         text_encoder_2=text.t5_encoder(t5_tokenizer, seed=3),
         tokenizer_2=t5_tokenizer,
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            norm_num_groups=4,
-            scaling_factor=1.5,
-            shift_factor=0.1,
-        ),
+        vae=autoencoder(),
         transformer=flux_transformer(guidance_embeds),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
     )
@@ -179,14 +157,6 @@ def flux_transformer(guidance_embeds: bool) -> FluxTransformer2DModel:
             axes_dims_rope=(4, 6, 6),
         )
     )
-
-
-def perturbed(module: Module) -> Module:
-    """Weights away from their defaults, whose zeros would hide mistakes."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return module.eval()
 
 
 def dc_autoencoder() -> AutoencoderDC:
