@@ -53,7 +53,7 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
                 "best": "clipScore",
             },
         },
-        "checkpoint": {"everyIterations": 2, "keepLast": 1},
+        "checkpoint": {"everyIterations": 3, "keepLast": 1, "keepBest": 1},
         "storage": {"uri": f"file://{tmp_path}/run"},
         "launch": {"device": "cpu", "processesPerNode": 2, "progressPort": 0},
     }
@@ -84,7 +84,17 @@ def test_it_went_on_from_its_checkpoint(run: Path) -> None:
     assert trained[-1]["iteration"] == 4
     names = {"generatorLoss", "fakeScoreLoss", "generatorGradNorm", "fakeGradNorm"}
     assert names <= trained[-1].keys()
-    assert [folder.name for folder in run.glob("checkpoints/*")] == ["iter-00000004"]
+
+
+def test_the_newest_checkpoint_and_the_best_one_are_kept(run: Path) -> None:
+    """Of 2, 3 and 4; the student of 4 was measured when its checkpoint had been committed."""
+    *earlier, last = Records.load(FileStorage(run)).evaluations
+    assert [each.iteration for each in earlier] == [2, 3]
+    best = max(earlier, key=lambda each: each.metrics["clipScore"])
+    manifests = sorted(run.glob("checkpoints/*/manifest.json"))
+    kept = [json.loads(manifest.read_text())["iteration"] for manifest in manifests]
+    assert kept == [best.iteration, last.iteration]
+    assert len([*run.glob("checkpoints/*/attempt-*/rank-*")]) == 2 * len(kept), "no other's parts"
 
 
 def test_encodings_are_kept_once_each(run: Path) -> None:
@@ -212,7 +222,7 @@ def test_the_present_weights_are_those_that_training_goes_on_with(
     assert export(run, tmp_path / "raw", "--raw", "--iteration", "4") == ExitCode.DONE
     assert "| Weights | last iterate |" in (tmp_path / "raw" / "README.md").read_text()
     (part, other) = (
-        load_file(file) for file in sorted(run.glob("checkpoints/*/attempt-*/*.safetensors"))
+        load_file(file) for file in sorted(run.glob("checkpoints/iter-00000004/*/*.safetensors"))
     )
     name = "proj_out.weight"
     ours = weights(tmp_path / "raw")[name]
@@ -228,8 +238,8 @@ def test_an_export_replaces_nothing_and_names_what_is_there(
     (tmp_path / "mine.txt").write_text("mine")
     assert export(run, tmp_path) == ExitCode.CONFIGURATION
     assert "is not empty" in capsys.readouterr().err
-    assert export(run, tmp_path / "new", "--iteration", "3") == ExitCode.NOT_FOUND
-    assert "no checkpoint of iteration 3: it has 4" in capsys.readouterr().err
+    assert export(run, tmp_path / "new", "--iteration", "1") == ExitCode.NOT_FOUND
+    assert "no checkpoint of iteration 1: it has 4" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
