@@ -1,4 +1,4 @@
-"""What all tests of the trainer's integration share: a node's own cache, and a real MinIO."""
+"""What all tests of the trainer's integration share: a node's own cache, and real MinIOs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.integration.trainer.secure_server import new_secure_server
 from tests.minio_server import MinioServer, new_server
 
 
@@ -39,6 +40,17 @@ def minio_factory(
 def minio(minio_factory: Callable[[], MinioServer]) -> MinioServer:
     """The server that tests share; each takes a prefix of its own."""
     return minio_factory()
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A server with TLS under an authority, a domain and a region of its own."""
+    server = new_secure_server(tmp_path_factory.mktemp("secure"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

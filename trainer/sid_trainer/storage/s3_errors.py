@@ -25,7 +25,8 @@ from sid_trainer.storage.retry import TransientError
 SECRET = "the Secret checkpoint.secretRef, or in your shell's environment"  # noqa: S105
 CREDENTIAL_REMEDIES = {
     "InvalidAccessKeyId": "the server does not know this access key: correct accessKey "
-    f"(AWS_ACCESS_KEY_ID) in {SECRET}; temporary keys need their sessionToken as well",
+    f"(AWS_ACCESS_KEY_ID) in {SECRET}; temporary keys need their sessionToken as well, and MinIO "
+    "no longer knows them when they have expired",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key: correct secretKey "
     f"(AWS_SECRET_ACCESS_KEY) in {SECRET}",
     "ExpiredToken": f"the temporary keys have expired: put new ones into {SECRET} and start the "
@@ -120,7 +121,7 @@ def translated(request: Request, error: Exception) -> Exception:
     if isinstance(error, S3Error):
         status = getattr(error.response, "status", 0)
         region = region_of(error)
-        return refusal(request, error.code or "", error.message or "", status, region)
+        return refusal(request, code_of(error), error.message or "", status, region)
     if isinstance(error, InvalidResponseError):
         return _not_s3(request, error)
     if isinstance(error, ServerError):
@@ -145,6 +146,12 @@ def refusal(
         return _other_region(request, answer, region)
     reason, remedy = _denial(request, code)
     return _final(request, answer, remedy, reason)
+
+
+def code_of(error: S3Error) -> str:
+    """The error's code. The answer to HEAD has no body, so the client guesses; MinIO tells."""
+    told: str = getattr(error.response, "headers", {}).get("x-minio-error-code", "")
+    return told or error.code or ""
 
 
 def region_of(error: S3Error) -> str:

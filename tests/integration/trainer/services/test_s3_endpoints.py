@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from minio.credentials import AssumeRoleProvider
 from pydantic import ValidationError
 
 from sid_trainer.attempts import claim_attempt, require_newest
@@ -28,39 +24,18 @@ from sid_trainer.storage.parts import PART_BYTES
 from sid_trainer.storage.retry import Patience
 from sid_trainer.storage.s3 import S3Storage
 from sid_trainer.storage.s3_client import connect
-from tests.cluster.local.pki import Identity, create
 from tests.integration.trainer.faults.proxy import FaultProxy
 from tests.integration.trainer.faults.schedule import Fault, Kind
-from tests.minio_server import BUCKET, MinioServer, new_server
-
-DOMAIN = "minio.localhost"
-REGION = "eu-west-9"
-POLICY = Path(__file__).parents[4] / "docs" / "storage.md"
-SERVER = Identity(
-    file="minio", user="minio", names=("IP:127.0.0.1", f"DNS:{DOMAIN}", f"DNS:*.{DOMAIN}")
+from tests.integration.trainer.secure_server import (
+    DOMAIN,
+    REGION,
+    authority,
+    documented_policy,
+    short_lived,
+    temporary,
+    trusted,
 )
-
-
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
-    """A server with TLS under a throw-away authority, a domain, and a region of its own."""
-    keys, certificates = tmp_path_factory.mktemp("pki") / "x", tmp_path_factory.mktemp("certs")
-    create(keys, servers=[SERVER], clients=[])
-    for made, name in (
-        ("minio.crt", "public.crt"),
-        ("minio.key", "private.key"),
-        ("ca.crt", "ca.crt"),
-    ):
-        shutil.copy(keys / made, certificates / name)
-    server = new_server(tmp_path_factory.mktemp("minio"))
-    server.certificates = certificates
-    server.settings = {"MINIO_DOMAIN": DOMAIN, "MINIO_REGION": REGION}
-    server.environ["AWS_REGION"] = REGION
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+from tests.minio_server import BUCKET, MinioServer
 
 
 @pytest.fixture
@@ -78,11 +53,6 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     return asked
-
-
-def trusted(server: MinioServer, url: str = "", **settings: Any) -> Endpoint:
-    assert server.certificates is not None
-    return Endpoint(url or server.endpoint, ca_bundle=server.certificates / "ca.crt", **settings)
 
 
 def opened(
@@ -122,13 +92,12 @@ def test_the_settings_of_a_file_open_it(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, secure.environ[name])
-    assert secure.certificates is not None
     settings = {
         "uri": f"s3://{BUCKET}/by-file",
         "endpoint": secure.endpoint,
         "region": REGION,
         "addressing": "path",
-        "caBundle": str(secure.certificates / "ca.crt"),
+        "caBundle": str(authority(secure)),
     }
     config = StorageConfig.model_validate(settings)
     assert claim_attempt(open_storage(config.uri, config.server)).attempt == 1
@@ -141,9 +110,8 @@ def test_the_arguments_of_a_command_open_it(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, secure.environ[name])
-    bundle = trusted(secure).ca_bundle
     given = ["--storage", f"s3://{BUCKET}/nothing", "--endpoint", secure.endpoint]
-    more = ["--region", REGION, "--addressing", "path", "--ca-bundle", str(bundle)]
+    more = ["--region", REGION, "--addressing", "path", "--ca-bundle", str(authority(secure))]
     assert main(["checkpoints", "ls", *given, *more]) == ExitCode.DONE
     assert "there are no checkpoints" in capsys.readouterr().out
     assert main(["checkpoints", "ls", *given]) == ExitCode.STORAGE
@@ -208,32 +176,6 @@ def test_regions_of_aws_are_those_of_its_names() -> None:
     assert connect(Endpoint(), told)._base_url.region == "eu-north-1"
 
 
-def temporary(server: MinioServer, policy: dict[str, Any]) -> dict[str, str]:
-    """Temporary keys that may do what the policy says."""
-    provider = AssumeRoleProvider(
-        sts_endpoint=server.endpoint,
-        access_key=server.environ["AWS_ACCESS_KEY_ID"],
-        secret_key=server.environ["AWS_SECRET_ACCESS_KEY"],
-        policy=json.dumps(policy),
-        region=REGION,
-        http_client=server.http(),
-    )
-    keys = provider.retrieve()
-    return {
-        "AWS_ACCESS_KEY_ID": keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-        "AWS_SESSION_TOKEN": keys.session_token or "",
-        "AWS_REGION": REGION,
-    }
-
-
-def documented_policy() -> dict[str, Any]:
-    found = re.search(r"```json\n(.*?)```", POLICY.read_text(encoding="utf-8"), re.DOTALL)
-    assert found
-    policy: dict[str, Any] = json.loads(found[1])
-    return policy
-
-
 def life_of_a_run(storage: S3Storage) -> None:
     """Every kind of request that a run makes."""
     claim = claim_attempt(storage)
@@ -292,6 +234,23 @@ def test_keys_that_are_wrong_in_different_ways_are_told_apart(secure: MinioServe
         assert remedy in told
         for secret in (environ["AWS_SECRET_ACCESS_KEY"], environ["AWS_SESSION_TOKEN"]):
             assert secret not in told
+
+
+def test_keys_that_have_expired_are_told(secure: MinioServer, tmp_path: Path) -> None:
+    """MinIO says of them what it says of keys that it has never known."""
+    keys = short_lived(secure, tmp_path, seconds=3)
+    storage = opened(secure, trusted(secure), keys)
+    storage.put_bytes("in-time", b"1")
+    for use in (storage.get_bytes, storage.exists):
+        with pytest.raises(TrainerError, match=r"InvalidAccessKeyId.* have expired") as raised:
+            forever(lambda: use("in-time"))  # noqa: B023 - it is used now
+        assert raised.value.reason is FailureReason.ACCESS_DENIED
+        assert keys["AWS_SESSION_TOKEN"] not in str(raised.value)
+
+
+def forever(work: Callable[[], object]) -> None:
+    while True:
+        work()
 
 
 def test_a_wrong_clock_is_told(minio: MinioServer, monkeypatch: pytest.MonkeyPatch) -> None:
