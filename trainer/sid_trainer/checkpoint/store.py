@@ -17,39 +17,26 @@ Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sid_trainer.checkpoint import manifest as layout
-from sid_trainer.checkpoint.commit import (
-    Fence,
-    announce,
-    announced_parts,
-    commit_manifest,
-    give_up_uploads,
-    withdraw_torn,
-)
+from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest
 from sid_trainer.checkpoint.fetching import fetch
+from sid_trainer.checkpoint.finding import Found, find, retire
 from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
-from sid_trainer.checkpoint.manifest import (
-    Beginning,
-    DamagedError,
-    Manifest,
-    Part,
-    read_manifest,
-)
+from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, Part
+from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.reshard import Place, laid_out_anew
-from sid_trainer.checkpoint.retention import best_of, obsolete
 from sid_trainer.checkpoint.settings import completed, differences, digest
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
 from sid_trainer.state import RankState
 from sid_trainer.storage import Storage
 
-RETIRED_NAME = "manifest.damaged.json"
 logger = logging.getLogger(__name__)
 
 
@@ -64,20 +51,6 @@ class Resumed:
     state: RankState
     ref: CheckpointRef
     passed_over: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Found:
-    """A checkpoint in the store: its manifest, and what is wrong as far as a listing tells."""
-
-    iteration: int
-    manifest: Manifest | None = None
-    damage: str = ""
-
-    @property
-    def told(self) -> str:
-        """The damage, as people are told it."""
-        return f"The checkpoint of iteration {self.iteration} is damaged: {self.damage}"
 
 
 class CheckpointStore:
@@ -105,9 +78,8 @@ class CheckpointStore:
     ) -> None:
         self._storage, self._group, self._fence = storage, group, fence
         self._uploads = uploads or storage
-        self._settings, self._attempt, self._keep_last = settings, attempt, keep_last
-        self._keep_best = 0
-        self._ranking: Callable[[], Sequence[int]] = _no_ranking
+        self._settings, self._attempt = settings, attempt
+        self._pruner = Pruner(storage, attempt, fence, keep_last)
 
     def keep_best(self, count: int, ranking: Callable[[], Sequence[int]]) -> None:
         """Keep the ``count`` best checkpoints besides the newest ones.
@@ -116,7 +88,7 @@ class CheckpointStore:
             count: how many, at most.
             ranking: gives iterations, the best first; called on rank 0 after a commit.
         """
-        self._keep_best, self._ranking = count, ranking
+        self._pruner.keep_best, self._pruner.ranking = count, ranking
 
     def save(self, state: RankState, iteration: int) -> CheckpointRef:
         """Store every rank's state and commit; a collective.
@@ -148,12 +120,12 @@ class CheckpointStore:
             parts=tuple(parts),
         )
         commit_manifest(self._storage, manifest, self._fence)
-        self._prune(manifest)
+        self._pruner.prune(manifest)
         return self._ref(manifest)
 
     def latest(self) -> list[Found]:
         """All committed checkpoints, the newest first; a collective."""
-        return from_first(self._group, self._find)
+        return from_first(self._group, lambda: find(self._storage))
 
     def resume(self) -> Resumed | None:
         """Load the newest whole checkpoint; None when there is none at all; a collective.
@@ -166,7 +138,7 @@ class CheckpointStore:
         for found in self.latest():
             state, damage = self._load_whole(found)
             if state is not None and found.manifest is not None:
-                from_first(self._group, lambda: self._retire(damaged))
+                from_first(self._group, lambda: retire(self._storage, damaged))
                 told = tuple(each.told for each in damaged)
                 return Resumed(found.iteration, state, self._ref(found.manifest), told)
             damaged.append(replace(found, damage=damage))
@@ -214,62 +186,6 @@ class CheckpointStore:
         beginnings = tuple(Beginning(size=size, sha256=sha) for size, sha in found.beginnings)
         return Part(key=key, size=shard.size, sha256=found.whole, beginnings=beginnings)
 
-    def _prune(self, committed: Manifest) -> None:
-        """Remove what is not needed; a store that refuses costs space, not the run."""
-        try:
-            self._fence()
-            keys = [found.key for found in self._storage.list(layout.FOLDER + "/")]
-            manifests = self._manifests()
-            best = best_of(self._ranking(), manifests, self._keep_best)
-            dropped = obsolete(keys, manifests, self._keep_last, committed, best)
-            own = f"{layout.folder(committed.iteration)}/"
-            others = [key for key in dropped if not key.startswith(own)]
-            failed = announced_parts(self._storage, others)
-            self._storage.delete(dropped)
-            if any(layout.attempt_of(key) not in (None, self._attempt) for key in dropped):
-                withdraw_torn(self._storage, self._older_manifests())
-            give_up_uploads(self._storage, failed)
-        except TrainerError as error:
-            logger.warning("old checkpoints were not removed, trying again later: %s", error)
-
-    def _manifests(self) -> list[Manifest]:
-        return [found.manifest for found in self._find() if found.manifest is not None]
-
-    def _older_manifests(self) -> list[Manifest]:
-        """Those of earlier attempts, one of which may have committed what was just removed."""
-        return [one for one in self._manifests() if one.attempt < self._attempt]
-
-    def _find(self) -> list[Found]:
-        sizes = self._sizes()
-        iterations = {
-            iteration
-            for key in sizes
-            if (iteration := layout.iteration_of(key)) is not None
-            and key == layout.manifest_key(iteration)
-        }
-        found = (self._found(iteration, sizes) for iteration in sorted(iterations, reverse=True))
-        return [one for one in found if one is not None]
-
-    def _sizes(self) -> dict[str, int]:
-        return {found.key: found.size for found in self._storage.list(layout.FOLDER + "/")}
-
-    def _found(self, iteration: int, sizes: Mapping[str, int]) -> Found | None:
-        """None where it was removed since it was listed."""
-        key = layout.manifest_key(iteration)
-        try:
-            data = self._storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-            manifest = read_manifest(data, self._storage.uri(key))
-            damage = manifest.unlisted(sizes, self._storage.uri)
-            if damage:  # it may be newer than the listing
-                damage = manifest.unlisted(self._sizes(), self._storage.uri)
-            return Found(iteration, manifest, damage)
-        except DamagedError as error:
-            return Found(iteration, damage=str(error))
-        except TrainerError as error:
-            if error.reason is FailureReason.NOT_FOUND:
-                return None
-            raise
-
     def _load_whole(self, found: Found) -> tuple[RankState | None, str]:
         """This rank's part when every rank's is whole, else None on all ranks, and why."""
         if found.manifest is None or found.damage:
@@ -300,14 +216,6 @@ class CheckpointStore:
                 "another storage folder to train anew",
             )
 
-    def _retire(self, damaged: list[Found]) -> None:
-        """Take damaged checkpoints out of the count, their manifests kept for a look at them."""
-        for found in damaged:
-            key = layout.manifest_key(found.iteration)
-            data = self._storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-            self._storage.put_bytes(f"{layout.folder(found.iteration)}/{RETIRED_NAME}", data)
-            self._storage.delete([key])
-
     def _warn(self, found: Found) -> None:
         if self._group.rank == 0:
             logger.error("%s. It is NOT USED; going back to the one before it", found.told)
@@ -315,10 +223,6 @@ class CheckpointStore:
     def _ref(self, manifest: Manifest) -> CheckpointRef:
         uri = self._storage.uri(layout.folder(manifest.iteration))
         return CheckpointRef(uri=uri, iteration=manifest.iteration, time=manifest.time)
-
-
-def _no_ranking() -> Sequence[int]:
-    return ()
 
 
 def _read(buffer: memoryview, manifest: Manifest, rank: int, uri: str) -> RankState:
