@@ -93,7 +93,7 @@ def keeper(training: Any, endpoint: str) -> Any:
     from sid_trainer.checkpoint import CheckpointStore, TorchGroup  # noqa: PLC0415
     from sid_trainer.checkpoint.background import BackgroundSaver  # noqa: PLC0415
     from sid_trainer.keeping import Keeper  # noqa: PLC0415
-    from sid_trainer.reporting import Reporter  # noqa: PLC0415
+    from sid_trainer.reporter import Reporter  # noqa: PLC0415
     from sid_trainer.state import RankState  # noqa: PLC0415
     from sid_trainer.storage import open_storage  # noqa: PLC0415
     from tests.minio_server import BUCKET  # noqa: PLC0415

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from sid_trainer.checkpoint.background import BackgroundSaver, Settled
 from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.reporting import Reporter
+from sid_trainer.reporter import Reporter
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.state import RankState
 

@@ -1,8 +1,7 @@
-"""What a run tells the world while it goes on: the one observer of the training loop.
+"""What the first rank tells the world: in the log, over HTTP, in the storage, to its launcher.
 
 Rules this module keeps:
 
-* Rank 0 tells; the others only note committed checkpoints for their launcher.
 * Metrics given as tensors are read only when a report is due, so an iteration does not wait for
   the accelerator.
 * A number that is not finite is not reported as one: JSON has none, and the loop decides what it
@@ -11,113 +10,28 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
 
 from sid_trainer.config import RunConfig
 from sid_trainer.console import Display
-from sid_trainer.contract import (
-    CheckpointRef,
-    ProgressReport,
-    TerminationRecord,
-    TrainerError,
-)
+from sid_trainer.contract import CheckpointRef, ProgressReport, TerminationRecord
 from sid_trainer.failures import shortened
 from sid_trainer.metrics_stream import MetricsStream
 from sid_trainer.progress import ProgressServer, Throughput, seconds_left
+from sid_trainer.reporter import Number, Reporter, Stage
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.storage import Storage
 from sid_trainer.termination import termination_log, write_record
 
-Stage: TypeAlias = Literal["loading", "encoding", "training", "exporting", "done"]
 REPORT_SECONDS = 2.0
 """Time between two reports of a running iteration count; each reads the metrics off the device."""
 SHOW_SECONDS = 5.0
 """Time between two lines in the log."""
-
-logger = logging.getLogger(__name__)
-
-
-class Number(Protocol):
-    """A number, or a scalar tensor that becomes one."""
-
-    def __float__(self) -> float:
-        """The value; for a tensor on an accelerator this waits for it."""
-
-
-class Reporter:
-    """The silent reporter of all ranks but the first, and the whole surface of reporting."""
-
-    def __init__(self, directory: RunDirectory | None = None) -> None:
-        self._directory = directory
-
-    def stage(self, stage: Stage) -> None:
-        """The run enters a stage."""
-
-    def resumed(self, ref: CheckpointRef) -> None:
-        """Training goes on from a checkpoint."""
-
-    def iteration(self, iteration: int, metrics: Mapping[str, Number]) -> None:
-        """``iteration`` iterations are finished; the metrics are of the last one."""
-
-    def flush(self) -> None:
-        """What was told so far is to outlast this process: a checkpoint is about to be committed.
-
-        Raises:
-            TrainerError: when the storage refuses it.
-        """
-
-    def checkpoint(self, ref: CheckpointRef) -> None:
-        """A checkpoint was committed."""
-        if self._directory is not None:
-            self._directory.write_checkpoint(ref)
-
-    def checkpoint_problem(self, problem: str) -> None:
-        """A checkpoint that was due is not stored."""
-
-    def samples(self, uri: str) -> None:
-        """A grid of samples was stored."""
-
-    def alive(self) -> None:
-        """Work other than iterations goes on: the run does not stand still."""
-
-    def evaluated(self, iteration: int, metrics: Mapping[str, float]) -> None:
-        """The student was measured after ``iteration`` iterations."""
-
-    def measured_before(self, metrics: Mapping[str, float]) -> None:
-        """The last measurement of an earlier attempt had these metrics."""
-
-    def student(self, uri: str) -> None:
-        """The student was exported."""
-
-    def report_page(self, uri: str) -> None:
-        """The report was written."""
-
-    def close(self) -> None:
-        """Write what is left and stop serving."""
-
-    def __enter__(self) -> Reporter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self.close()
-        except TrainerError as failed:
-            if error is None:
-                raise
-            logger.warning("the last metrics were not written: %s", failed)  # not the cause
 
 
 @dataclass(frozen=True)

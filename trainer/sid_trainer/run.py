@@ -46,7 +46,8 @@ from sid_trainer.leftovers import give_up_dead_uploads
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.networks import Networks, build_networks
 from sid_trainer.precision import COMPUTE_DTYPE
-from sid_trainer.reporting import Reporter, open_reporter
+from sid_trainer.reporter import Reporter
+from sid_trainer.reporting import open_reporter
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.sampler import scheduler_config
 from sid_trainer.services import RunServices

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sid_trainer.evaluate.stage import EvaluationStage
 from sid_trainer.keeping import Keeper
-from sid_trainer.reporting import Reporter
+from sid_trainer.reporter import Reporter
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from sid_trainer.failures import told_of
 from sid_trainer.iteration import Distiller
 from sid_trainer.previews import Previews, preview_prompts
 from sid_trainer.report import write_report
-from sid_trainer.reporting import Reporter
+from sid_trainer.reporter import Reporter
 from sid_trainer.samples import save_grid
 
 BEST_FOLDER = "student-best"

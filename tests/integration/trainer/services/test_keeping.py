@@ -11,7 +11,7 @@ from sid_trainer.checkpoint import CheckpointStore
 from sid_trainer.checkpoint.background import BackgroundSaver
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
 from sid_trainer.keeping import Keeper
-from sid_trainer.reporting import Reporter
+from sid_trainer.reporter import Reporter
 from sid_trainer.run_directory import RunDirectory
 
 from .test_background import WORLD, Gate, stored

@@ -25,7 +25,8 @@ from sid_trainer.contract import (
 )
 from sid_trainer.metrics_stream import FLUSH_SECONDS, MetricsStream
 from sid_trainer.progress import ProgressServer, Throughput, seconds_left
-from sid_trainer.reporting import FirstRankReporter, Reporter, open_reporter
+from sid_trainer.reporter import Reporter
+from sid_trainer.reporting import FirstRankReporter, open_reporter
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.samples import grid, save_grid
 from sid_trainer.storage import FileStorage
