@@ -2,8 +2,7 @@
 
 Rules this module keeps:
 
-* One download a node: the ranks of a node share it under a file lock, and a finished one is reused
-  by the next start in the same pod.
+* One download a node (:mod:`sid_trainer.node_cache`).
 * Weights are safetensors only; pickled ones are neither fetched nor accepted, and code that comes
   with a model is never run.
 * Nothing is written below home: the cache is in ``SID_CACHE`` or the temporary folder.
@@ -12,35 +11,23 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import json
-import logging
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Server, endpoint_of
-from sid_trainer.hub import token, told_of_hub
+from sid_trainer.hub_models import CONFIG, model_from_hub, pipeline_from_hub
 from sid_trainer.launch.environment import cache_root
+from sid_trainer.node_cache import digest, downloaded
 from sid_trainer.pipeline_index import INDEX, check_pipeline
-from sid_trainer.storage import ObjectInfo, Storage, open_storage
+from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
 
-_CONFIG = "config.json"
 _HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
-_HUB_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
-_LICENCE = ("README.md", "LICENSE*")
-"""What the student's model card and licence are taken from."""
-_VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*"]
-
-logger = logging.getLogger(__name__)
 
 
 def fetch_model(
@@ -64,7 +51,7 @@ def fetch_model(
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
     """
     root = (cache or cache_root()) / "models"
-    download = partial(_from_hub, reference, revision, root)
+    download = partial(pipeline_from_hub, reference, revision, root)
     return _pipeline(_brought(reference, endpoint, root, download), reference)
 
 
@@ -83,8 +70,8 @@ def fetch_folder(reference: str, endpoint: Server = None, cache: Path | None = N
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
     """
     root = (cache or cache_root()) / "models"
-    folder = _brought(reference, endpoint, root, partial(_model_from_hub, reference, root))
-    if not (folder / _CONFIG).is_file():
+    folder = _brought(reference, endpoint, root, partial(model_from_hub, reference, root))
+    if not (folder / CONFIG).is_file():
         raise _no_transformer(reference)
     return folder
 
@@ -108,8 +95,8 @@ def fetch_file(uri: str, endpoint: Server = None, cache: Path | None = None) -> 
     if found is None:
         raise _no_file(uri)
     folder = (cache or cache_root()) / "files"
-    digest = _digest(uri, endpoint_of(endpoint).url, [found])
-    return _downloaded(storage, [found], folder / digest) / name
+    place = folder / digest(uri, endpoint_of(endpoint).url, [found])
+    return downloaded(storage, [found], place) / name
 
 
 def check_model(reference: str, endpoint: Server = None) -> None:
@@ -136,10 +123,10 @@ def check_folder(reference: str, endpoint: Server = None) -> None:
         TrainerError: as :func:`fetch_folder`.
     """
     if reference.startswith("s3://"):
-        if not open_storage(reference, endpoint).exists(_CONFIG):
+        if not open_storage(reference, endpoint).exists(CONFIG):
             raise _no_transformer(reference)
     elif (Path(reference).exists() or not _HUB_ID.match(reference)) and not (
-        _local(reference) / _CONFIG
+        _local(reference) / CONFIG
     ).is_file():
         raise _no_transformer(reference)
 
@@ -167,7 +154,7 @@ def _no_pipeline(reference: str) -> TrainerError:
 
 def _no_transformer(reference: str) -> TrainerError:
     return not_found(
-        f"{reference.rstrip('/')}/{_CONFIG}",
+        f"{reference.rstrip('/')}/{CONFIG}",
         "give the directory of a transformers model, as save_pretrained writes it",
     )
 
@@ -226,76 +213,7 @@ def _from_s3(reference: str, endpoint: Server, root: Path) -> Path:
         raise not_found(
             f"{reference}{where}", "upload the pipeline's directory there, or correct the address"
         )
-    return _downloaded(storage, objects, root / _digest(reference, url, objects))
-
-
-def _downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Path:
-    """The folder with all objects; the first process of the node downloads, the others wait."""
-    with locked(folder):
-        if folder.is_dir():
-            return folder
-        size = sum(found.size for found in objects)
-        what = storage.uri(objects[0].key) if len(objects) == 1 else storage.uri()
-        logger.info("downloading %s (%.1f MB)", what, size / 1e6)
-        need_space(folder.parent, size, storage.uri())
-        unfinished = folder.with_name(folder.name + ".partial")
-        for found in objects:
-            target = unfinished / found.key
-            if not (target.is_file() and target.stat().st_size == found.size):
-                storage.get_file(found.key, target)
-        unfinished.rename(folder)
-    return folder
-
-
-def _from_hub(reference: str, revision: str | None, root: Path) -> Path:
-    what = reference + (f" at revision {revision}" if revision else "")
-    no_index = not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline")
-    with (
-        told_of_hub(what, "teacher.revision", no_index),
-        locked(root / _digest(reference, revision, [])),
-    ):
-        return _snapshot(reference, revision, root / "hub")
-
-
-def _model_from_hub(reference: str, root: Path) -> Path:
-    """Download a repository that holds one transformers model."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only then
-
-    no_config = not_found(f"{reference}/{_CONFIG}", "give the id of a transformers model")
-    with (
-        told_of_hub(reference, "the revision", no_config),
-        locked(root / _digest(reference, None, [])),
-    ):
-        return Path(
-            snapshot_download(
-                reference,
-                cache_dir=root / "hub",
-                token=token(),
-                allow_patterns=[f"*{suffix}" for suffix in _HUB_SUFFIXES],
-                ignore_patterns=[*_VARIANTS, "*/*"],
-            )
-        )
-
-
-def _snapshot(reference: str, revision: str | None, cache: Path) -> Path:
-    """Download what the index names: repositories hold other formats and variants besides."""
-    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 - only then
-
-    index = Path(
-        hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token())
-    )
-    components = [name for name in json.loads(index.read_bytes()) if not name.startswith("_")]
-    wanted = [f"{name}/*{suffix}" for name in components for suffix in _HUB_SUFFIXES]
-    return Path(
-        snapshot_download(
-            reference,
-            revision=revision,
-            cache_dir=cache,
-            token=token(),
-            allow_patterns=[INDEX, *_LICENCE, *wanted],
-            ignore_patterns=_VARIANTS,
-        )
-    )
+    return downloaded(storage, objects, root / digest(reference, url, objects))
 
 
 def _pipeline(folder: Path, reference: str) -> Path:
@@ -305,30 +223,3 @@ def _pipeline(folder: Path, reference: str) -> Path:
         raise _no_pipeline(reference)
     check_pipeline(index.read_bytes(), lambda name: (folder / name).is_dir(), reference)
     return folder
-
-
-def _digest(reference: str, variant: str | None, objects: list[ObjectInfo]) -> str:
-    """A folder name that changes whenever the content does."""
-    parts = [reference, variant, [(found.key, found.size, found.etag) for found in objects]]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
-
-
-def need_space(folder: Path, size: int, what: str) -> None:
-    """Raise ``StorageUnavailable`` when a folder has no room for ``size`` bytes of ``what``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise TrainerError(
-            FailureReason.STORAGE_UNAVAILABLE,
-            f"{what} has {size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: mount a "
-            "larger volume and name it in SID_CACHE",
-        )
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a lock beside the folder; released by the system when the process dies."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -31,7 +31,7 @@ from torch import Tensor
 from sid_trainer.conditions import Condition
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.launch.environment import cache_root
-from sid_trainer.models import locked, need_space
+from sid_trainer.node_cache import locked, need_space
 from sid_trainer.pipeline_index import INDEX
 
 ENCODER_BATCH = 16

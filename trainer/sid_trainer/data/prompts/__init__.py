@@ -21,7 +21,7 @@ from sid_trainer.data.prompts.index import PromptIndex, Prompts, write_index
 from sid_trainer.data.prompts.sources import PromptFile, find_files, look_for_files
 from sid_trainer.endpoint import Server
 from sid_trainer.launch.environment import cache_root
-from sid_trainer.models import locked
+from sid_trainer.node_cache import locked
 
 __all__ = ["PromptIndex", "Prompts", "check_prompts", "open_prompts"]
 

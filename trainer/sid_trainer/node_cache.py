@@ -1,0 +1,69 @@
+"""Downloads that the processes of a node share.
+
+Rules this module keeps:
+
+* One download a node: its ranks share it under a file lock, and a finished one is reused by the
+  next start in the same pod.
+* A folder that is there is whole; what is on its way has another name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage import ObjectInfo, Storage
+
+logger = logging.getLogger(__name__)
+
+
+def downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Path:
+    """The folder with all objects; the first process of the node downloads, the others wait."""
+    with locked(folder):
+        if folder.is_dir():
+            return folder
+        size = sum(found.size for found in objects)
+        what = storage.uri(objects[0].key) if len(objects) == 1 else storage.uri()
+        logger.info("downloading %s (%.1f MB)", what, size / 1e6)
+        need_space(folder.parent, size, storage.uri())
+        unfinished = folder.with_name(folder.name + ".partial")
+        for found in objects:
+            target = unfinished / found.key
+            if not (target.is_file() and target.stat().st_size == found.size):
+                storage.get_file(found.key, target)
+        unfinished.rename(folder)
+    return folder
+
+
+def digest(reference: str, variant: str | None, objects: list[ObjectInfo]) -> str:
+    """A folder name that changes whenever the content does."""
+    parts = [reference, variant, [(found.key, found.size, found.etag) for found in objects]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def need_space(folder: Path, size: int, what: str) -> None:
+    """Raise ``StorageUnavailable`` when a folder has no room for ``size`` bytes of ``what``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE,
+            f"{what} has {size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: mount a "
+            "larger volume and name it in SID_CACHE",
+        )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a lock beside the folder; released by the system when the process dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
