@@ -43,6 +43,7 @@ TRAINING_METRICS = (
     "teacherPreferenceScore",
 )
 CONDITIONS = (
+    ConditionType.FITS_MEMORY,
     ConditionType.STALLED,
     ConditionType.CHECKPOINTS,
     ConditionType.FAILED,

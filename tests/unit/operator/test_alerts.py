@@ -97,11 +97,36 @@ def test_an_alert_tells_what_and_what_to_do(alert: dict[str, Any]) -> None:
     assert told <= kept
 
 
+OF_RUNS = [alert for alert in ALERTS if "sid_distillation_condition" in alert["expr"]]
+OVER = 'unless on (namespace, name) sid_distillation_condition{condition=~"Failed|Complete"} == 1'
+
+
+@pytest.mark.parametrize("alert", OF_RUNS, ids=lambda alert: alert["alert"])
+def test_a_condition_of_a_run_that_is_over_wakes_nobody(alert: dict[str, Any]) -> None:
+    """Conditions stay as they were at the end, and the resource may stay for long."""
+    assert OVER in alert["expr"] or alert["alert"] == "SiDDistillationFailed"
+
+
+def test_each_condition_that_is_served_is_in_an_alert() -> None:
+    told = {
+        matcher.value
+        for alert in OF_RUNS
+        for selector in parts(alert["expr"], promql_parser.VectorSelector)
+        for matcher in selector.matchers.matchers
+    }
+    assert told == {"Failed|Complete", *CONDITIONS} - {"Complete"}
+
+
 def test_a_condition_is_told_while_it_is_known() -> None:
-    conditions = [{"type": "Stalled", "status": "True"}, {"type": "Failed", "status": "Unknown"}]
+    conditions = [
+        {"type": "Stalled", "status": "True"},
+        {"type": "FitsMemory", "status": "False"},
+        {"type": "Failed", "status": "Unknown"},
+    ]
     registry = CollectorRegistry()
     registry.register(RunCollector(lambda: [world.raw({"conditions": conditions})]))
     of_run = {"namespace": world.NAMESPACE, "name": world.NAME}
     name = "sid_distillation_condition"
     assert registry.get_sample_value(name, of_run | {"condition": "Stalled"}) == 1
+    assert registry.get_sample_value(name, of_run | {"condition": "FitsMemory"}) == 0
     assert registry.get_sample_value(name, of_run | {"condition": "Failed"}) is None
