@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.cluster import kubectl
+from tests.cluster import kubectl, minimal
 
 
 def no_pods(namespace: str) -> dict[str, Any]:
@@ -20,18 +20,11 @@ def no_pods(namespace: str) -> dict[str, Any]:
 
 def run_of(namespace: str) -> dict[str, Any]:
     """A resource that needs no image to be there: its pods are never made."""
-    return {
-        "apiVersion": "sid-dit.dev/v1alpha1",
-        "kind": "SiDDistillation",
-        "metadata": {"name": "run", "namespace": namespace},
-        "spec": {
-            "teacher": {"model": "s3://sid/teachers/none"},
-            "data": {"prompts": {"uri": "s3://sid/prompts/none.txt"}},
-            "checkpoint": {"bucket": "sid", "secretRef": {"name": "credentials"}},
-            "workers": {"gpusPerNode": 0, "image": "registry.invalid/sid-trainer:1"},
-            "runPolicy": {"ttlSecondsAfterFinished": 0},
-        },
-    }
+    return minimal.resource(
+        namespace,
+        workers={"gpusPerNode": 0, "image": "registry.invalid/sid-trainer:1"},
+        runPolicy={"ttlSecondsAfterFinished": 0},
+    )
 
 
 def change(namespace: str, **spec: Any) -> None:

@@ -6,7 +6,7 @@ Rule: rights that every service account has (discovery) are left aside.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,8 @@ from tests.cluster import kubectl
 Object = dict[str, Any]
 
 KINDS = {"ClusterRoleBinding": "", "RoleBinding": "-A"}
+RBAC_GROUP = "rbac.authorization.k8s.io"
+FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, order=True)
@@ -63,25 +65,60 @@ class Request:
     name: str
 
 
+@dataclass(frozen=True)
+class Absence:
+    """A time in which a role or binding was not there, or about to go or to come."""
+
+    since: datetime
+    until: datetime
+
+    def covers(self, time: datetime) -> bool:
+        """Whether a moment lies in it."""
+        return self.since <= time <= self.until
+
+
 def account_name(namespace: str, name: str) -> str:
     """The user that a service account is to the API server."""
     return f"system:serviceaccount:{namespace}:{name}"
 
 
+@dataclass(frozen=True, order=True)
+class Source:
+    """A role, or what binds one to an account.
+
+    Attributes:
+        resource: Plural of its kind.
+        namespace: Where it is; "" for those of the cluster.
+    """
+
+    resource: str
+    namespace: str
+    name: str
+
+
 def granted(namespace: str, name: str) -> set[Grant]:
     """Everything that roles grant a service account by name."""
-    return {
-        grant
-        for kind, scope in KINDS.items()
-        for binding in kubectl.get(kind, *filter(None, [scope]))["items"]
-        if _binds(binding, namespace, name)
-        for grant in _of_role(binding)
-    }
+    return {grant for binding in _bindings(namespace, name) for grant in _of_role(binding)}
 
 
-def _binds(binding: Object, namespace: str, name: str) -> bool:
+def sources(namespace: str, name: str) -> set[Source]:
+    """What grants a service account its rights: without any of it, some are missing."""
+    found = set()
+    for binding in _bindings(namespace, name):
+        metadata, role = binding["metadata"], binding["roleRef"]
+        place = metadata.get("namespace", "")
+        found.add(Source(f"{binding['kind'].lower()}s", place, metadata["name"]))
+        of_role = place if role["kind"] == "Role" else ""
+        found.add(Source(f"{role['kind'].lower()}s", of_role, role["name"]))
+    return found
+
+
+def _bindings(namespace: str, name: str) -> Iterator[Object]:
     wanted = {"kind": "ServiceAccount", "namespace": namespace, "name": name}
-    return any(wanted.items() <= subject.items() for subject in binding.get("subjects") or [])
+    for kind, scope in KINDS.items():
+        for binding in kubectl.get(kind, *filter(None, [scope]))["items"]:
+            if any(wanted.items() <= one.items() for one in binding.get("subjects") or []):
+                yield binding
 
 
 def _of_role(binding: Object) -> Iterator[Grant]:
@@ -99,31 +136,70 @@ def _of_role(binding: Object) -> Iterator[Grant]:
 
 def requests(log: Path, user: str, since: datetime) -> list[Request]:
     """What a user asked for since a moment, by an audit log; objects only."""
+    return [
+        request
+        for event in _events(log, user)
+        if event["user"]["username"] == user
+        for request in _read(event)
+        if request.time >= since
+    ]
+
+
+def absences(log: Path, of: Collection[Source]) -> list[Absence]:
+    """When one of these roles and bindings was not there, by an audit log."""
+    found: list[Absence] = []
+    gone: dict[Source, datetime] = {}
+    for event in _events(log, RBAC_GROUP):
+        about = event.get("objectRef") or {}
+        source = Source(*(about.get(part, "") for part in ("resource", "namespace", "name")))
+        if source not in of or not _carried_out(event):
+            continue
+        if event["verb"] == "delete":
+            gone.setdefault(source, _time(event, "requestReceivedTimestamp"))
+        elif source in gone and _creates(event):
+            found.append(Absence(gone.pop(source), _time(event, "stageTimestamp")))
+    return found + [Absence(since, FOREVER) for since in gone.values()]
+
+
+def _events(log: Path, word: str) -> Iterator[Object]:
+    """The entries of an audit log in which a word stands, answers only."""
     if not log.exists():
         raise kubectl.CommandError(
             f"no audit log at {log}: this test needs the API server of `make cluster-up`"
         )
-    asked: list[Request] = []
     with log.open() as lines:
         for line in lines:
-            if user in line:
-                asked += _read(json.loads(line), user, since)
-    return asked
+            if word in line:
+                yield json.loads(line)
 
 
-def _read(event: Object, user: str, since: datetime) -> Iterator[Request]:
-    time = datetime.fromisoformat(event["requestReceivedTimestamp"]).astimezone(UTC)
+def _carried_out(event: Object) -> bool:
+    code = (event.get("responseStatus") or {}).get("code", 0)
+    return code < 300 and "dryRun=" not in event["requestURI"]
+
+
+def _creates(event: Object) -> bool:
+    """Whether the object was not there before: an apply creates as well."""
+    code = (event.get("responseStatus") or {}).get("code", 0)
+    return event["verb"] == "create" or (event["verb"] == "patch" and code == 201)
+
+
+def _time(event: Object, field: str) -> datetime:
+    return datetime.fromisoformat(event[field]).astimezone(UTC)
+
+
+def _read(event: Object) -> Iterator[Request]:
     about = event.get("objectRef")
-    if event["user"]["username"] != user or about is None or time < since:
+    if about is None:
         return
     resource = "/".join(filter(None, [about["resource"], about.get("subresource")]))
     decision = (event.get("annotations") or {}).get("authorization.k8s.io/decision")
     verbs = [event["verb"]]
-    if event["verb"] == "patch" and event.get("responseStatus", {}).get("code") == 201:
-        verbs.append("create")  # an apply that found nothing
+    if event["verb"] == "patch" and _creates(event):
+        verbs.append("create")
     for verb in verbs:
         yield Request(
-            time=time,
+            time=_time(event, "requestReceivedTimestamp"),
             allowed=decision != "forbid",
             verb=verb,
             group=about.get("apiGroup", ""),
@@ -139,16 +215,18 @@ def unused(grants: set[Grant], asked: list[Request]) -> list[str]:
     return sorted(str(g) for g in grants if not any(g.covers(request) for request in allowed))
 
 
-def refused(grants: set[Grant], asked: list[Request]) -> list[str]:
-    """The requests that no grant covers.
+def refused(asked: Iterable[Request], absent: Sequence[Absence] = ()) -> list[str]:
+    """The requests that the authoriser refused.
 
-    One that the grants of now cover was refused while a test had the chart uninstalled: the
-    operator renews its Lease until its pod has ended, and its roles go first.
+    Args:
+        asked: All requests of the account.
+        absent: When roles of it were missing on purpose, as a test uninstalled the chart: its
+            operator asks on until its pod has ended, and its roles go first.
     """
     return sorted(
         {
             f"{request.verb} {request.resource} {request.name} in {request.namespace or 'all'}"
             for request in asked
-            if not any(grant.covers(request) for grant in grants)
+            if not request.allowed and not any(one.covers(request.time) for one in absent)
         }
     )

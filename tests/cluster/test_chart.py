@@ -10,7 +10,7 @@ import yaml
 
 from sid_operator.resources.pod import pod_template
 from sid_trainer.contract import PROGRESS_PORT
-from tests.cluster import chart_readme, install, kubectl
+from tests.cluster import chart_readme, install, kubectl, minimal
 from tests.unit.operator import world
 
 pytestmark = pytest.mark.cluster
@@ -241,19 +241,8 @@ def test_nodes_are_read_where_the_room_is_checked(values: tuple[str, ...], reads
 
 
 def test_upgrade_and_uninstall_keep_the_users_resources(namespace: str) -> None:
-    resource = {
-        "apiVersion": "sid-dit.dev/v1alpha1",
-        "kind": "SiDDistillation",
-        "metadata": {"name": "kept", "namespace": namespace},
-        "spec": {
-            "teacher": {"model": "s3://sid/teachers/digits"},
-            "data": {"prompts": {"uri": "s3://sid/prompts/digits.txt"}},
-            "checkpoint": {"bucket": "sid", "secretRef": {"name": "minio-credentials"}},
-            "runPolicy": {"suspend": True},
-        },
-    }
     images = install.image_values(install.local_images())
-    kubectl.apply(resource)
+    kubectl.apply(minimal.resource(namespace, "kept", runPolicy={"suspend": True}))
     try:
         install.install(*images, "--set", "podLabels.colour=green")
         pods = kubectl.get("pods", "-n", install.NAMESPACE, "-l", "colour=green")["items"]

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import install, kubectl, life, permissions
+from tests.cluster import install, kubectl, life, minimal, permissions
 from tests.cluster.control_plane import chart
 from tests.cluster.control_plane.operator import complaints, operating
 from tests.cluster.control_plane.plane import ControlPlane
+from tests.cluster.controller import QUICK_LEASE
 
 pytestmark = pytest.mark.cluster
 
@@ -33,18 +34,7 @@ def secrets(*names: str) -> dict[str, Any]:
 
 def manifest(namespace: str, **spec: Any) -> dict[str, Any]:
     """A suspended resource, so that nothing runs."""
-    return {
-        "apiVersion": "sid-dit.dev/v1alpha1",
-        "kind": "SiDDistillation",
-        "metadata": {"name": "run", "namespace": namespace},
-        "spec": {
-            "teacher": {"model": "s3://sid/teachers/none"},
-            "data": {"prompts": {"uri": "s3://sid/prompts/none.txt"}},
-            "checkpoint": {"bucket": "sid", "secretRef": {"name": "store"}},
-            "runPolicy": {"suspend": True},
-            **spec,
-        },
-    }
+    return minimal.resource(namespace, **{"runPolicy": {"suspend": True}, **spec})
 
 
 @dataclass
@@ -231,9 +221,32 @@ def test_one_namespace_is_served_without_any_cluster_wide_right(
     asked = permissions.requests(plane.audit, user, since)
     assert {grant.namespace for grant in grants} == {namespace}
     assert permissions.unused(grants, asked) == []
-    assert permissions.refused(grants, asked) == []
+    assert permissions.refused(asked) == []
     told = [json.loads(line) for line in log.read_text().splitlines()]
     about = [line for line in told if line["logger"].endswith("recorder")]
     assert about
     assert {(line["namespace"], line["name"]) for line in about} == {(namespace, "run")}
     assert not [line for line in told if line["logger"].startswith("kopf")]
+
+
+def test_a_refusal_counts_but_while_a_role_is_missing(
+    namespace: str, plane: ControlPlane, tmp_path: Path
+) -> None:
+    since, name = datetime.now(UTC), "leaderless"
+    user = permissions.account_name(namespace, name)
+    values = {"watchNamespace": namespace, "fullnameOverride": name}
+    settings = chart.apply(namespace, values)
+    config = chart.kubeconfig(plane, namespace, name, tmp_path / "kubeconfig")
+
+    def refused() -> list[str]:
+        return permissions.refused(permissions.requests(plane.audit, user, since))
+
+    with operating(plane, tmp_path / "log", *settings, *QUICK_LEASE, kubeconfig=config):
+        assert refused() == []
+        kubectl.kubectl("delete", "rolebinding", f"{name}-leader", "-n", namespace)
+        kubectl.wait_until("the Lease is not renewed", refused, seconds=20)
+    chart.apply(namespace, values)
+    absent = permissions.absences(plane.audit, permissions.sources(namespace, name))
+    asked = permissions.requests(plane.audit, user, since)
+    assert permissions.refused(asked, absent) == []
+    assert {one.until < permissions.FOREVER for one in absent} == {True}

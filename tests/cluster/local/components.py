@@ -189,9 +189,13 @@ def containerd_command(paths: Paths, configuration: str) -> tuple[str, ...]:
 def audit_policy() -> dict[str, object]:
     """What the API server writes down: who among the pods asked for what, and nothing of it.
 
-    The cluster's own controllers ask all the time and are left out, and so is the administrator.
+    The cluster's own controllers ask all the time and are left out, and so is the administrator,
+    but where roles come and go: it tells why a pod was refused.
     """
     controllers, pods = "system:serviceaccounts:kube-system", "system:serviceaccounts"
+    roles = ("clusterroles", "clusterrolebindings", "roles", "rolebindings")
+    of_roles = {"group": "rbac.authorization.k8s.io", "resources": list(roles)}
+    changes = ["create", "patch", "delete"]
     return {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -199,6 +203,7 @@ def audit_policy() -> dict[str, object]:
         "rules": [
             {"level": "None", "userGroups": [controllers]},
             {"level": "Metadata", "userGroups": [pods]},
+            {"level": "Metadata", "verbs": changes, "resources": [of_roles]},
             {"level": "None"},
         ],
     }

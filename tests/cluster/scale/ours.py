@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from sid_operator.api.names import API_VERSION, KIND, PLURAL
+from sid_operator.api.names import PLURAL
 from sid_operator.crd.document import custom_resource_definition
 from sid_operator.kube.kinds import DISTILLATIONS
+from tests.cluster import minimal
 from tests.cluster.control_plane.api import Api
 from tests.cluster.control_plane.child import Child
 from tests.cluster.control_plane.operator import operating
@@ -45,15 +46,8 @@ async def contender(api: Api, plane: ControlPlane, log: Path, pods: int) -> Cont
 
 def manifest(name: str, pods: int = 1) -> Object:
     """A resource of so many pods."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": name},
-        "spec": {
-            "teacher": {"model": "s3://sid/teachers/one"},
-            "data": {"prompts": {"uri": "s3://sid/prompts/one.txt"}},
-            "training": {"iterations": 100_000, "batchSize": 4},
-            "checkpoint": {"bucket": "sid", "secretRef": {"name": "s3-credentials"}},
-            "workers": {"nodes": pods, "gpusPerNode": 0},
-        },
-    }
+    return minimal.resource(
+        name=name,
+        training={"iterations": 100_000, "batchSize": 4},
+        workers={"nodes": pods, "gpusPerNode": 0},
+    )
