@@ -86,6 +86,7 @@ class Reconciler:
         raw = self._caches.resources.get(key)
         await self._release_orphans(key, raw)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
+            self._recorder.settled(key)
             self._scraper.follow(key, None)
             self._caches.pods.forget_gone(key)
             return None
@@ -94,6 +95,7 @@ class Reconciler:
         plan = await self._carried_out(raw, resource)
         self._scraper.follow(key, plan.scrape)
         await self._tell(raw, plan)
+        self._recorder.settled(key)
         self._caches.pods.forget_gone(key, gone)
         return plan.look_again_after
 

@@ -2,6 +2,9 @@
 
 Rules this module keeps:
 
+* What was told is not told again before the status says so too (:meth:`Recorder.settled`): a status
+  that cannot be written makes each pass plan the same transition anew, whatever version the resource
+  has by then.
 * The name of an Event follows from the version of the resource that it was planned from: a pass
   that is repeated after a crash posts the same name, which the API server refuses as a duplicate.
   It begins with that version, so that Events of one second are listed in their order.
@@ -21,6 +24,7 @@ from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import EVENTS
 from sid_operator.plan.model import Notice
 from sid_operator.resources.metadata import digest
+from sid_operator.runtime.store import Key, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,24 +39,40 @@ class Recorder:
     def __init__(self, client: KubeClient, identity: str) -> None:
         self._client = client
         self._identity = identity
+        self._told: dict[Key, set[str]] = {}
 
     async def post(self, resource: dict[str, Any], notices: Iterable[Notice]) -> None:
         """Post Events on a resource, in order."""
+        uid = resource["metadata"]["uid"]
         for notice in notices:
-            namespace = resource["metadata"]["namespace"]
+            told = self._told.setdefault(key_of(resource), set())
+            mark = digest([uid, *_known_by(notice)])
+            if mark in told:
+                continue
             logger.info("%s: %s", notice.reason, notice.message)
-            try:
-                await self._client.create(EVENTS, namespace, self._event(resource, notice))
-            except errors.ConflictError:
-                continue  # posted already
-            except errors.KubeError as error:
-                logger.warning("event %s could not be posted: %s", notice.reason, error)
+            if await self._posted(resource, notice):
+                told.add(mark)
+
+    def settled(self, key: Key) -> None:
+        """What was told of a resource stands in its status now, or the resource is gone."""
+        self._told.pop(key, None)
+
+    async def _posted(self, resource: dict[str, Any], notice: Notice) -> bool:
+        namespace = resource["metadata"]["namespace"]
+        try:
+            await self._client.create(EVENTS, namespace, self._event(resource, notice))
+        except errors.ConflictError:
+            return True  # by an earlier pass
+        except errors.KubeError as error:
+            logger.warning("event %s could not be posted: %s", notice.reason, error)
+            return False
+        return True
 
     def _event(self, resource: dict[str, Any], notice: Notice) -> dict[str, Any]:
         metadata = resource["metadata"]
-        told = [notice.type, notice.reason, notice.known_by or notice.message]
         version = str(metadata["resourceVersion"])
-        suffix = f"{version.rjust(VERSION_DIGITS, '0')}.{digest([metadata['uid'], version, *told])}"
+        mark = digest([metadata["uid"], version, *_known_by(notice)])
+        suffix = f"{version.rjust(VERSION_DIGITS, '0')}.{mark}"
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "apiVersion": EVENTS.api_version,
@@ -79,3 +99,8 @@ class Recorder:
             "reportingComponent": COMPONENT,
             "reportingInstance": self._identity[:128],
         }
+
+
+def _known_by(notice: Notice) -> tuple[str, str, str]:
+    """What tells a notice from others of the same resource."""
+    return notice.type, notice.reason, notice.known_by or notice.message

@@ -170,6 +170,19 @@ async def test_a_refused_child_is_told_to_the_user(plant: Plant) -> None:
     assert resource["status"]["failure"]["message"] == "The API server refused Job digits: fault"
 
 
+async def test_an_event_is_not_repeated_while_the_status_cannot_be_written(plant: Plant) -> None:
+    refusals = [Fault(422, plural="siddistillations", method="PATCH") for _ in range(3)]
+    plant.api.faults = list(refusals)
+    plant.start()
+    resource = plant.api.put("siddistillations", world.raw(runPolicy={"suspend": True}))
+    for left in (2, 1, 0):
+        await until(lambda left=left: len(plant.api.faults) == left)
+        resource["metadata"]["labels"] = {"seen": str(left)}  # by somebody else, hence a new version
+        plant.api.put("siddistillations", resource)
+    await until(lambda: phase(plant.api) == "Suspended")
+    assert sorted(reasons(plant.api)) == ["Created", "Suspended"]
+
+
 async def test_the_words_of_a_deleted_pod_are_kept(plant: Plant) -> None:
     plant.start()
     plant.api.put("siddistillations", world.raw())
