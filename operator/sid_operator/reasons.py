@@ -101,7 +101,18 @@ CONFLICT: Final = (
     "{kind} {name} exists and does not belong to this resource: delete it, or create the resource "
     "under another name."
 )
-REFUSAL: Final = "The API server refused {kind} {name}: {details}"
+REFUSAL: Final = "The API server refused {kind} {name}: {details} {remedy}"
+REMEDY_RULE: Final = (
+    "Change the resource to what the cluster allows, or ask its administrator about that rule; the "
+    "operator tries again by itself."
+)
+REMEDY_WEBHOOK: Final = (
+    "Ask the administrator of the cluster about that webhook; the operator tries again by itself."
+)
+REMEDY_ROLE: Final = (
+    "The operator lacks a right: ask who installed it to upgrade its chart. It tries again by "
+    "itself."
+)
 
 NEEDS: Final = (
     "Needs an estimated {need} GiB a GPU ({resident} always, {besides} besides for the {phase})."

@@ -6,7 +6,7 @@ from typing import Any
 
 from sid_operator.api.names import API_VERSION, KIND
 
-SECRET = "store"  # noqa: S105 - a name
+SECRET = "store"
 """The Secret that it names."""
 
 

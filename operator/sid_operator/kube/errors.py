@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,11 @@ class UnauthorizedError(ApiError):
     """401: the credentials are not accepted (any more)."""
 
 
-class ForbiddenError(ApiError):
+class RejectedError(ApiError):
+    """4xx: understood and not wanted; the same request is in vain until somebody changes a rule."""
+
+
+class ForbiddenError(RejectedError):
     """403: RBAC, admission or a namespace that is going away."""
 
 
@@ -57,8 +62,12 @@ class GoneError(ApiError):
     """410: the resource version is too old to watch or to continue a list from."""
 
 
-class InvalidError(ApiError):
-    """400 or 422: the object breaks the rules of its schema."""
+class InvalidError(RejectedError):
+    """400 or 422: the object breaks the rules of its schema, or a policy's."""
+
+
+class WebhookError(RejectedError):
+    """500: an admission webhook that must be asked does not answer."""
 
 
 class BusyError(ApiError):
@@ -75,15 +84,27 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     422: InvalidError,
     429: BusyError,
 }
+_DENIED = re.compile(r"denied (the )?request")
+"""What a webhook or policy says no with, under whatever code its author chose."""
+_UNANSWERED = "failed calling webhook"
 
 
 def from_status(
     code: int, body: Mapping[str, Any], *, retry_after: float | None = None
 ) -> ApiError:
     """The error of a Status object (the body of a refusal, or of a watch's ERROR event)."""
-    kind = _BY_STATUS.get(code, BusyError if code >= 500 else ApiError)
     details = body.get("details") or {}
     if retry_after is None and details.get("retryAfterSeconds"):
         retry_after = float(details["retryAfterSeconds"])
     message = str(body.get("message") or "no message")
-    return kind(code, message, reason=str(body.get("reason") or ""), retry_after=retry_after)
+    kind, reason = _kind(code, message), str(body.get("reason") or "")
+    return kind(code, message, reason=reason, retry_after=retry_after)
+
+
+def _kind(code: int, message: str) -> type[ApiError]:
+    if code == 500 and _UNANSWERED in message:
+        return WebhookError
+    known = _BY_STATUS.get(code, BusyError if code >= 500 else RejectedError)
+    if _DENIED.search(message) and not issubclass(known, RejectedError):
+        return RejectedError
+    return known

@@ -7,7 +7,7 @@ from datetime import datetime
 from sid_operator import reasons
 from sid_operator.api.conditions import Condition, ConditionType
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
-from sid_operator.plan import children, cleanup, expiry, progress
+from sid_operator.plan import children, cleanup, expiry, progress, refusal
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.checkpoints import checkpoints_stored
 from sid_operator.plan.conditions import Verdict, find, updated
@@ -33,7 +33,7 @@ from sid_operator.resources.run import Run
 RESYNC_SECONDS = 600.0
 """An event that was lost costs no more than this."""
 RETRY_SECONDS = 30.0
-"""Wait before trying again what the API server refused, or what was in the way."""
+"""Wait before looking again at what was in the way."""
 
 
 def plan(resource: Resource, observed: Observed, now: datetime) -> Plan:
@@ -69,8 +69,14 @@ def _after_the_end(
     if resource.run is not None:
         late = ended(resource, resource.run, observed, status, now)
     status = late or status
+    if observed.refusal is not None or refusal.is_told(status.conditions):
+        verdicts = [refusal.accepted(observed.refusal)]
+        conditions = updated(status.conditions, verdicts, resource.generation, now)
+        status = status.model_copy(update={"conditions": conditions})
     if observed.refusal is not None:
-        return Plan(actions=(), status=status, look_again_after=RETRY_SECONDS)
+        told = notices(resource.status, status)
+        again = refusal.retried_after(status.conditions, now)
+        return Plan(actions=(), status=status, notices=told, look_again_after=again)
     left = expiry.seconds_left(resource, status, now)
     actions = cleanup.keeping(resource, observed)
     if left is not None and left <= 0:
@@ -105,10 +111,11 @@ def _going_on(
     waits = space.held or blocking_cause(run, observed, now)
     cause = None if run.spec.run_policy.suspend else waits
     at_work = running(run, resource.status, observed, now)
+    no_job = space.held or (refusal.cause(observed.refusal) if observed.refusal else None)
     verdicts = [
-        _accepted(observed),
+        refusal.accepted(observed.refusal),
         *space.verdicts,
-        pods_ready(run, observed, cause, space.held),
+        pods_ready(run, observed, cause, no_job),
         at_work,
         *stalled(run, status, at_work, now),
         *checkpoints_stored(observed.report),
@@ -123,7 +130,7 @@ def _going_on(
         notices=notices(resource.status, after),
         scrape=_scrape(observed),
         look_again_after=_look_again_after(
-            run, observed, seconds_until(run, status, at_work, now), now
+            run, observed, conditions, seconds_until(run, status, at_work, now), now
         ),
         wants_creation_failures=lacks_pods_for_long(run, observed, now),
         wants_mount_failures_of=mounts_for_long(run, observed, now),
@@ -135,14 +142,6 @@ def _actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Act
         return ()
     kept = cleanup.keeping(resource, observed)
     return (*kept, *children.actions(resource, observed, held=held))
-
-
-def _accepted(observed: Observed) -> Verdict:
-    refusal = observed.refusal
-    if refusal is None:
-        return Verdict(ConditionType.ACCEPTED, "True", reasons.ACCEPTED, reasons.SPEC_VALID)
-    message = reasons.REFUSAL.format(kind=refusal.kind, name=refusal.name, details=refusal.details)
-    return Verdict(ConditionType.ACCEPTED, "False", reasons.REFUSED, message)
 
 
 def _suspended(run: Run, conditions: list[Condition]) -> list[Verdict]:
@@ -199,10 +198,14 @@ def _scrape(observed: Observed) -> ScrapeTarget | None:
 
 
 def _look_again_after(
-    run: Run, observed: Observed, until_stalled: float | None, now: datetime
+    run: Run,
+    observed: Observed,
+    conditions: list[Condition],
+    until_stalled: float | None,
+    now: datetime,
 ) -> float:
     if observed.refusal is not None:
-        return RETRY_SECONDS
+        return refusal.retried_after(conditions, now)
     waits = (
         until_stalled,
         missed_after(run, observed, now),

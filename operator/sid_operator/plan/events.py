@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from sid_operator import reasons
-from sid_operator.api.conditions import ConditionType, Phase
+from sid_operator.api.conditions import Condition, ConditionType, Phase
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
 from sid_operator.plan.conditions import find
 from sid_operator.plan.model import Notice
@@ -31,6 +31,7 @@ def notices(before: SiDDistillationStatus, after: SiDDistillationStatus) -> tupl
             *_failure(before, after),
             *_trouble(before, after),
             *_room(before, after),
+            *_refused(before, after),
         )
     )
 
@@ -95,6 +96,19 @@ def _room(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterat
         return
     if after.failure is None or after.failure.reason != now.reason:
         yield Notice("Warning", now.reason, now.message)
+
+
+def _refused(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
+    """A run that is over has another failure to tell, or none."""
+    now = find(after.conditions, ConditionType.ACCEPTED)
+    then = find(before.conditions, ConditionType.ACCEPTED)
+    over = after.phase is not None and after.phase.finished
+    if over and now is not None and now.reason == reasons.REFUSED and not _says(then, now):
+        yield Notice("Warning", now.reason, now.message)
+
+
+def _says(one: Condition | None, other: Condition) -> bool:
+    return one is not None and (one.reason, one.message) == (other.reason, other.message)
 
 
 def _same(one: FailureStatus | None, other: FailureStatus) -> bool:

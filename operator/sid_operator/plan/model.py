@@ -52,6 +52,8 @@ class Refusal:
     kind: str
     name: str
     details: str
+    unanswered: bool = False
+    """An admission webhook was to be asked and did not answer."""
 
 
 @dataclass(frozen=True, slots=True)

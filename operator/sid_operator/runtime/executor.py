@@ -14,7 +14,7 @@ from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import Kind
 from sid_operator.plan.model import Action, Apply, Delete, Merge, Refusal
-from sid_operator.plan.observed import printable
+from sid_operator.plan.refusal import cause
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.recorder import Recorder
 
@@ -23,7 +23,7 @@ class RefusedError(Exception):
     """The API server would not take a child, whoever asks again."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.details)
+        super().__init__(cause(refusal).message)
         self.refusal = refusal
 
 
@@ -53,10 +53,10 @@ class Executor:
         """
         try:
             await self._change(resource["metadata"]["namespace"], action)
-        except (errors.ForbiddenError, errors.InvalidError) as error:
-            kind, name = action.kind.name, _name(action)
-            details = printable(error.message)
-            raise RefusedError(Refusal(kind, name, details)) from error
+        except errors.RejectedError as error:
+            unanswered = isinstance(error, errors.WebhookError)
+            refusal = Refusal(action.kind.name, _name(action), error.message, unanswered)
+            raise RefusedError(refusal) from error
         if action.notice is not None:
             await self._recorder.post(resource, [action.notice])
 

@@ -21,7 +21,7 @@ from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS
 from sid_operator.plan.cleanup import orphans, release
-from sid_operator.plan.decide import plan
+from sid_operator.plan.decide import RETRY_SECONDS, plan
 from sid_operator.plan.model import (
     CreationFailure,
     MountFailure,
@@ -30,6 +30,7 @@ from sid_operator.plan.model import (
     Resource,
     status_json,
 )
+from sid_operator.plan.refusal import notice
 from sid_operator.plan.resource import resource_of
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.events import EventReader
@@ -84,12 +85,12 @@ class Reconciler:
             KubeError: Something could not be done; try again later.
         """
         raw = self._caches.resources.get(key)
-        await self._release_orphans(key, raw)
+        retried_after = await self._release_orphans(key, raw)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._recorder.settled(key)
             self._scraper.follow(key, None)
             self._caches.pods.forget_gone(key)
-            return None
+            return retried_after
         resource = resource_of(raw, self._default_image)
         gone = self._caches.pods.gone(key)
         plan = await self._carried_out(raw, resource)
@@ -97,13 +98,18 @@ class Reconciler:
         await self._tell(raw, plan)
         self._recorder.settled(key)
         self._caches.pods.forget_gone(key, gone)
-        return plan.look_again_after
+        waits = (retried_after, plan.look_again_after)
+        return min((wait for wait in waits if wait is not None), default=None)
 
-    async def _release_orphans(self, key: Key, raw: Object | None) -> None:
-        """Let the clean-up Jobs go whose resource is gone, once its pods are gone too."""
+    async def _release_orphans(self, key: Key, raw: Object | None) -> float | None:
+        """Let the clean-up Jobs go whose resource is gone, once its pods are gone too.
+
+        Returns:
+            Seconds until that is to be tried again, or None.
+        """
         waiting = orphans(self._caches.cleanups(key), raw["metadata"]["uid"] if raw else None)
         if not waiting or self._caches.pods.owned_by(key):
-            return
+            return None
         # The caches were filled one after the other: ask who lives before anything is removed.
         selector = f"metadata.name={key.name}"
         found, _ = await self._client.list(DISTILLATIONS, key.namespace, fields=selector)
@@ -111,7 +117,13 @@ class Reconciler:
         for job in waiting:
             if job.of_uid in living:
                 continue
-            await self._executor.execute(_deleted(key, job.of_uid), release(job))
+            gone = _deleted(key, job.of_uid)
+            try:
+                await self._executor.execute(gone, release(job))
+            except RefusedError as error:
+                await self._recorder.post(gone, [notice(error.refusal)])
+                return RETRY_SECONDS
+        return None
 
     async def _carried_out(self, raw: Object, resource: Resource) -> Plan:
         """Plan and change children; the plan afterwards says what is to be told."""

@@ -2,9 +2,9 @@
 
 Rules this module keeps:
 
-* What was told is not told again before the status says so too (:meth:`Recorder.settled`): a status
-  that cannot be written makes each pass plan the same transition anew, whatever version the resource
-  has by then.
+* What was told is not told again before the status says so too (:meth:`Recorder.settled`): while
+  the status cannot be written, each pass plans the same transition anew, whatever version the
+  resource has by then.
 * The name of an Event follows from the version of the resource that it was planned from: a pass
   that is repeated after a crash posts the same name, which the API server refuses as a duplicate.
   It begins with that version, so that Events of one second are listed in their order.

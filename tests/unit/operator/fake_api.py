@@ -45,6 +45,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     method: str = ""
     plural: str = ""
+    message: str = "fault"
     after: bool = False
     """Carry the request out first: the answer is lost."""
 
@@ -128,7 +129,7 @@ class FakeApi:
         if fault.status == 0:
             assert request.transport is not None
             request.transport.abort()
-        return _status(fault.status or 500, "fault", fault.headers)
+        return _status(fault.status or 500, fault.message, fault.headers)
 
     async def _answer(
         self, request: web.Request, plural: str, namespace: str, rest: list[str]

@@ -92,6 +92,7 @@ async def test_a_creation_is_not_repeated_when_its_answer_was_lost(pair: Pair) -
         (403, errors.ForbiddenError),
         (409, errors.ConflictError),
         (410, errors.GoneError),
+        (413, errors.RejectedError),
         (422, errors.InvalidError),
     ],
 )
@@ -104,6 +105,27 @@ async def test_refusals_are_told_apart(
         await client.apply(CONFIG_MAPS, config_map())
     assert caught.value.status == status
     assert api.requests[("PATCH", "configmaps")] == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 422, 429, 503])
+@pytest.mark.parametrize(
+    "words", ['admission webhook "a.b" denied the request: no', "'p' denied request: no"]
+)
+async def test_a_denial_is_one_whatever_its_code(pair: Pair, status: int, words: str) -> None:
+    api, client = pair
+    api.faults = [Fault(status, message=words)]
+    with pytest.raises(errors.RejectedError) as caught:
+        await client.apply(CONFIG_MAPS, config_map())
+    assert caught.value.message == words
+    assert api.sleeps == []
+
+
+async def test_a_webhook_that_does_not_answer_is_not_asked_again_at_once(pair: Pair) -> None:
+    api, client = pair
+    words = 'Internal error occurred: failed calling webhook "a.b": connection refused'
+    api.faults = [Fault(500, message=words)]
+    with pytest.raises(errors.WebhookError):
+        await client.apply(CONFIG_MAPS, config_map())
 
 
 async def test_a_conditional_patch_fails_on_another_version(pair: Pair) -> None:

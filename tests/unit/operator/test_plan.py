@@ -20,7 +20,6 @@ from sid_operator.plan.model import (
     Merge,
     Observed,
     Plan,
-    Refusal,
     status_json,
 )
 from sid_operator.plan.observed import pod_of
@@ -150,16 +149,6 @@ def test_no_image_is_told() -> None:
     made = first(Observed(), workers={"nodes": 2, "gpusPerNode": 0})
     assert made.status.failure is not None
     assert "workers.image" in made.status.failure.message
-
-
-def test_a_refusal_of_the_api_server_is_told_and_tried_again() -> None:
-    refusal = Refusal("Job", "digits", "exceeded quota")
-    made = first(world.observed(job=None, refusal=refusal))
-    assert world.told(made)["Accepted"] == ("False", "RefusedByApiServer")
-    assert made.look_again_after == 30
-    healed = world.followed(made, world.observed())
-    assert world.told(healed)["Accepted"] == ("True", "Accepted")
-    assert healed.status.failure is None
 
 
 def test_the_way_from_pods_to_training() -> None:

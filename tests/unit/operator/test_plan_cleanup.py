@@ -120,7 +120,7 @@ def test_a_deletion_that_is_refused_is_tried_again_later() -> None:
     refused = world.observed(refusal=Refusal("SiDDistillation", world.NAME, "forbidden"))
     later = world.followed(done, refused, **spec)
     assert later.actions == ()
-    assert later.look_again_after == 30
+    assert later.look_again_after == 5
 
 
 def test_a_run_without_a_time_to_live_stays() -> None:

@@ -167,7 +167,17 @@ async def test_a_refused_child_is_told_to_the_user(plant: Plant) -> None:
     await until(lambda: "failure" in plant.api.of("siddistillations")[0]["status"])
     assert "RefusedByApiServer" in reasons(plant.api)
     (resource,) = plant.api.of("siddistillations")
-    assert resource["status"]["failure"]["message"] == "The API server refused Job digits: fault"
+    told = resource["status"]["failure"]["message"]
+    assert told.startswith("The API server refused Job digits: fault. Change the resource")
+
+
+async def test_a_clean_up_that_is_refused_is_told_and_tried_again(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw(deletionPolicy="Delete"))
+    await until(lambda: len(plant.api.of("jobs")) == 2)
+    plant.api.faults = [Fault(403, plural="jobs", method="PATCH")]
+    plant.api.remove("siddistillations", world.NAMESPACE, world.NAME)
+    await until(lambda: "RefusedByApiServer" in reasons(plant.api))
 
 
 async def test_an_event_is_not_repeated_while_the_status_cannot_be_written(plant: Plant) -> None:
@@ -177,7 +187,7 @@ async def test_an_event_is_not_repeated_while_the_status_cannot_be_written(plant
     resource = plant.api.put("siddistillations", world.raw(runPolicy={"suspend": True}))
     for left in (2, 1, 0):
         await until(lambda left=left: len(plant.api.faults) == left)
-        resource["metadata"]["labels"] = {"seen": str(left)}  # by somebody else, hence a new version
+        resource["metadata"]["labels"] = {"by-somebody": str(left)}  # hence a new version
         plant.api.put("siddistillations", resource)
     await until(lambda: phase(plant.api) == "Suspended")
     assert sorted(reasons(plant.api)) == ["Created", "Suspended"]

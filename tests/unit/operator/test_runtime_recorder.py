@@ -10,7 +10,6 @@ from sid_operator.runtime.store import Key
 from tests.unit.operator import world
 from tests.unit.operator.fake_api import Fault, served
 
-
 KEY = Key(world.NAMESPACE, world.NAME)
 STALLED = Notice("Warning", "Stalled", "It stands.")
 

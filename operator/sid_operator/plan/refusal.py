@@ -1,0 +1,83 @@
+"""What the API server would not take of a resource's objects: how that is told, when tried again.
+
+Rules this module keeps:
+
+* Nothing is given up: whoever made the rule that is in the way may change it, and a webhook that is
+  down comes back.
+* It is tried again ever more rarely, for a thousand resources may meet the same rule.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sid_operator import reasons
+from sid_operator.api.conditions import Condition, ConditionType
+from sid_operator.plan.causes import Cause
+from sid_operator.plan.conditions import Verdict, find
+from sid_operator.plan.model import Notice, Refusal
+from sid_operator.plan.observed import printable
+
+FIRST_RETRY = timedelta(seconds=5)
+LAST_RETRY = timedelta(minutes=5)
+MAX_DETAILS = 500
+"""Characters of the API server's words: an Event takes 1024 with ours."""
+
+_OWN_PORT = re.compile(r"\S+:\d+->")
+"""Another one at each try, which would be told as news."""
+_LACKS_A_RIGHT = re.compile(r'User "[^"]*" cannot \S+ resource ')
+
+
+def cause(refusal: Refusal) -> Cause:
+    """Why an object is not as it should be, with the remedy."""
+    message = reasons.REFUSAL.format(
+        kind=refusal.kind,
+        name=refusal.name,
+        details=_beginning(refusal.details),
+        remedy=_remedy(refusal),
+    )
+    return Cause(reasons.REFUSED, message)
+
+
+def notice(refusal: Refusal) -> Notice:
+    """The Event of a refusal that no status can tell."""
+    told = cause(refusal)
+    return Notice("Warning", told.reason, told.message)
+
+
+def accepted(refusal: Refusal | None) -> Verdict:
+    """The condition Accepted of a resource whose spec is valid."""
+    if refusal is None:
+        return Verdict(ConditionType.ACCEPTED, "True", reasons.ACCEPTED, reasons.SPEC_VALID)
+    told = cause(refusal)
+    return Verdict(ConditionType.ACCEPTED, "False", told.reason, told.message)
+
+
+def is_told(conditions: Iterable[Condition]) -> bool:
+    """Whether a status tells of a refusal."""
+    condition = find(conditions, ConditionType.ACCEPTED)
+    return condition is not None and condition.reason == reasons.REFUSED
+
+
+def retried_after(conditions: Iterable[Condition], now: datetime) -> float:
+    """Seconds until it is tried again: as long as the conditions tell of it already."""
+    condition = find(conditions, ConditionType.ACCEPTED)
+    known = condition is not None and condition.reason == reasons.REFUSED
+    since = condition.last_transition_time if condition is not None and known else now
+    return min(max(now - since, FIRST_RETRY), LAST_RETRY).total_seconds()
+
+
+def _remedy(refusal: Refusal) -> str:
+    if refusal.unanswered:
+        return reasons.REMEDY_WEBHOOK
+    if _LACKS_A_RIGHT.search(refusal.details):
+        return reasons.REMEDY_ROLE
+    return reasons.REMEDY_RULE
+
+
+def _beginning(text: str) -> str:
+    """The beginning of a text, as a sentence: it says who refused."""
+    clean = printable(_OWN_PORT.sub("", text), limit=len(text) + 1).rstrip(". ")
+    return (clean if len(clean) <= MAX_DETAILS else clean[: MAX_DETAILS - 1] + "…") + "."
