@@ -55,16 +55,32 @@ def actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Acti
     restoring = resource.status.start_time is not None
     waits = held or is_cleaning(run.uid, observed) or (observed.job is None and observed.strays)
     wanted = [
-        _settled(CONFIG_MAPS, config_map(run), observed.config_map, restoring),
+        _config_map(run, observed.config_map, restoring),
         _settled(SERVICES, service(run), observed.service, restoring),
         None if waits else _job(run, observed.job, restoring),
     ]
     return tuple(action for action in wanted if action is not None)
 
 
+def created(run: Run) -> Notice:
+    """The Event of a run's first Job."""
+    nodes = run.spec.workers.nodes
+    message = reasons.CREATED.format(
+        name=run.name, nodes=nodes, pods="pod" if nodes == 1 else "pods"
+    )
+    return Notice("Normal", reasons.EVENT_CREATED, message)
+
+
 def held_back(run: Run) -> bool:
     """Whether there must be no Job: suspended, where ``suspend`` of the Job is the queue's."""
     return run.spec.run_policy.suspend and run.spec.scheduling.queue_name is not None
+
+
+def _config_map(run: Run, seen: Child | None, restoring: bool) -> Action | None:
+    """It is rendered only to be applied: that takes longer than all other planning."""
+    if seen is not None and seen.hash == run_hash(run):
+        return None
+    return _settled(CONFIG_MAPS, config_map(run), seen, restoring)
 
 
 def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool) -> Action | None:
@@ -79,7 +95,8 @@ def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool
 
 def _job(run: Run, seen: Job | None, restoring: bool) -> Action | None:
     if seen is None:
-        return None if held_back(run) else Apply(JOBS, job(run), True, _created(run, restoring))
+        notice = _restored(JOBS, run.name) if restoring else None
+        return None if held_back(run) else Apply(JOBS, job(run), creates=True, notice=notice)
     if seen.deleting or seen.finished:
         return None
     if held_back(run):
@@ -91,16 +108,6 @@ def _job(run: Run, seen: Job | None, restoring: bool) -> Action | None:
         notice = Notice("Normal", reasons.EVENT_UPDATED, reasons.POLICY_CHANGED)
         return Merge(JOBS, run.name, policy_patch(run), notice)
     return None
-
-
-def _created(run: Run, restoring: bool) -> Notice:
-    if restoring:
-        return _restored(JOBS, run.name)
-    nodes = run.spec.workers.nodes
-    message = reasons.CREATED.format(
-        name=run.name, nodes=nodes, pods="pod" if nodes == 1 else "pods"
-    )
-    return Notice("Normal", reasons.EVENT_CREATED, message)
 
 
 def _restored(kind: Kind, name: str) -> Notice:

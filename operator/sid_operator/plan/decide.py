@@ -124,10 +124,11 @@ def _going_on(
     conditions = updated(status.conditions, verdicts, resource.generation, now)
     failure = _failure(status, observed, conditions, cause)
     after = _put_together(resource, run, status, conditions, failure, observed)
+    is_new = resource.status.start_time is None and after.start_time is not None
     return Plan(
         actions=_actions(resource, observed, held=space.held is not None),
         status=after,
-        notices=notices(resource.status, after),
+        notices=(*[children.created(run)] * is_new, *notices(resource.status, after)),
         scrape=_scrape(observed),
         look_again_after=_look_again_after(
             run, observed, conditions, seconds_until(run, status, at_work, now), now

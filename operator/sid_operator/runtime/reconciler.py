@@ -4,6 +4,9 @@ Rules this module keeps:
 
 * Children are changed before the status tells of it; at most one status patch a pass, and only
   when the status differs from the one that the API server holds.
+* A pass that changed children ends there, and the next one tells: the resources that wait get
+  their Jobs first, whose pods wait for nodes, and what is told can wait. A second pass in a row
+  that changes some tells at once.
 * The status is written on condition of the version that it was planned from: a process with old
   caches, or no longer leading, cannot overwrite newer truth. Who loses plans again.
 * Pods that are gone are forgotten once what they said is in the status.
@@ -13,20 +16,22 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS
+from sid_operator.kube.kinds import DISTILLATIONS, Kind
 from sid_operator.plan.cleanup import orphans, release
 from sid_operator.plan.decide import RETRY_SECONDS, plan
 from sid_operator.plan.model import (
+    Action,
     CreationFailure,
     MountFailure,
     Observed,
     Plan,
+    Refusal,
     Resource,
     status_json,
 )
@@ -42,6 +47,8 @@ from sid_operator.runtime.store import Key
 logger = logging.getLogger(__name__)
 
 Object = dict[str, Any]
+NEXT_TURN = 0.0
+"""Seconds until a pass that comes behind all that wait already."""
 
 
 class Reconciler:
@@ -74,6 +81,7 @@ class Reconciler:
         self._executor = Executor(client, caches, recorder)
         self._default_image = default_image
         self._now = now
+        self._untold: set[Key] = set()
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one resource where it should be.
@@ -90,10 +98,13 @@ class Reconciler:
             self._recorder.settled(key)
             self._scraper.follow(key, None)
             self._caches.pods.forget_gone(key)
+            self._untold.discard(key)
             return retried_after
         resource = resource_of(raw, self._default_image)
         gone = self._caches.pods.gone(key)
-        plan = await self._carried_out(raw, resource)
+        plan = await self._carried_out(key, raw, resource)
+        if plan is None:
+            return NEXT_TURN
         self._scraper.follow(key, plan.scrape)
         await self._tell(raw, plan)
         self._recorder.settled(key)
@@ -125,22 +136,37 @@ class Reconciler:
                 return RETRY_SECONDS
         return None
 
-    async def _carried_out(self, raw: Object, resource: Resource) -> Plan:
-        """Plan and change children; the plan afterwards says what is to be told."""
+    async def _carried_out(self, key: Key, raw: Object, resource: Resource) -> Plan | None:
+        """Plan and change children; the plan afterwards says what is to be told.
+
+        Returns:
+            None where that is left to the next pass.
+        """
         first = await self._informed(resource, self._caches.observe(resource, self._scraper))
         if not first.actions:
+            self._untold.discard(key)
             return first
-        found, refusal = {}, None
-        try:
-            for action in first.actions:
-                await self._executor.execute(raw, action)
-        except FoundError as error:
-            found = {error.kind: error.found}
-        except RefusedError as error:
-            logger.warning("%s", error)
-            refusal = error.refusal
+        found, refusal = await self._changed(raw, first.actions)
+        if not found and refusal is None and key not in self._untold:
+            self._untold.add(key)
+            return None
+        self._untold.discard(key)
         observed = self._caches.observe(resource, self._scraper, found)
         return plan(resource, dataclasses.replace(observed, refusal=refusal), self._now())
+
+    async def _changed(
+        self, raw: Object, actions: Iterable[Action]
+    ) -> tuple[dict[Kind, Object], Refusal | None]:
+        """Change children; gives what was met under their names, and what was refused."""
+        try:
+            for action in actions:
+                await self._executor.execute(raw, action)
+        except FoundError as error:
+            return {error.kind: error.found}, None
+        except RefusedError as error:
+            logger.warning("%s", error)
+            return {}, error.refusal
+        return {}, None
 
     async def _informed(self, resource: Resource, observed: Observed) -> Plan:
         """The plan, made again with events of Job or pod where they tell more."""

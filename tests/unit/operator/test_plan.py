@@ -44,10 +44,15 @@ def test_a_new_resource_gets_its_children_in_order() -> None:
     made = first(Observed())
     assert [a.kind for a in made.actions] == [CONFIG_MAPS, SERVICES, JOBS]
     assert all(isinstance(a, Apply) and a.creates for a in made.actions)
-    assert made.actions[2].notice is not None
-    assert made.actions[2].notice.message == "Created Job digits with 2 pods."
+    assert made.notices == ()
     assert made.status.phase is Phase.PENDING
     assert world.told(made)["Accepted"] == ("True", "Accepted")
+
+
+def test_the_first_job_is_told_once() -> None:
+    made = first(world.observed())
+    assert [n.message for n in made.notices] == ["Created Job digits with 2 pods."]
+    assert world.followed(made, world.observed()).notices == ()
 
 
 def test_children_that_are_right_are_left_alone() -> None:
@@ -353,7 +358,7 @@ def test_waiting_causes_are_told_once_and_forgotten_when_cured() -> None:
     assert world.told(stuck)["PodsReady"] == ("False", "SecretNotFound")
     assert stuck.status.failure is not None
     assert "checkpoint.secretRef" in stuck.status.failure.message
-    assert [n.reason for n in stuck.notices] == ["Starting", "SecretNotFound"]
+    assert [n.reason for n in stuck.notices] == ["Created", "Starting", "SecretNotFound"]
     still = world.followed(stuck, world.observed(pods=missing))
     assert still.notices == ()
     cured = world.followed(still, world.observed(pods=READY_PODS))

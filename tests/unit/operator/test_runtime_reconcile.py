@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +28,7 @@ class Plant:
     """A controller beside its API server."""
 
     api: FakeApi
-    start: Callable[[], Controller]
+    start: Callable[..., Controller]
     stop: Callable[[], Any]
 
     def writes(self) -> int:
@@ -36,14 +38,15 @@ class Plant:
 
 @pytest.fixture
 async def plant() -> AsyncIterator[Plant]:
-    settings = Settings(leader_election=False, workers=4, watch_silence=30)
+    settings = Settings(leader_election=False, watch_silence=30)
     async with served() as (api, client), aiohttp.ClientSession() as pods:
         tasks: list[asyncio.Task[None]] = []
 
-        def start() -> Controller:
+        def start(workers: int = 4) -> Controller:
             queue: WorkQueue[Key] = WorkQueue()
             scraper = Scraper(pods, queue.add, interval=60, timeout=1)
-            controller = Controller(client, queue, scraper, None, settings, identity="test")
+            chosen = dataclasses.replace(settings, workers=workers)
+            controller = Controller(client, queue, scraper, None, chosen, identity="test")
             tasks.append(asyncio.create_task(controller.run()))
             return controller
 
@@ -92,6 +95,41 @@ async def test_a_resource_gets_children_with_owner_references(plant: Plant) -> N
         (owner,) = child["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["controller"]) == (world.UID, True)
     assert reasons(plant.api) == ["Created"]
+
+
+def named(name: str) -> dict[str, Any]:
+    """A resource of another name."""
+    other = world.raw()
+    other["metadata"] |= {"name": name, "uid": f"uid-of-{name}"}
+    return other
+
+
+async def test_all_that_wait_get_their_jobs_before_anything_is_told(plant: Plant) -> None:
+    for number in range(5):
+        plant.api.put("siddistillations", named(f"run-{number}"))
+    plant.start(workers=1)
+    await until(lambda: all("phase" in one["status"] for one in plant.api.of("siddistillations")))
+    kinds = [path.partition("/")[0] for _, path, _ in plant.api.writes]
+    children, told = kinds[:15], kinds[15:]
+    assert Counter(children) == dict.fromkeys(("configmaps", "services", "jobs"), 5)
+    assert Counter(told) == dict.fromkeys(("events", "siddistillations"), 5)
+
+
+async def test_a_child_that_never_gets_right_is_not_applied_without_end(plant: Plant) -> None:
+    """Something in the cluster takes our annotations off."""
+    put = plant.api.put
+
+    def stripped(plural: str, obj: dict[str, Any]) -> dict[str, Any]:
+        if plural == "configmaps":
+            obj["metadata"].pop("annotations", None)
+        return put(plural, obj)
+
+    plant.api.put = stripped  # type: ignore[method-assign]
+    plant.start(workers=1)
+    for name in ("first", "second", "third"):
+        plant.api.put("siddistillations", named(name))
+        await until(lambda: all("phase" in o["status"] for o in plant.api.of("siddistillations")))
+    assert plant.api.requests[("PATCH", "configmaps")] <= 3 * 4
 
 
 async def test_a_restart_writes_nothing(plant: Plant) -> None:
@@ -218,9 +256,7 @@ async def test_a_deleted_resource_is_let_go(plant: Plant) -> None:
     plant.api.remove("siddistillations", world.NAMESPACE, world.NAME)
     for kind, name in (("jobs", world.NAME), ("configmaps", f"{world.NAME}-config")):
         plant.api.remove(kind, world.NAMESPACE, name)
-    other = world.raw()
-    other["metadata"] |= {"name": "other", "uid": "uid-of-other"}
-    plant.api.put("siddistillations", other)
+    plant.api.put("siddistillations", named("other"))
     await until(lambda: plant.api.of("jobs"))
     assert [job["metadata"]["name"] for job in plant.api.of("jobs")] == ["other"]
 
