@@ -173,15 +173,17 @@ def _events(log: Path, word: str) -> Iterator[Object]:
                 yield json.loads(line)
 
 
+def _code(event: Object) -> int:
+    return int((event.get("responseStatus") or {}).get("code", 0))
+
+
 def _carried_out(event: Object) -> bool:
-    code = (event.get("responseStatus") or {}).get("code", 0)
-    return code < 300 and "dryRun=" not in event["requestURI"]
+    return _code(event) < 300 and "dryRun=" not in event["requestURI"]
 
 
 def _creates(event: Object) -> bool:
     """Whether the object was not there before: an apply creates as well."""
-    code = (event.get("responseStatus") or {}).get("code", 0)
-    return event["verb"] == "create" or (event["verb"] == "patch" and code == 201)
+    return event["verb"] == "create" or (event["verb"] == "patch" and _code(event) == 201)
 
 
 def _time(event: Object, field: str) -> datetime:

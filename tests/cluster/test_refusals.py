@@ -101,10 +101,10 @@ def served(namespace: str, plane: ControlPlane, tmp_path: Path) -> Iterator[str]
     assert complaints(log) == []
 
 
-@pytest.fixture(params=OBSTACLES.values(), ids=OBSTACLES)
+@pytest.fixture(params=OBSTACLES)
 def obstacle(request: pytest.FixtureRequest, served: str) -> Iterator[Obstacle]:
     """It is in force, a moment after it was stored."""
-    found: Obstacle = request.param
+    found = OBSTACLES[request.param]
     kubectl.apply(*found.documents(served))
     try:
         kubectl.wait_until("Jobs are refused", lambda: found.words in trial(served), seconds=30)
