@@ -3,7 +3,10 @@
 Rules this module keeps:
 
 * What counts as long adapts to the pace so far: many times what an iteration took, and never less
-  than a quarter of an hour, in which a checkpoint or a recompilation may fall.
+  than five minutes, which the trainer's watchdog gives an iteration too.
+* Where something else is due after the iteration that was told last (samples, a checkpoint, a
+  measurement), or no pace is known yet, it is never less than a quarter of an hour: how long that
+  takes follows from no pace, and the trainer tells nothing meanwhile.
 * The trainer's own watchdog ends a gang that hangs; the condition tells people, and tells them
   too where the watchdog is off or everything is frozen.
 * The condition is there only once it has been true.
@@ -19,7 +22,9 @@ from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.conditions import Verdict, find
 from sid_operator.resources.run import Run
 
-SHORTEST = timedelta(minutes=15)
+SHORTEST = timedelta(minutes=5)
+SHORTEST_OTHERWISE = timedelta(minutes=15)
+"""Where silence may be something else than an iteration."""
 ITERATIONS = 20
 """Iterations that would have been made at the usual pace before silence means something."""
 LONGEST = timedelta(days=1)
@@ -65,8 +70,22 @@ def _silence(status: SiDDistillationStatus, running: Verdict, now: datetime) -> 
 
 def _patience(run: Run, status: SiDDistillationStatus) -> timedelta:
     pace = status.progress.images_per_second if status.progress is not None else None
-    usual = ITERATIONS * run.spec.training.batch_size / pace if pace else 0.0
-    return min(LONGEST, max(SHORTEST, timedelta(seconds=min(usual, LONGEST.total_seconds()))))
+    if not pace:
+        return SHORTEST_OTHERWISE
+    usual = min(ITERATIONS * run.spec.training.batch_size / pace, LONGEST.total_seconds())
+    shortest = SHORTEST_OTHERWISE if _is_otherwise_at_work(run, status) else SHORTEST
+    return max(shortest, timedelta(seconds=usual))
+
+
+def _is_otherwise_at_work(run: Run, status: SiDDistillationStatus) -> bool:
+    """Whether more than the next iteration is due after the one that was told last."""
+    iteration = status.progress.iteration if status.progress is not None else 0
+    evaluation, metrics = run.spec.evaluation, run.spec.evaluation.metrics
+    due = {evaluation.every_iterations, run.spec.checkpoint.every_iterations}
+    due.add(run.spec.training.total_iterations)
+    if metrics is not None and metrics.every_iterations:
+        due.add(metrics.every_iterations)
+    return any(iteration % every == 0 for every in due)
 
 
 def _told(run: Run, status: SiDDistillationStatus, patience: timedelta) -> str:

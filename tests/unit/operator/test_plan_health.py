@@ -15,10 +15,10 @@ from tests.unit.operator.world import NOW
 READY_PODS = (world.ready(0), world.ready(1))
 
 
-def after_silence(seconds: float, *, pace: float = 12.5, **spec: Any) -> Plan:
+def after_silence(seconds: float, *, pace: float = 12.5, iteration: int = 253, **spec: Any) -> Plan:
     """The plan of a run whose last report is so many seconds old."""
     report = world.report(
-        time=NOW - timedelta(seconds=seconds), images_per_second=pace, iteration=250
+        time=NOW - timedelta(seconds=seconds), images_per_second=pace, iteration=iteration
     )
     seen = world.observed(world.run(**spec), pods=READY_PODS, report=report)
     return plan(world.resource(**spec), seen, NOW)
@@ -27,13 +27,17 @@ def after_silence(seconds: float, *, pace: float = 12.5, **spec: Any) -> Plan:
 @pytest.mark.parametrize(
     ("seconds", "pace", "status"),
     [
-        (60, 12.5, None),
-        (14 * 60, 12.5, None),
-        (15 * 60, 12.5, "True"),  # a quarter of an hour, as iterations take 5 s
+        (60, 64, None),
+        (299, 64, None),
+        (300, 64, "True"),  # five minutes, as iterations take a second
+        (300, 12.5, "True"),
         (15 * 60, 0.64, None),  # iterations of 100 s: twenty of them may pass
         (1990, 0.64, None),
         (2001, 0.64, "True"),
-        (15 * 60, 0.0, "True"),  # no pace yet
+        (14 * 60, 0.0, None),  # no pace yet
+        (15 * 60, 0.0, "True"),
+        (86_399, 0.001, None),
+        (86_400, 0.001, "True"),
     ],
 )
 def test_silence_counts_by_the_pace_so_far(seconds: float, pace: float, status: str | None) -> None:
@@ -41,14 +45,38 @@ def test_silence_counts_by_the_pace_so_far(seconds: float, pace: float, status: 
     assert told.get("Stalled") == (None if status is None else (status, "NoProgress"))
 
 
+OTHER_WORK: dict[str, dict[str, Any]] = {
+    "samples": {"evaluation": {"everyIterations": 23}},
+    "checkpoint": {
+        "checkpoint": {"bucket": "sid", "secretRef": {"name": "s"}, "everyIterations": 23}
+    },
+    "measurement": {
+        "evaluation": {
+            "everyIterations": 100,
+            "metrics": {"clipScore": {"model": "a/b"}, "everyIterations": 23},
+        }
+    },
+    "the end": {"training": {"iterations": 253, "batchSize": 64}},
+}
+
+
+@pytest.mark.parametrize("spec", OTHER_WORK.values(), ids=OTHER_WORK)
+def test_other_work_between_iterations_takes_longer(spec: dict[str, Any]) -> None:
+    assert "Stalled" not in world.told(after_silence(14 * 60, **spec))
+    assert world.told(after_silence(15 * 60, **spec))["Stalled"] == ("True", "NoProgress")
+    if "training" not in spec:
+        before = after_silence(300, iteration=252, **spec)
+        assert world.told(before)["Stalled"] == ("True", "NoProgress")
+
+
 def test_it_looks_again_when_silence_would_mean_something() -> None:
-    assert after_silence(14 * 60).look_again_after == 60
+    assert after_silence(240).look_again_after == 60
 
 
 def test_a_stalled_run_is_told_once_and_with_a_remedy() -> None:
     stalled = after_silence(16 * 60)
     (notice,) = [notice for notice in stalled.notices if notice.reason == "Stalled"]
-    assert "No progress since iteration 250 for over 15 minutes" in notice.message
+    assert "No progress since iteration 253 for over 5 minutes" in notice.message
     assert "training.watchdogSeconds (1800)" in notice.message
     old = world.report(time=NOW - timedelta(minutes=16))
     again = world.followed(stalled, world.observed(pods=READY_PODS, report=old))
