@@ -113,7 +113,8 @@ def _filled(response: Any, memory: memoryview) -> Iterator[int]:
             raise TransientError("the answer ended before its announced length")
         yield count
         memory = memory[count:]
-    response.drain_conn()  # nothing is left: the connection may be used again
+    if response._fp.isclosed():  # nothing is left: the connection may be used again
+        response.release_conn()
 
 
 def _left(span: Span, taken: int) -> Span:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage, open_storage
@@ -77,6 +78,26 @@ def test_a_part_of_an_object_is_read(storage: Storage) -> None:
         assert buffer[: len(expected)] == expected
     with pytest.raises(TrainerError, match=r"no/such( at \S+)? does not exist"):
         storage.get_range("no/such", 0, memoryview(bytearray(1)))
+
+
+def test_one_connection_serves_one_request_after_the_other(
+    minio: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, made = HTTPConnection.connect, []
+
+    def connected(connection: HTTPConnection) -> None:
+        made.append(connection)
+        connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", connected)
+    storage = minio.storage(prefix)
+    storage.put_bytes("x", bytes(3 * 2**20))
+    for start in (0, 5, 2 * 2**20, 3 * 2**20):  # nothing is left to read after the last
+        storage.get_range("x", start, memoryview(bytearray(2**20)))
+    assert len(storage.get_bytes("x")) == 3 * 2**20
+    assert storage.exists("x")
+    assert [found.key for found in storage.list()] == ["x"]
+    assert len(made) == 1
 
 
 def test_an_absent_object_is_named(storage: Storage) -> None:
