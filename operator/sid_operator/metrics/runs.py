@@ -43,6 +43,7 @@ TRAINING_METRICS = (
     "teacherPreferenceScore",
 )
 CONDITIONS = (
+    ConditionType.ACCEPTED,
     ConditionType.FITS_MEMORY,
     ConditionType.STALLED,
     ConditionType.CHECKPOINTS,
