@@ -22,6 +22,7 @@ class Workload:
         device: cpu or cuda.
         batch: images a process in an iteration.
         checkpointing: whether activations are recomputed.
+        compiled: whether torch compiles the blocks.
         world_size: processes of the run.
         processes: world sizes to measure.
         zero: DeepSpeed's ZeRO settings laid over the trainer's.
@@ -31,6 +32,7 @@ class Workload:
     device: str
     batch: int
     checkpointing: bool = False
+    compiled: bool = False
     world_size: int = 1
     processes: tuple[int, ...] = (1,)
     zero: Mapping[str, Any] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Workload:
         """Its size in words."""
         kept = "recomputed" if self.checkpointing else "kept"
         described = f"{self.shape.name}, batch {self.batch}, activations {kept}"
+        described += ", compiled" if self.compiled else ""
         return ", ".join((described, *(f"{name} {value}" for name, value in self.zero.items())))
 
     def sections(self, iterations: int) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class Workload:
                 "precision": self.precision,
                 "learningRate": 1e-6,
                 "gradientCheckpointing": self.checkpointing,
+                "compile": self.compiled,
             },
         }
 
@@ -85,6 +89,8 @@ _SD35 = Workload(
 _FLUX = Workload(
     flux("FLUX.1-dev, 1 + 2 layers", layers=1, single=2), "cuda", batch=4, checkpointing=True
 )
+_SD35_KEPT = replace(_SD35, batch=4, checkpointing=False)
+_FLUX_KEPT = replace(_FLUX, batch=2, checkpointing=False)
 WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
     "cpu": {
         "digits": Workload(
@@ -102,9 +108,13 @@ WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
     },
     "cuda": {
         "sd3.5-medium": _SD35,
-        "sd3.5-medium, kept": replace(_SD35, batch=4, checkpointing=False),
+        "sd3.5-medium, kept": _SD35_KEPT,
+        "sd3.5-medium, compiled": replace(_SD35, compiled=True),
+        "sd3.5-medium, kept, compiled": replace(_SD35_KEPT, compiled=True),
         "flux": _FLUX,
-        "flux, kept": replace(_FLUX, batch=2, checkpointing=False),
+        "flux, kept": _FLUX_KEPT,
+        "flux, compiled": replace(_FLUX, compiled=True),
+        "flux, kept, compiled": replace(_FLUX_KEPT, compiled=True),
     },
 }
 

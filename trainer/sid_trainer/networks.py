@@ -4,6 +4,8 @@ How each of them is called and updated is in :mod:`sid_trainer.trained_network`.
 
 Rules this module keeps (each one bites silently):
 
+* Blocks are marked before an engine is made, which hangs its hooks on what it finds then; they are
+  compiled inside of these.
 * Networks are built partitioned and filled from safetensors shard by shard; fp32 weights are
   read from the files, not from their bf16 copies.
 * The averaged student is shown in the student's own parameters, and taken back.
@@ -21,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sid_trainer import partition
+from sid_trainer.blocks import compile_each
 from sid_trainer.config import RunConfig
 from sid_trainer.deepspeed_config import teacher_config, trained_network_config
 from sid_trainer.ema import MovingAverage, decay
@@ -186,8 +189,11 @@ def _loaded_module(
     with partition.partitioned(engine_config):
         module = teacher.build_network()
     use_fused_norms(module)
+    partition.gather_whole(module)
     with WeightFiles(directory / teacher.network_folder) as files:
         load_shards(teacher.weights(files), module, torch.distributed.get_rank())
+    if config.training.compile:
+        compile_each(module)
     if config.training.gradient_checkpointing:
         module.enable_gradient_checkpointing()  # type: ignore[operator]
     return module.train()

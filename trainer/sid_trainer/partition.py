@@ -1,22 +1,70 @@
-"""What ZeRO-3 adds to a module's parameters, in one place.
+"""What ZeRO-3 adds to modules and their parameters, in one place.
 
 A partitioned parameter has ``ds_tensor`` (this rank's compute shard, 1-D), ``ds_shape`` and
 ``ds_numel`` (of the whole). DeepSpeed types none of it, hence ``Any`` here.
+
+Blocks are gathered as a whole. Left alone, ZeRO-3 runs Python around every linear layer and norm,
+forward and backward; around a whole block it does so a tenth as often, and one large collective
+takes the place of ten small ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import deepspeed
+from deepspeed.runtime.zero import stage3
 from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+from deepspeed.utils import set_z3_leaf_module
 from torch import nn
+
+from sid_trainer.blocks import blocks
 
 
 def partitioned(config: dict[str, Any]) -> Any:
     """Context in which new modules are partitioned as they are built."""
     return deepspeed.zero.Init(config_dict_or_path=config)
+
+
+def gather_whole(network: nn.Module) -> None:
+    """Have ZeRO-3 gather and release each block's parameters together; before its engine is made.
+
+    Blocks get their tensors by position: ZeRO-3 sees no others, and would let parameters go before
+    the backward pass that needs them.
+    """
+    for block in blocks(network):
+        # An engine's hooks come after this one: they run in the order of their registration.
+        by_position = partial(_by_position, inspect.signature(block.forward))
+        block.register_forward_pre_hook(by_position, with_kwargs=True)
+        set_z3_leaf_module(block, True)
+
+
+def _by_position(
+    signature: inspect.Signature, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    call = signature.bind(*args, **kwargs)
+    call.apply_defaults()
+    return call.args, call.kwargs
+
+
+@contextmanager
+def gradients_by_parameter() -> Iterator[None]:
+    """Context in which engines are made that reduce each gradient when it is there.
+
+    Of modules that are gathered whole DeepSpeed 0.19 reduces all gradients after every backward
+    pass through the module. That is once too often where the network is frozen for another's update
+    (zeros would be added), or is called twice for one backward pass.
+    """
+    of_whole_module = stage3.z3_leaf_parameter
+    stage3.z3_leaf_parameter = lambda _: False
+    try:
+        yield
+    finally:
+        stage3.z3_leaf_parameter = of_whole_module
 
 
 def parameters(module: nn.Module) -> Iterator[tuple[str, Any]]:

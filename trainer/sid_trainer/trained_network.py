@@ -54,9 +54,10 @@ class TrainedNetwork:
         self.skipped = SkippedUpdates()
         self.losses_are_finite = torch.tensor(True)
         self._rate = rate
-        self._engine, *_ = deepspeed.initialize(
-            model=module, model_parameters=list(module.parameters()), config=config
-        )
+        with partition.gradients_by_parameter():
+            self._engine, *_ = deepspeed.initialize(
+                model=module, model_parameters=list(module.parameters()), config=config
+            )
         self.shards = TrainedShards(self._engine)
 
     def begin(self, iteration: int) -> None:

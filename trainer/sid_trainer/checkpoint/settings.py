@@ -37,6 +37,7 @@ _FREE = {
         "images",
         "micro_batch_size",
         "gradient_checkpointing",
+        "compile",
         "max_skipped_updates",
         "watchdog_seconds",
     },

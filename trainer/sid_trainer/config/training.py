@@ -108,6 +108,11 @@ class TrainingConfig(Section):
         description="Recompute activations in the backward pass: less memory, about a third more "
         "time.",
     )
+    compile: bool = Field(
+        default=False,
+        description="Let torch compile the networks' blocks: fewer, larger kernels. The first "
+        "iteration takes minutes longer.",
+    )
     shared_roll_out: bool = Field(
         default=True,
         description="Let the fake score and the student learn from the same samples in an "

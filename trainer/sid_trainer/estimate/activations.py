@@ -15,7 +15,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sid_trainer.adversarial import Discriminator, RealSamples
+from sid_trainer.blocks import blocks
 from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
 from sid_trainer.estimate.conditions import Shapes, blank_condition
@@ -83,10 +84,15 @@ def network_size(module: nn.Module) -> NetworkSize:
     return NetworkSize(
         parameters=[p.numel() for p in module.parameters()],
         buffers=sum(buffer.numel() for buffer in module.buffers()),
-        largest_module=max(
-            sum(p.numel() for p in owner.parameters(recurse=False)) for owner in module.modules()
-        ),
+        largest_module=max(_gathered_at_once(module)),
     )
+
+
+def _gathered_at_once(module: nn.Module) -> Iterator[int]:
+    for block in blocks(module):
+        yield sum(p.numel() for p in block.parameters())
+    for owner in module.modules():
+        yield sum(p.numel() for p in owner.parameters(recurse=False))
 
 
 def measured_updates(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[str, int]:

@@ -37,7 +37,8 @@ class NetworkSize:
     Attributes:
         parameters: elements of each parameter.
         buffers: elements of all buffers, which are never shared out.
-        largest_module: most elements that one module's own parameters have together.
+        largest_module: most elements that are gathered at once: a whole block's, or the own ones
+            of a module outside of blocks.
     """
 
     parameters: Sequence[int]
@@ -142,8 +143,7 @@ class ZeroSettings:
 
     def in_flight(self, network: NetworkSize) -> int:
         """Bytes of the buffer that fetched weights arrive in, before they are cut apart."""
-        largest = max(network.by_size)
-        return self.compute * min(network.total, max(self.prefetch, largest))
+        return self.compute * min(network.total, max(self.prefetch, network.largest_module))
 
     def bucket(self) -> int:
         """Bytes of the reduction bucket, allocated in full whatever the network's size."""

@@ -59,12 +59,17 @@ CASES: dict[str, dict[str, Any]] = {
         },
         "training": {"sharedRollOut": True, "microBatchSize": 2},
     },
+    "compiled": {
+        "distillation": {"guidance": {"strategy": "LSG", "scale": 1.5}},
+        "training": {"compile": True, "gradientCheckpointing": True},
+        "deepspeed": {"config": NO_SMALL_WHOLE},
+    },
 }
 
 
 def reference_settings(case: str) -> dict[str, Any]:
     match case:
-        case "guided":
+        case "guided" | "compiled":
             return {"kappas": (1.5, 1.5, 1.5), "weight": lambda s, x, f: 1 - s}
         case "micro-batches":
             return {
