@@ -6,8 +6,9 @@ Rules this module keeps, each because DeepSpeed's default would silently change 
 
 * ``gradient_clipping`` is given explicitly, 0 for none; the default clips at 1.
 * ``weight_decay`` is 0 explicitly; Adam means AdamW there, whose own default is 0.01.
-* The optimizer is torch's: DeepSpeed's own Adams are compiled when they are first used, and a pod
-  has no compiler. For GPUs it is the fused one, which also steps weights offloaded to the CPU.
+* The optimizer is torch's: DeepSpeed's own Adams are compiled when they are first used, for GPUs
+  with the CUDA toolkit, which a pod has not. For GPUs it is the fused one, which also steps weights
+  offloaded to the CPU.
 * Gradients accumulate and are averaged in fp32, also when the networks compute in bf16; only
   ``pure-bf16`` has nothing in fp32, by DeepSpeed's own settings for it.
 """

@@ -4,8 +4,8 @@ Rules this module keeps:
 
 * The processes' places come from the environment that torchrun sets; without it the run is one
   process.
-* On CPU DeepSpeed would compile a shared-memory helper at start, for which a pod has no
-  compiler, and which works within one machine only: it is left out, gloo does its work.
+* On CPU DeepSpeed would compile a shared-memory helper at start, which works within one machine
+  only: it is left out, gloo does its work.
 """
 
 from __future__ import annotations
