@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-import numpy as np
+import torch
 
 from sid_trainer.checkpoint.manifest import DamagedError, Part
 from sid_trainer.contract import FailureReason, TrainerError
@@ -33,9 +33,8 @@ def fetch(storage: Storage, key: str, part: Part) -> memoryview:
         TrainerError: the store refuses, or does not answer for too long.
     """
     uri = storage.uri(key)
-    # Not zeroed first: every byte is read, or none is used. numpy asks the system for large pages,
-    # where torch takes small ones: the first touch of those costs more than the bytes' way here.
-    buffer = np.empty(part.size, np.uint8).data
+    # Not zeroed first: every byte is read, or none is used. A byte more would show a longer object.
+    buffer = torch.empty(part.size + 1, dtype=torch.uint8).numpy().data
     checksum, read = hashlib.sha256(), 0
     with _reading(storage, key, buffer) as ranges:
         for block, found in ranges:
@@ -46,18 +45,17 @@ def fetch(storage: Storage, key: str, part: Part) -> memoryview:
         raise DamagedError(f"{uri} has {read} bytes{more}, and its manifest says {part.size}")
     if checksum.hexdigest() != part.sha256:
         raise DamagedError(f"{uri} does not have the checksum that its manifest says")
-    return buffer
+    return buffer[: part.size]
 
 
 @contextmanager
 def _reading(
     storage: Storage, key: str, buffer: memoryview
 ) -> Iterator[Iterator[tuple[memoryview, int]]]:
-    """All ranges in order, each with the bytes that were there; one byte more is asked for."""
-    blocks = [buffer[start : start + BLOCK] for start in range(0, len(buffer), BLOCK)]
-    blocks.append(memoryview(bytearray(1)))
+    """All ranges in order, each with the bytes that were there; the last may be a byte longer."""
+    starts = range(0, len(buffer) - 1, BLOCK)
+    blocks = [buffer[start : start + BLOCK] for start in starts[:-1]] + [buffer[starts[-1] :]]
     with ThreadPoolExecutor(AHEAD, "download") as pool:
-        starts = [*range(0, len(buffer), BLOCK), len(buffer)]
         reads = [
             pool.submit(storage.get_range, key, start, block)
             for start, block in zip(starts, blocks, strict=True)
