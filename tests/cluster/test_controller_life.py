@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sid_operator.runtime.controller import LOST_LEADERSHIP_EXIT_CODE
 from tests.cluster import kubectl
@@ -154,6 +155,18 @@ def test_children_belong_to_the_resource_and_are_restored(
     resource = kubectl.get("-n", namespace, "sid", "run")
     assert "finalizers" not in resource["metadata"]
     assert "Restored" in kubectl.kubectl("-n", namespace, "describe", "sid", "run")
+
+
+def test_the_trainer_gets_every_text_as_it_was_written(
+    namespace: str, operator: Operator
+) -> None:
+    prompt = 'a 👩‍🚀, "quoted" \\ud83d\n\u2028\x7f é'
+    resource = distillation("run")
+    resource["spec"]["evaluation"] = {"prompts": [prompt]}
+    create(namespace, resource)
+    settled(namespace, "run")
+    (text,) = children(namespace)["ConfigMap"]["data"].values()
+    assert yaml.safe_load(text)["evaluation"]["prompts"] == [prompt]
 
 
 def test_nothing_stays_behind_when_the_resource_goes(namespace: str, operator: Operator) -> None:

@@ -23,6 +23,7 @@ import aiohttp
 
 from . import errors
 from .decode import decoded
+from .encode import encoded
 from .kinds import LEASES, Kind, resource_in
 from .login import Credentials
 
@@ -262,7 +263,7 @@ class KubeClient:
                 method,
                 self._server + path,
                 params=_given(params),
-                data=None if body is None else json.dumps(body).encode(),
+                data=None if body is None else encoded(body),
                 headers=headers,
                 timeout=self._timeout,
             ) as response:

@@ -9,15 +9,17 @@ from sid_operator.api.conditions import ConditionType, Phase
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan import progress
 from sid_operator.plan.causes import Cause
-from sid_operator.plan.conditions import Verdict, find, updated
+from sid_operator.plan.conditions import Verdict, find, is_true, updated
 from sid_operator.plan.failure import job_failure
 from sid_operator.plan.model import Observed, Resource
 from sid_operator.resources.run import Run
 
+COMPLETE, FAILED = ConditionType.COMPLETE, ConditionType.FAILED
+
 
 def is_over(status: SiDDistillationStatus) -> bool:
-    """Whether the status says that the run has ended."""
-    return status.phase is not None and status.phase.finished
+    """Whether the status says that the run has ended: in a condition, the phase is for people."""
+    return any(is_true(status.conditions, kind) for kind in (COMPLETE, FAILED))
 
 
 def ended(
@@ -49,11 +51,11 @@ def _complete(status: SiDDistillationStatus) -> Verdict:
     iterations = status.progress.iterations if status.progress is not None else None
     uri = status.student.uri if status.student is not None else ""
     message = reasons.DONE.format(iterations=iterations, uri=uri)
-    return Verdict(ConditionType.COMPLETE, "True", reasons.COMPLETED, message)
+    return Verdict(COMPLETE, "True", reasons.COMPLETED, message)
 
 
 def _failed(cause: Cause) -> Verdict:
-    return Verdict(ConditionType.FAILED, "True", cause.reason, cause.message)
+    return Verdict(FAILED, "True", cause.reason, cause.message)
 
 
 def _conditions(

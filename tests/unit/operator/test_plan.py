@@ -298,6 +298,14 @@ def test_a_finished_run_stays_finished_whatever_happens_to_its_children(running:
     assert later.look_again_after is None
 
 
+def test_a_phase_alone_ends_no_run() -> None:
+    forged = {"phase": "Failed", "failure": {"reason": "Other", "message": "so they say"}}
+    made = first(Observed(), status=forged)
+    assert made.actions != ()
+    assert made.status.phase is Phase.PENDING
+    assert world.told(made)["Accepted"] == ("True", "Accepted")
+
+
 def test_a_permanent_failure_is_told_in_the_trainers_words(running: Plan) -> None:
     words = json.dumps(
         {
