@@ -157,10 +157,8 @@ def test_children_belong_to_the_resource_and_are_restored(
     assert "Restored" in kubectl.kubectl("-n", namespace, "describe", "sid", "run")
 
 
-def test_the_trainer_gets_every_text_as_it_was_written(
-    namespace: str, operator: Operator
-) -> None:
-    prompt = 'a 👩‍🚀, "quoted" \\ud83d\n\u2028\x7f é'
+def test_the_trainer_gets_every_text_as_it_was_written(namespace: str, operator: Operator) -> None:
+    prompt = 'a 👩\u200d🚀, "quoted" \\ud83d\n\u2028\x7f é'
     resource = distillation("run")
     resource["spec"]["evaluation"] = {"prompts": [prompt]}
     create(namespace, resource)
