@@ -138,7 +138,8 @@ class CheckpointStore:
         for found in self.latest():
             state, damage = self._load_whole(found)
             if state is not None and found.manifest is not None:
-                from_first(self._group, lambda: retire(self._storage, damaged))
+                if damaged:  # the same ones on all ranks
+                    from_first(self._group, lambda: retire(self._storage, damaged))
                 told = tuple(each.told for each in damaged)
                 return Resumed(found.iteration, state, self._ref(found.manifest), told)
             damaged.append(replace(found, damage=damage))
