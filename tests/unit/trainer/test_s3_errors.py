@@ -11,7 +11,8 @@ import pytest
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.retry import Patience, TransientError
 from sid_trainer.storage.s3 import S3Storage
-from sid_trainer.storage.s3_errors import ACTIONS, Request, refusal
+from sid_trainer.storage.s3_errors import refusal
+from sid_trainer.storage.s3_request import ACTIONS, Request
 
 LIST = Request("list", "s3://runs/team", "https://minio.example:9000")
 KEYS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "s3cr3t"}

@@ -38,8 +38,9 @@ from sid_trainer.storage.pieces import Pieces, cut
 from sid_trainer.storage.retry import Patience, TransientError, patiently
 from sid_trainer.storage.s3_client import AWS_ENDPOINT, Body, connect
 from sid_trainer.storage.s3_conditional import ConditionalWrite
-from sid_trainer.storage.s3_errors import Request, refusal, translated
+from sid_trainer.storage.s3_errors import refusal, translated
 from sid_trainer.storage.s3_reading import WHOLE, Sink, Span, read_on
+from sid_trainer.storage.s3_request import Request
 from sid_trainer.storage.s3_upload import Target, read_exactly, read_parts, upload_in_parts
 
 Result = TypeVar("Result")

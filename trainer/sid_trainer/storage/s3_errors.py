@@ -1,4 +1,4 @@
-"""What an S3 server's refusal, or its silence, means for a user: a pure translation.
+"""What an S3 server's refusal means for a user: a pure translation.
 
 Rules this module keeps:
 
@@ -11,9 +11,6 @@ Rules this module keeps:
 from __future__ import annotations
 
 import re
-import ssl
-from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import urllib3
 from minio.error import InvalidResponseError, S3Error, ServerError
@@ -21,6 +18,8 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
 from sid_trainer.storage.retry import TransientError
+from sid_trainer.storage.s3_no_answer import no_answer
+from sid_trainer.storage.s3_request import ACTIONS, Request, final
 
 SECRET = "the Secret checkpoint.secretRef, or in your shell's environment"  # noqa: S105
 CREDENTIAL_REMEDIES = {
@@ -79,41 +78,8 @@ SKEWED_REMEDY = (
     "the clocks of this machine and of the server differ by more than S3 allows (15 minutes): set "
     "both by NTP"
 )
-NO_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
-# Without s3:ListBucket a server says of an object that is not there that it is denied.
-_READ_ACTIONS = "s3:GetObject (and s3:ListBucket, by which what is not there is told)"
-ACTIONS = {
-    "read": _READ_ACTIONS,
-    "look for": _READ_ACTIONS,
-    "write": "s3:PutObject",
-    "list": "s3:ListBucket",
-    "delete": "s3:DeleteObject",
-    "list unfinished uploads of": "s3:ListBucketMultipartUploads",
-    "give up an upload of": "s3:AbortMultipartUpload",
-}
-"""The permission that an operation takes, by what it is called in messages."""
 _EXPECTED_REGION = re.compile(r"expecting '([A-Za-z0-9-]+)'|use region ([A-Za-z0-9-]+)")
 _REGION_ELEMENT = re.compile(rb"<Region>([A-Za-z0-9-]+)</Region>")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked.
-
-    Attributes:
-        verb: one of :data:`ACTIONS`.
-        uri: of the object or folder.
-        endpoint: URL of the server.
-        locates: whether the server is asked for the bucket's region before.
-    """
-
-    verb: str
-    uri: str
-    endpoint: str
-    locates: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.uri}"
 
 
 def translated(request: Request, error: Exception) -> Exception:
@@ -127,7 +93,7 @@ def translated(request: Request, error: Exception) -> Exception:
     if isinstance(error, ServerError):
         return TransientError(f"HTTP {error.status_code}")
     if isinstance(error, urllib3.exceptions.HTTPError | ConnectionError):
-        return _no_answer(request, error)
+        return no_answer(request, error)
     return TrainerError(FailureReason.STORAGE_UNAVAILABLE, f"cannot {request}: {error}")
 
 
@@ -145,7 +111,7 @@ def refusal(
     if code in REGION_CODES:
         return _other_region(request, answer, region)
     reason, remedy = _denial(request, code)
-    return _final(request, answer, remedy, reason)
+    return final(request, answer, remedy, reason)
 
 
 def code_of(error: S3Error) -> str:
@@ -195,19 +161,9 @@ def _other_region(request: Request, answer: str, region: str) -> TrainerError:
         if region
         else "give its region and its own endpoint"
     )
-    return _final(
+    return final(
         request, answer, f"the bucket is {where}: {remedy}", FailureReason.INVALID_CONFIGURATION
     )
-
-
-def _final(
-    request: Request,
-    answer: str,
-    remedy: str = "",
-    reason: FailureReason = FailureReason.STORAGE_UNAVAILABLE,
-) -> TrainerError:
-    told = f"cannot {request} at {request.endpoint} ({answer})"
-    return TrainerError(reason, f"{told}: {remedy}" if remedy else told)
 
 
 def _not_s3(request: Request, error: InvalidResponseError) -> Exception:
@@ -217,62 +173,9 @@ def _not_s3(request: Request, error: InvalidResponseError) -> Exception:
     if status >= SERVER_ERRORS or status == TOO_MANY:
         return TransientError(f"HTTP {status}: {answer}")
     if "HTTPS server" in answer:
-        return _final(request, answer, "the server speaks TLS at this port: use https://")
-    return _final(
+        return final(request, answer, "the server speaks TLS at this port: use https://")
+    return final(
         request,
         f"HTTP {status}: {answer}",
         "that is no answer of an S3 server: is it the address of a console or of a proxy?",
     )
-
-
-def _no_answer(request: Request, error: Exception) -> Exception:
-    """A TLS error is final, everything else of the network may pass."""
-    errors = urllib3.exceptions
-    if isinstance(error, errors.SSLError):
-        return _untrusted(request, error)
-    host, short = urlsplit(request.endpoint).hostname or "", str(error).rpartition(": ")[2]
-    if isinstance(error, errors.NameResolutionError):
-        return TransientError(
-            f"the name cannot be resolved: {short}",
-            f"check the spelling of {host}; where addressing is virtual, the name of the bucket "
-            "stands before it and must be resolved as well",
-        )
-    if isinstance(error, errors.NewConnectionError):
-        return TransientError(
-            short, "check that the server runs, and the port; nothing listens there"
-        )
-    if isinstance(error, errors.ConnectTimeoutError):
-        return TransientError(
-            "no connection was made in time",
-            "check address and port, and that network policies and firewalls let this pod reach it",
-        )
-    if isinstance(error, errors.ReadTimeoutError):
-        return TransientError("the server took the request and did not answer in time")
-    return TransientError(short or type(error).__name__)
-
-
-def _untrusted(request: Request, error: Exception) -> Exception:
-    """Why there is no TLS connection, told by what can be done about it."""
-    cause = error.args[0] if error.args else error
-    told = f"no trusted TLS connection: {getattr(cause, 'verify_message', '') or _gist(cause)}"
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return _final(request, told, _certificate_remedy(cause.verify_code))
-    if getattr(cause, "reason", None) in NO_TLS_REASONS:
-        return _final(request, told, "the server has no TLS at this port: use http://")
-    return TransientError(told)
-
-
-def _certificate_remedy(code: int) -> str:
-    """What to do about a certificate that OpenSSL refuses (its X509_V_ERR codes)."""
-    if code in (9, 10):
-        return "its certificate is not valid now: renew it, or set this machine's clock by NTP"
-    if code in (62, 64):
-        return "its certificate is for other names: use one of these as the endpoint"
-    return (
-        "no authority trusted here vouches for it: give the one that does as "
-        "checkpoint.caBundleRef (storage.caBundle in a file, AWS_CA_BUNDLE in your shell)"
-    )
-
-
-def _gist(cause: object) -> str:
-    return str(getattr(cause, "reason", None) or cause)
