@@ -21,6 +21,9 @@ from sid_trainer.contract import ExitCode
 from sid_trainer.evaluate.records import Records
 from sid_trainer.storage import FileStorage
 
+FIRST, LAST = 2, 5
+"""Iterations of the run at first, and of what was made of it."""
+
 
 def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iterations: int) -> str:
     prompts = tmp_path / "prompts.txt"
@@ -53,7 +56,7 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
                 "best": "clipScore",
             },
         },
-        "checkpoint": {"everyIterations": 3, "keepLast": 1, "keepBest": 1},
+        "checkpoint": {"everyIterations": 1, "keepLast": 1, "keepBest": 1},
         "storage": {"uri": f"file://{tmp_path}/run"},
         "launch": {"device": "cpu", "processesPerNode": 2, "progressPort": 0},
     }
@@ -64,10 +67,10 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
 
 @pytest.fixture(scope="module")
 def run(tiny_sd3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of 2 iterations that was then made one of 4."""
+    """Folder of a run of two iterations that was then made one of five."""
     folder = tmp_path_factory.mktemp("run")
     judges = write_judges(tmp_path_factory.mktemp("judges"))
-    for iterations in (2, 4):
+    for iterations in (FIRST, LAST):
         config = write_config(folder, tiny_sd3, judges, iterations)
         run_on_ranks(folder, "train_on_ranks.py", config)
     return folder / "run"
@@ -79,17 +82,17 @@ def test_it_went_on_from_its_checkpoint(run: Path) -> None:
         for part in sorted(run.glob("metrics/attempt-0002/*.jsonl"))
         for line in part.read_text().splitlines()
     ]
-    assert reports[0]["iteration"] == 3
+    assert reports[0]["iteration"] == FIRST + 1
     trained = [report for report in reports if "generatorLoss" in report]
-    assert trained[-1]["iteration"] == 4
+    assert trained[-1]["iteration"] == LAST
     names = {"generatorLoss", "fakeScoreLoss", "generatorGradNorm", "fakeGradNorm"}
     assert names <= trained[-1].keys()
 
 
 def test_the_newest_checkpoint_and_the_best_one_are_kept(run: Path) -> None:
-    """Of 2, 3 and 4; the student of 4 was measured when its checkpoint had been committed."""
+    """Of all from 2 to 5; that of 4 goes, whichever the best of 2 and 3 is."""
     *earlier, last = Records.load(FileStorage(run)).evaluations
-    assert [each.iteration for each in earlier] == [2, 3]
+    assert [each.iteration for each in earlier] == [2, 3], "measured before the last commit"
     best = max(earlier, key=lambda each: each.metrics["clipScore"])
     manifests = sorted(run.glob("checkpoints/*/manifest.json"))
     kept = [json.loads(manifest.read_text())["iteration"] for manifest in manifests]
@@ -106,14 +109,14 @@ def test_encodings_are_kept_once_each(run: Path) -> None:
 
 def test_sample_grids_are_there(run: Path) -> None:
     grids = sorted(path.name for path in run.glob("samples/*.png"))
-    assert grids == ["iter-00000000.png", "iter-00000002.png", "iter-00000004.png"]
+    assert grids == [f"iter-{iteration:08d}.png" for iteration in (0, FIRST, LAST)]
 
 
 def test_every_evaluation_is_recorded_and_the_best_student_kept(run: Path) -> None:
     records = Records.load(FileStorage(run))
-    assert [each.iteration for each in records.evaluations] == [2, 3, 4]
+    assert [each.iteration for each in records.evaluations] == [2, 3, LAST]
     scores = [each.metrics["clipScore"] for each in records.evaluations]
-    assert records.best == 2 + scores.index(max(scores))
+    assert records.best == records.evaluations[scores.index(max(scores))].iteration
     assert all(each.metrics["fid"] > 0 for each in records.evaluations)
     streamed = [
         json.loads(line)
@@ -133,7 +136,7 @@ def test_the_report_and_the_card_show_the_end(run: Path) -> None:
     records = Records.load(FileStorage(run))
     assert records.speed is not None
     assert (records.speed.teacher_steps, records.speed.student_steps) == (3, 4)
-    texts = ("Before training", "After 4 iterations", "Speed-up over the teacher", "<svg")
+    texts = ("Before training", f"After {LAST} iterations", "Speed-up over the teacher", "<svg")
     for text in (*texts, "<td>Teacher</td>"):
         assert text in html
     card = (run / "student" / "README.md").read_text()
@@ -142,7 +145,7 @@ def test_the_report_and_the_card_show_the_end(run: Path) -> None:
     assert f" | {records.teacher['fid']:.4g} |" in card
     assert f"{records.evaluations[-1].metrics['fid']:.4g}" in card
     samples = (run / "student" / "samples.png").read_bytes()
-    assert samples == (run / "samples" / "iter-00000004.png").read_bytes()
+    assert samples == (run / "samples" / f"iter-{LAST:08d}.png").read_bytes()
     assert "dtype=torch.float32" in card
     with safe_open(next((run / "student" / "transformer").glob("*.safetensors")), "pt") as weights:
         assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float32}  # noqa: SIM118
@@ -174,7 +177,7 @@ def test_the_stock_pipeline_loads_and_samples_the_student(run: Path, tiny_sd3: P
 def test_another_number_of_ranks_goes_on_from_the_same_weights(run: Path, tmp_path: Path) -> None:
     """The checkpoint of two ranks, resumed by one at its last iteration, makes the same student."""
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("student*"))
-    config = yaml.safe_load((run.parent / "config-4.yaml").read_text())
+    config = yaml.safe_load((run.parent / f"config-{LAST}.yaml").read_text())
     config["storage"]["uri"] = f"file://{tmp_path}/run"
     config["launch"]["processesPerNode"] = 1
     file = tmp_path / "config.yaml"
@@ -199,7 +202,7 @@ def export(run: Path, to: str | Path, *more: str) -> int:
 
 def test_the_student_of_a_checkpoint_is_that_of_the_run(run: Path, tmp_path: Path) -> None:
     """Of a checkpoint of two ranks, by one process that has nothing but the run's folder."""
-    place = tmp_path / "students" / "four"
+    place = tmp_path / "students" / "last"
     assert export(run, place, "--precision", "fp32") == ExitCode.DONE
     ours, theirs = weights(place), weights(run / "student")
     assert ours.keys() == theirs.keys()
@@ -212,17 +215,17 @@ def test_the_student_of_a_checkpoint_is_that_of_the_run(run: Path, tmp_path: Pat
         if file.is_file() and not others & {*copy.relative_to(place).parts}:
             assert copy.read_bytes() == file.read_bytes()
     card = (place / "README.md").read_text()
-    assert "| Iterations | 4 of batch 8 |" in card
+    assert f"| Iterations | {LAST} of batch 8 |" in card
     assert "| Weights | moving average, half-life 16 images |" in card
 
 
 def test_the_present_weights_are_those_that_training_goes_on_with(
     run: Path, tmp_path: Path
 ) -> None:
-    assert export(run, tmp_path / "raw", "--raw", "--iteration", "4") == ExitCode.DONE
+    assert export(run, tmp_path / "raw", "--raw", "--iteration", str(LAST)) == ExitCode.DONE
     assert "| Weights | last iterate |" in (tmp_path / "raw" / "README.md").read_text()
     (part, other) = (
-        load_file(file) for file in sorted(run.glob("checkpoints/iter-00000004/*/*.safetensors"))
+        load_file(file) for file in sorted(run.glob(f"checkpoints/iter-{LAST:08d}/*/*.safetensors"))
     )
     name = "proj_out.weight"
     ours = weights(tmp_path / "raw")[name]
@@ -239,7 +242,7 @@ def test_an_export_replaces_nothing_and_names_what_is_there(
     assert export(run, tmp_path) == ExitCode.CONFIGURATION
     assert "is not empty" in capsys.readouterr().err
     assert export(run, tmp_path / "new", "--iteration", "1") == ExitCode.NOT_FOUND
-    assert "no checkpoint of iteration 1: it has 4" in capsys.readouterr().err
+    assert f"no checkpoint of iteration 1: it has {LAST}, " in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
