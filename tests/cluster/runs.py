@@ -80,9 +80,9 @@ def describe(namespace: str, name: str) -> str:
 
 def pod(namespace: str, name: str, index: int) -> dict[str, Any]:
     """The newest pod of an index."""
-    found = [
-        entry for entry in pods(namespace, name) if entry["metadata"]["labels"][INDEX] == str(index)
-    ]
+    own = pods(namespace, name)
+    # A pod that only claims to be of the run has no index.
+    found = [entry for entry in own if entry["metadata"]["labels"].get(INDEX) == str(index)]
     newest: dict[str, Any] = max(found, key=lambda p: p["metadata"]["creationTimestamp"])
     return newest
 
