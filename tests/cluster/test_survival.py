@@ -129,9 +129,13 @@ def test_a_standby_acts_within_20_seconds_of_a_kill(namespace: str, tmp_path: Pa
 def test_runs_go_on_while_the_api_server_is_away(space: str) -> None:
     install.main()
     names = [f"run-{uuid.uuid4().hex[:4]}" for _ in range(2)]
-    longer = {"iterations": 1200, "batchSize": 4}
+    longer = {
+        "training": {"iterations": 1200, "batchSize": 4},
+        "checkpoint": {"everyIterations": 200},
+        "evaluation": {"everyIterations": 1200},
+    }
     for name in names:
-        kubectl.apply(short(space, name, training=longer, evaluation={"everyIterations": 1200}))
+        kubectl.apply(short(space, name, **longer))
     for name in names:
         runs.wait_for_iteration(space, name, 20, seconds=300)
     with outage.without_api_server():
