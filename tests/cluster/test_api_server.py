@@ -65,6 +65,10 @@ def volume(**fields: object) -> dict[str, Any]:
     }
 
 
+def variable(**fields: object) -> dict[str, Any]:
+    return {"spec/workers/env": [{"name": "NCCL_DEBUG", "value": "INFO", **fields}]}
+
+
 def metrics(**fields: object) -> dict[str, Any]:
     return {"spec/evaluation/metrics": {"clipScore": {"model": "openai/clip"}, **fields}}
 
@@ -293,6 +297,13 @@ INVALID = {
     "volume at the root": (volume(mountPath="/"), "mountPath"),
     "volume of the host": (volume(hostPath={"path": "/"}), "unknown field"),
     "volume name": (volume(name="a_b"), "must be lower-case letters"),
+    "variable name": (variable(name="A-B"), "must be the name of an environment variable"),
+    "variable of the operator": (variable(name="AWS_PROFILE"), "is set by the operator"),
+    "variable from a Secret": (variable(valueFrom={"secretKeyRef": {}}), "unknown field"),
+    "variable twice": (
+        {"spec/workers/env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]},
+        "Duplicate value",
+    ),
     "claim name": (volume(claimName="../x"), "must be the name of a Kubernetes object"),
     "queue name": ({"spec/scheduling/queueName": "a queue"}, "must be the value of a label"),
     "priority class": ({"spec/scheduling/priorityClassName": "High!"}, "name of a Kubernetes"),
@@ -425,6 +436,7 @@ VALID: dict[str, dict[str, Any]] = {
             "limits": {"cpu": "1000m", "memory": "2e9", "rdma/hca": "1"},
         }
     },
+    "variables": variable(),
     "tolerations": {
         "spec/workers/tolerations": [
             {"operator": "Exists"},
@@ -489,19 +501,46 @@ def test_server_side_apply_refuses_unknown_fields() -> None:
 
 
 IMMUTABLE: dict[str, dict[str, Any]] = {
+    "length": {"spec/training/iterations": 7_000_000},
+    "memory": {
+        "spec/training/microBatchSize": 1,
+        "spec/training/gradientCheckpointing": False,
+        "spec/deepspeed/offload": "optimizer",
+        "spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 2}},
+    },
+    "compile": {"spec/training/compile": True},
+    "watchdog": {"spec/training/watchdogSeconds": 60, "spec/training/maxSkippedUpdates": 0},
+    "export": {"spec/student/exportPrecision": "fp32"},
+    "encodings": {"spec/data/encodingCache": {"uri": "/cache"}},
     "teacher.model": {"spec/teacher/model": "organisation/other"},
     "teacher.family": {"spec/teacher/family": "sd3"},
     "teacher.revision": {"spec/teacher/revision": REMOVED},
-    "student": {"spec/student/initFrom": "organisation/student"},
+    "student.initFrom": {"spec/student/initFrom": "organisation/student"},
+    "student.steps": {"spec/student/steps": 2},
     "distillation": {"spec/distillation/guidance": {"scale": 2}},
-    "data": {"spec/data/resolution": 512},
-    "training": {"spec/training": {"iterations": 7}},
-    "deepspeed": {"spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 2}}},
+    "data.prompts": {"spec/data/prompts/uri": "s3://sid/other.txt"},
+    "data.resolution": {"spec/data/resolution": 512},
+    "training.batchSize": {"spec/training/batchSize": 512},
+    "training.learningRate": {"spec/training/learningRate": 1e-4},
+    "training.fakeLearningRate": {"spec/training/fakeLearningRate": 1e-4},
+    "training.ema": {"spec/training/ema": {"halfLifeImages": 1}},
+    "training.seed": {"spec/training/seed": 7},
     "checkpoint.bucket": {"spec/checkpoint/bucket": "other"},
     "checkpoint.prefix": {"spec/checkpoint/prefix": REMOVED},
     "checkpoint.endpoint": {"spec/checkpoint/endpoint": "http://other:9000"},
 }
 MUTABLE: dict[str, dict[str, Any]] = {
+    "length": {"spec/training/iterations": 7_000_000},
+    "memory": {
+        "spec/training/microBatchSize": 1,
+        "spec/training/gradientCheckpointing": False,
+        "spec/deepspeed/offload": "optimizer",
+        "spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 2}},
+    },
+    "compile": {"spec/training/compile": True},
+    "watchdog": {"spec/training/watchdogSeconds": 60, "spec/training/maxSkippedUpdates": 0},
+    "export": {"spec/student/exportPrecision": "fp32"},
+    "encodings": {"spec/data/encodingCache": {"uri": "/cache"}},
     "suspend": {"spec/runPolicy/suspend": True},
     "backoffLimit": {"spec/runPolicy/backoffLimit": 5},
     "ttlSecondsAfterFinished": {"spec/runPolicy/ttlSecondsAfterFinished": 5},
@@ -516,6 +555,7 @@ MUTABLE: dict[str, dict[str, Any]] = {
     "every": {"spec/checkpoint/everyIterations": 5, "spec/evaluation/everyIterations": 5},
     "queue": {"spec/scheduling/queueName": "other"},
     "resources": {"spec/workers/resources": {"limits": {"cpu": 2}}},
+    "env": variable(value="WARN"),
 }
 
 

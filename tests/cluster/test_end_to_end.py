@@ -77,6 +77,26 @@ def test_resumes_when_a_pod_is_deleted(space: str, index: int) -> None:
     deletes_its_objects_with_it(space, "resumed")
 
 
+def test_a_live_run_may_be_cut_short_and_given_other_memory(space: str) -> None:
+    kubectl.apply(
+        runs.digits(
+            space,
+            "changed",
+            training={"iterations": 5000},
+            checkpoint={"everyIterations": 10},
+            evaluation={"everyIterations": 5000},
+        )
+    )
+    runs.wait_for_iteration(space, "changed", 12, seconds=300)
+    training = {"iterations": 60, "microBatchSize": 8, "gradientCheckpointing": True}
+    patch_spec(space, "changed", {"training": training, "deepspeed": {"offload": "optimizer"}})
+    status = runs.wait_for(space, "changed", "Complete", seconds=600)["status"]
+
+    assert (status["progress"]["iteration"], status["progress"]["iterations"]) == (60, 60)
+    assert status["checkpoint"]["iteration"] == 60
+    assert runs.first_iterations(space, "changed")[1] > 12
+
+
 def deletes_its_objects_with_it(namespace: str, name: str) -> None:
     """``deletionPolicy: Delete``, given at last, empties the run's folder once it is deleted."""
     folder = f"distillations/{namespace}/{name}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
@@ -52,9 +53,31 @@ def told_of_hub(what: str, revision_field: str, no_entry: TrainerError) -> Itera
         ) from error
     except errors.RemoteEntryNotFoundError as error:
         raise no_entry from error
+    except errors.HfHubHTTPError as error:
+        raise _refused(what, error.response.status_code) from error
     except (OSError, errors.HTTPError) as error:  # type: ignore[attr-defined] # no answer
         raise TrainerError(
             FailureReason.STORAGE_UNAVAILABLE,
             f"cannot fetch {what} from the Hugging Face Hub ({type(error).__name__}): let the pod "
-            "reach huggingface.co, or give an s3:// address or a path",
+            "reach huggingface.co, name a mirror or proxy in workers.env (HF_ENDPOINT, "
+            "HTTPS_PROXY), or give an s3:// address or a path",
         ) from error
+
+
+def _refused(what: str, status: int) -> TrainerError:
+    """The error for an answer that says nothing of the repository."""
+    told = f"the Hugging Face Hub refuses {what} (HTTP {status}): "
+    if status == HTTPStatus.UNAUTHORIZED:
+        return TrainerError(
+            FailureReason.ACCESS_DENIED,
+            told + "the token is wrong or has expired; give " + _TOKEN.format(" that is valid"),
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return TrainerError(
+            FailureReason.ACCESS_DENIED, told + "give " + _TOKEN.format(" that may read it")
+        )
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        remedy = "it limits requests; give " + _TOKEN.format("") + ", or keep a copy in s3://"
+    else:
+        remedy = "try again later, or keep a copy in s3://"
+    return TrainerError(FailureReason.STORAGE_UNAVAILABLE, told + remedy)

@@ -9,9 +9,9 @@ that stands here is a promise: it has a description, bounds, and is obeyed by th
 * :mod:`.spec`, :mod:`.workers`: the spec; :mod:`.status`, :mod:`.conditions`: the status.
 * :mod:`.render`: the spec as the trainer's configuration file.
 
-What may change on a live resource: everything that decides *what* is trained, or to which
-processes the shards of a checkpoint belong, is immutable (refused by the API server). The rest may
-change: ``runPolicy`` acts on the running Job; any other change (image, resources, Secrets,
-checkpoint and evaluation intervals, scheduling) re-creates the pods, which resume from the last
-committed checkpoint.
+What may change on a live resource: everything that decides *what* is trained is immutable (refused
+by the API server). The rest may change: ``runPolicy`` acts on the running Job; any other change
+(length of the run, micro-batch, offload, nodes, image, resources, Secrets, checkpoint and
+evaluation intervals, scheduling) re-creates the pods, which resume from the last committed
+checkpoint.
 """

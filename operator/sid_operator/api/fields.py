@@ -221,6 +221,23 @@ RegionName = Annotated[
     ),
 ]
 
+VariableName = Annotated[
+    str,
+    Field(min_length=1, max_length=128),
+    Matches(
+        r"^[A-Za-z_][A-Za-z0-9_]*$",
+        "must be the name of an environment variable: letters, digits and '_', not beginning with "
+        "a digit",
+    ),
+    MatchesNot(
+        r"^(AWS_|SID_|HF_TOKEN$|HOME$|TMPDIR$|RANK$|WORLD_SIZE$|MASTER_|LOCAL_|GROUP_|ROLE_|JOB_|"
+        r"TORCHELASTIC_)",
+        "is set by the operator or the launcher: credentials and certificates go into Secrets and "
+        "have fields of their own (checkpoint.secretRef, checkpoint.caBundleRef, "
+        "teacher.tokenSecretRef)",
+    ),
+]
+
 DataKey = Annotated[
     str,
     Field(min_length=1, max_length=253),

@@ -3,7 +3,8 @@
 Rules this module keeps:
 
 * A user gets nothing through it that they could not create themselves: no host access, no
-  security context, no service account, no environment, and volumes are claims of the namespace.
+  security context, no service account; volumes are claims of the namespace, and environment
+  variables plain text, none of those that the operator or the launcher sets.
 * What Kubernetes has a name for keeps that name (``tolerations``, ``imagePullSecrets``).
 """
 
@@ -22,6 +23,7 @@ from sid_operator.api.fields import (
     QualifiedName,
     Quantity,
     SelectorValue,
+    VariableName,
 )
 from sid_trainer.config import Section
 
@@ -103,6 +105,18 @@ class ClaimVolume(Section):
     )
 
 
+class EnvironmentVariable(Section):
+    """An environment variable of the training processes, such as NCCL_SOCKET_IFNAME."""
+
+    name: VariableName = Field(
+        description="Name of the variable: none that the operator or the launcher sets."
+    )
+    value: Annotated[str, Field(max_length=4096)] = Field(
+        description="Its value, taken literally. Anyone who may read the resource can read it: no "
+        "credentials."
+    )
+
+
 class WorkersSpec(Section):
     """The pods that train: one a node, one process a GPU."""
 
@@ -150,6 +164,11 @@ class WorkersSpec(Section):
         default_factory=list,
         description="PersistentVolumeClaims mounted in every pod, for models and prompts given as "
         "paths.",
+    )
+    env: Annotated[list[EnvironmentVariable], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Environment variables of every pod, for what the cluster's network needs: "
+        "NCCL_SOCKET_IFNAME, NCCL_IB_GID_INDEX, HTTPS_PROXY, HF_ENDPOINT.",
     )
     shared_memory: Quantity = Field(
         default="8Gi",

@@ -5,10 +5,10 @@ Rules this module keeps:
 * Every message says what is wrong *and* what to do about it.
 * A check of one field alone stands with the field (:mod:`sid_operator.api.fields`), but for the
   fields that the trainer's model owns, which knows nothing of CEL.
-* A field that decides what is trained is immutable: a checkpoint would no longer belong to the
-  run. The message says so. ``self == oldSelf`` on an
-  optional field is passed by by removing the field first, so rules stand on the parent, which is
-  required or has a default, and compare presence too.
+* A field that decides what is trained is immutable: a checkpoint would no longer belong to the run
+  (:mod:`sid_trainer.config.binding`). ``self == oldSelf`` on an optional field is passed by by
+  removing the field first, so rules stand on the parent, which is required or has a default, and
+  compare presence too.
 * What the API server accepts, the operator's models accept (tested); the reverse need not hold.
 """
 
@@ -17,10 +17,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+
 from sid_operator.api.fields import VALIDATIONS
 from sid_operator.api.names import GPU_RESOURCE, MAX_NAME_LENGTH
 from sid_operator.crd.schema import Schema
-from sid_trainer.config import DEFAULT_IMAGES, GuidanceConfig
+from sid_trainer.config import (
+    DEFAULT_IMAGES,
+    FREE,
+    DataConfig,
+    GuidanceConfig,
+    Section,
+    StudentConfig,
+    TrainingConfig,
+)
 
 _PROCESSES = "(self.workers.nodes * (self.workers.gpusPerNode > 0 ? self.workers.gpusPerNode : 1))"
 _BATCH, _MICRO = "self.training.batchSize", "self.training.microBatchSize"
@@ -34,6 +45,8 @@ _HUB_FORMS = {
 }
 _REQUEST = "quantity(string(self.requests[name]))"
 _LIMIT = "quantity(string(self.limits[name]))"
+IS_IMMUTABLE = " is immutable, because "
+_IDENTITY = "checkpoints of the run so far would not fit"
 _SCALE = GuidanceConfig.model_fields["scale"].default
 _ADVERSARIAL = "self.distillation.adversarial"
 _LENGTH = (
@@ -109,23 +122,32 @@ def _begins(start: str) -> Rule:
     )
 
 
-def _unchanged(path: str, why: str, required: str = "", optional: str = "") -> Rule:
-    """The named fields of ``path`` (all of it, when none is named) stay as they were created."""
-    terms = [f"self.{name} == oldSelf.{name}" for name in required.split()]
-    terms += [
-        f"has(self.{name}) == has(oldSelf.{name}) && "
-        f"(!has(self.{name}) || self.{name} == oldSelf.{name})"
-        for name in optional.split()
-    ]
-    section = path.removeprefix("spec.")
-    names = [f"{section}.{name}" for name in (required + " " + optional).split()] or [section]
-    verb = "are" if len(names) > 1 else "is"
+def _unchanged(path: str, name: str, why: str, *, optional: bool = False) -> Rule:
+    """A field of ``path`` (or, without a name, all of it) stays as it was created."""
+    same = f"self.{name} == oldSelf.{name}" if name else "self == oldSelf"
+    if optional:
+        same = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {same})"
+    field = ".".join(filter(None, (path.removeprefix("spec."), name)))
     return Rule(
         path,
-        " && ".join(terms) or "self == oldSelf",
-        f"{', '.join(names)} {verb} immutable, because {why}: delete the resource and create it "
-        "under another name, or under the same after removing its folder from the bucket",
+        same,
+        f"{field}{IS_IMMUTABLE}{why}: delete the resource and create it under another "
+        "name, or under the same after removing its folder from the bucket",
     )
+
+
+def _bound(section: str, model: type[Section]) -> tuple[Rule, ...]:
+    """What binds a checkpoint in a section stays as it was created."""
+    return tuple(
+        _unchanged(f"spec.{section}", to_camel(name), _IDENTITY, optional=_may_be_absent(field))
+        for name, field in model.model_fields.items()
+        if name not in FREE[section]
+    )
+
+
+def _may_be_absent(field: FieldInfo) -> bool:
+    """Whether a stored resource may lack it: the API server fills in any other default."""
+    return not field.is_required() and field.get_default(call_default_factory=True) is None
 
 
 NAMES = (
@@ -335,20 +357,24 @@ LOCATIONS = (
     _location("spec.evaluation.metrics.captions.uri", _DATASET),
 )
 
-_IDENTITY = "checkpoints of the run so far would not fit"
+_PLACE = "the run's checkpoints lie there"
 IMMUTABLE = (
-    _unchanged("spec.teacher", _IDENTITY, "model", "family revision"),
-    _unchanged("spec.student", _IDENTITY),
-    _unchanged("spec.distillation", _IDENTITY),
-    _unchanged("spec.data", _IDENTITY),
-    _unchanged("spec.training", _IDENTITY),
-    _unchanged("spec.deepspeed", _IDENTITY),
-    _unchanged("spec.checkpoint", "the run's checkpoints lie there", "bucket", "endpoint prefix"),
+    _unchanged("spec.teacher", "model", _IDENTITY),
+    _unchanged("spec.teacher", "family", _IDENTITY, optional=True),
+    _unchanged("spec.teacher", "revision", _IDENTITY, optional=True),
+    _unchanged("spec.distillation", "", _IDENTITY),
+    *_bound("student", StudentConfig),
+    *_bound("data", DataConfig),
+    *_bound("training", TrainingConfig),
+    _unchanged("spec.checkpoint", "bucket", _PLACE),
+    _unchanged("spec.checkpoint", "endpoint", _PLACE, optional=True),
+    _unchanged("spec.checkpoint", "prefix", _PLACE, optional=True),
 )
 
 RULES = NAMES + CONTRADICTIONS + (_TLS,) + LOCATIONS + IMMUTABLE
 
 LIST_KEYS = {
+    "spec.workers.env": "name",
     "spec.workers.volumes": "name",
     "spec.workers.imagePullSecrets": "name",
     "status.conditions": "type",

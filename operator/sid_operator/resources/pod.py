@@ -106,7 +106,11 @@ def _environment(run: Run) -> list[Manifest]:
     ]
     if token is not None:
         environment.append(bucket.from_secret("HF_TOKEN", token.name, names.TOKEN_KEY))
-    return environment
+    return environment + [
+        # The kubelet would put other variables in place of $(NAME).
+        {"name": variable.name, "value": variable.value.replace("$", "$$")}
+        for variable in run.spec.workers.env
+    ]
 
 
 def _resources(run: Run) -> Manifest:

@@ -125,6 +125,11 @@ def test_unknown_fields_and_contradictions_are_refused(sections: dict[str, Any])
         (fields.SelectorValue, ["", "A_b.c"], ["-a", "a b", "a" * 64]),
         (fields.QualifiedName, ["cpu", "nvidia.com/gpu.product"], ["", "/a", "a/b/c", "a b"]),
         (fields.ImageName, ["a", "h:5000/a/b:c@sha256:0"], ["", "http://a b", " a", "-a"]),
+        (
+            fields.VariableName,
+            ["NCCL_DEBUG", "HF_ENDPOINT", "_a1", "HTTPS_PROXY", "HOMES"],
+            ["", "1A", "A-B", "A B", "AWS_CA_BUNDLE", "SID_GANG", "HF_TOKEN", "HOME", "RANK"],
+        ),
         (fields.Bucket, ["sid", "a.b-c"], ["ab", "s3://sid", "a/b", "A-b", "-ab"]),
         (
             fields.KeyPrefix,

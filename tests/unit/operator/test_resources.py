@@ -129,6 +129,14 @@ def test_credentials_come_from_secrets_only() -> None:
     assert "HF_TOKEN" not in names
 
 
+def test_variables_are_taken_literally() -> None:
+    given = [{"name": "NCCL_SOCKET_IFNAME", "value": "=eth0 $(HOME) $$ $"}]
+    workers = world.raw()["spec"]["workers"]
+    env = container(workers=workers | {"env": given})["env"]
+    assert env[-1] == {"name": "NCCL_SOCKET_IFNAME", "value": "=eth0 $$(HOME) $$$$ $$"}
+    assert env[:-1] == container()["env"]
+
+
 def test_what_the_user_asks_of_nodes_is_passed_on() -> None:
     spec = pod_spec(**ALL_SET)
     assert spec["nodeSelector"] == {"gpu": "h100"}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from sid_trainer.checkpoint import fetching
 from sid_trainer.checkpoint.manifest import DamagedError, Part
@@ -22,17 +23,25 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def part(content: bytes) -> Part:
-    return Part(key=KEY, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    checksum = f"xxh3-128:{xxhash.xxh3_128_hexdigest(content)}"
+    return Part(key=KEY, size=len(content), checksum=checksum)
 
 
+def part_of_version_1(content: bytes) -> Part:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Part.model_validate({"key": KEY, "size": len(content), "sha256": sha256})
+
+
+@pytest.mark.parametrize("described", [part, part_of_version_1])
 @pytest.mark.parametrize("size", [8, 9, 10, 11, 19, 20, 21, 95, 100])
-def test_it_is_read_whole(tmp_path: Path, size: int) -> None:
+def test_it_is_read_whole(tmp_path: Path, size: int, described: Callable[[bytes], Part]) -> None:
     content = random.Random(size).randbytes(size)
     storage = FileStorage(tmp_path)
     storage.put_bytes(KEY, content)
-    assert fetching.fetch(storage, KEY, part(content)) == content
+    assert fetching.fetch(storage, KEY, described(content)) == content
 
 
+@pytest.mark.parametrize("described", [part, part_of_version_1])
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -45,12 +54,17 @@ def test_it_is_read_whole(tmp_path: Path, size: int) -> None:
         (lambda _: None, "does not exist"),
     ],
 )
-def test_damage_is_told(tmp_path: Path, damage: Callable[[bytes], bytes | None], told: str) -> None:
+def test_damage_is_told(
+    tmp_path: Path,
+    damage: Callable[[bytes], bytes | None],
+    told: str,
+    described: Callable[[bytes], Part],
+) -> None:
     content = b"".join(bytes([65 + n]) * 10 for n in range(4))
     storage = FileStorage(tmp_path)
     damaged = damage(content)
     if damaged is not None:
         storage.put_bytes(KEY, damaged)
     with pytest.raises(DamagedError, match=told) as raised:
-        fetching.fetch(storage, KEY, part(content))
+        fetching.fetch(storage, KEY, described(content))
     assert KEY in str(raised.value)

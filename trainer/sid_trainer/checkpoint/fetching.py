@@ -8,13 +8,13 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
 
+from sid_trainer.checkpoint.checksums import Checksum
 from sid_trainer.checkpoint.manifest import DamagedError, Part
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
@@ -35,7 +35,7 @@ def fetch(storage: Storage, key: str, part: Part) -> memoryview:
     uri = storage.uri(key)
     # Not zeroed first: every byte is read, or none is used. A byte more would show a longer object.
     buffer = torch.empty(part.size + 1, dtype=torch.uint8).numpy().data
-    checksum, read = hashlib.sha256(), 0
+    checksum, read = Checksum.like(part.checksum), 0
     with _reading(storage, key, buffer) as ranges:
         for block, found in ranges:
             read += found
@@ -43,7 +43,7 @@ def fetch(storage: Storage, key: str, part: Part) -> memoryview:
     if read != part.size:
         more = " or more" if read > part.size else ""
         raise DamagedError(f"{uri} has {read} bytes{more}, and its manifest says {part.size}")
-    if checksum.hexdigest() != part.sha256:
+    if checksum.value != part.checksum:
         raise DamagedError(f"{uri} does not have the checksum that its manifest says")
     return buffer[: part.size]
 

@@ -84,7 +84,7 @@ def verify(storage: Storage, entry: Entry, progress: Progress = lambda _: None) 
         return [entry.problem]
     manifest, problems = entry.manifest, []
     for rank, part in enumerate(manifest.parts):
-        reader = Reader(storage, manifest.part_key(rank), progress)
+        reader = Reader(storage, manifest, rank, progress)
         try:
             header = read_header(reader)
             for _ in reader.blocks(part.size):

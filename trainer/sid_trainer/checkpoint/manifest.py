@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from sid_trainer.checkpoint import checksums
 from sid_trainer.checkpoint.settings import digest
 from sid_trainer.contract import FailureReason, TrainerError
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
+"""Version 1 had SHA-256 for checksums, under a key of that name; it is read as well."""
 FOLDER = "checkpoints"
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -36,17 +38,25 @@ class _Stored(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Beginning(_Stored):
-    """The first ``size`` bytes of an object: who needs no more of it verifies no more."""
+class _Summed(_Stored):
+    """Some bytes and their checksum (:mod:`.checksums`)."""
 
     size: Annotated[int, Field(ge=8)]
-    sha256: Sha256
+    checksum: Annotated[str, Field(pattern=checksums.PATTERN)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "sha256" in fields and "checksum" not in fields:
+            return {**fields, "checksum": f"sha256:{fields['sha256']}"}
+        return fields
 
 
-class Part(_Stored):
+class Beginning(_Summed):
+    """The first ``size`` bytes of an object: who needs no more of it verifies no more."""
+
+
+class Part(_Summed):
     """One rank's object; the key is relative to the checkpoint's folder.
 
     ``beginnings`` end where the student's averaged and its present weights do; a manifest from
@@ -54,15 +64,13 @@ class Part(_Stored):
     """
 
     key: Annotated[str, Field(pattern=_PART_PATTERN)]
-    size: Annotated[int, Field(ge=8)]
-    sha256: Sha256
     beginnings: tuple[Beginning, ...] = ()
 
 
 class Manifest(_Stored):
     """A committed checkpoint; ``parts`` are by rank."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1, 2] = FORMAT_VERSION
     iteration: Annotated[int, Field(ge=0)]
     world_size: Annotated[int, Field(ge=1)]
     attempt: Annotated[int, Field(ge=1)]

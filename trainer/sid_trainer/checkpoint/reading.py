@@ -8,12 +8,12 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sid_trainer.checkpoint.checksums import Checksum
 from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, Part
 from sid_trainer.checkpoint.shard import LENGTH, META_KEY
 from sid_trainer.contract import FailureReason, TrainerError
@@ -30,17 +30,25 @@ Progress = Callable[[int], object]
 
 
 class Reader:
-    """One object from its first byte on, its checksum taken on the way.
+    """A rank's part from its first byte on, its checksum taken on the way.
 
     Args:
         storage: the run's folder.
-        key: of the object.
+        manifest: of the checkpoint.
+        rank: whose part is read.
         progress: is told what was read.
     """
 
-    def __init__(self, storage: Storage, key: str, progress: Progress = lambda _: None) -> None:
-        self._storage, self._key, self._progress = storage, key, progress
-        self._hash = hashlib.sha256()
+    def __init__(
+        self,
+        storage: Storage,
+        manifest: Manifest,
+        rank: int,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        part = manifest.parts[rank]
+        self._storage, self._key, self._progress = storage, manifest.part_key(rank), progress
+        self._checksum = Checksum.like(part.checksum)
         self._buffer = bytearray()
         self.offset = 0
         """Bytes that were read."""
@@ -69,7 +77,7 @@ class Reader:
             raise DamagedError(
                 f"{self.uri} ends after {self.offset + found} bytes, before its manifest says"
             )
-        self._hash.update(view)
+        self._checksum.update(view)
         self.offset += size
         self._progress(size)
         return view
@@ -82,7 +90,7 @@ class Reader:
 
     def require(self, expected: Part | Beginning) -> None:
         """Raise DamagedError unless what was read is what the manifest says."""
-        if self.offset != expected.size or self._hash.hexdigest() != expected.sha256:
+        if self.offset != expected.size or self._checksum.value != expected.checksum:
             raise DamagedError(f"{self.uri} does not have the checksum of its manifest")
 
 

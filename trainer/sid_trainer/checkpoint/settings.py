@@ -2,9 +2,8 @@
 
 Rules this module keeps:
 
-* What changes the meaning of the state (teacher, student, loss, data, batch, optimiser, seed) must
-  be equal. What does not (where the files are, length, launch, intervals, memory against time) may
-  change between two attempts.
+* What binds the state (:mod:`sid_trainer.config.binding`) must be equal; the rest may change
+  between two attempts.
 * A checkpoint from before a setting existed has its default: so the default of a new setting must
   be what the program did without it.
 * A refusal names each setting and both values.
@@ -19,6 +18,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from sid_trainer.config import (
+    BINDING,
+    FREE,
     DataConfig,
     DistillationConfig,
     RunConfig,
@@ -28,20 +29,7 @@ from sid_trainer.config import (
     TrainingConfig,
 )
 
-_SECTIONS = {"teacher", "student", "distillation", "data", "training"}
-_FREE = {
-    "data": {"encoding_cache"},
-    "student": {"export_precision"},
-    "training": {
-        "iterations",
-        "images",
-        "micro_batch_size",
-        "gradient_checkpointing",
-        "compile",
-        "max_skipped_updates",
-        "watchdog_seconds",
-    },
-}
+_EXCLUDED = {section: set(names) for section, names in FREE.items()}
 
 
 class _Bound(Section):
@@ -56,7 +44,7 @@ class _Bound(Section):
 
 def resume_settings(config: RunConfig) -> dict[str, Any]:
     """The settings of a run that bind its checkpoints, as in the file."""
-    return config.model_dump(mode="json", by_alias=True, include=_SECTIONS, exclude=_FREE)
+    return config.model_dump(mode="json", by_alias=True, include=set(BINDING), exclude=_EXCLUDED)
 
 
 def completed(settings: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +56,7 @@ def completed(settings: dict[str, Any]) -> dict[str, Any]:
         bound = _Bound.model_validate(settings)
     except ValidationError:
         return settings
-    return bound.model_dump(mode="json", by_alias=True, exclude=_FREE)
+    return bound.model_dump(mode="json", by_alias=True, exclude=_EXCLUDED)
 
 
 def digest(settings: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sid_trainer.checkpoint.checksums import Checksum
 from sid_trainer.state import RankState
 
 META_KEY = "sid.meta"
@@ -45,8 +45,8 @@ LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
-class Checksum:
-    """SHA-256 of a file, in hex.
+class Checksums:
+    """What a file's bytes come to.
 
     Attributes:
         whole: of all of it.
@@ -78,16 +78,16 @@ class Shard:
         self.size = sum(buffer.nbytes for buffer in self.buffers)
         self._ends = _ends(names, tensors, len(header))
 
-    def checksum(self) -> Checksum:
+    def checksums(self) -> Checksums:
         """Read everything once. It lets other threads work meanwhile."""
-        checksum, read = hashlib.sha256(), 0
+        checksum, read = Checksum(), 0
         beginnings = []
         for buffer in self.buffers:
             checksum.update(buffer)
             read += buffer.nbytes
             if read in self._ends:
-                beginnings.append((read, checksum.copy().hexdigest()))
-        return Checksum(checksum.hexdigest(), tuple(beginnings))
+                beginnings.append((read, checksum.value))
+        return Checksums(checksum.value, tuple(beginnings))
 
 
 def _bytes(tensor: Tensor) -> memoryview:

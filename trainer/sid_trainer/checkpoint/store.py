@@ -181,11 +181,11 @@ class CheckpointStore:
             announce(self._uploads, iteration, self._attempt, self._group.world)
         shard = Shard(state)
         with ThreadPoolExecutor(1, "checksum") as pool:
-            checksum = pool.submit(shard.checksum)
+            checksum = pool.submit(shard.checksums)
             self._uploads.put_buffers(f"{layout.folder(iteration)}/{key}", shard.buffers)
         found = checksum.result()
-        beginnings = tuple(Beginning(size=size, sha256=sha) for size, sha in found.beginnings)
-        return Part(key=key, size=shard.size, sha256=found.whole, beginnings=beginnings)
+        beginnings = tuple(Beginning(size=size, checksum=value) for size, value in found.beginnings)
+        return Part(key=key, size=shard.size, checksum=found.whole, beginnings=beginnings)
 
     def _load_whole(self, found: Found) -> tuple[RankState | None, str]:
         """This rank's part when every rank's is whole, else None on all ranks, and why."""

@@ -106,7 +106,7 @@ def _read_part(
     progress: Progress,
 ) -> None:
     part = manifest.parts[rank]
-    reader = Reader(storage, manifest.part_key(rank), progress)
+    reader = Reader(storage, manifest, rank, progress)
     header = read_header(reader)
     try:
         pieces = list(_pieces(header.tensors, reader.offset, wanted, rank, manifest.world_size))

@@ -22,6 +22,7 @@ from sid_trainer.config.base import (
     Section,
     Weighting,
 )
+from sid_trainer.config.binding import BINDING, FREE
 from sid_trainer.config.checkpoint import CheckpointConfig
 from sid_trainer.config.data import DataConfig, EncodingCacheConfig, ImagesConfig, PromptsConfig
 from sid_trainer.config.deepspeed import DeepSpeedConfig
@@ -47,7 +48,9 @@ from sid_trainer.config.training import DEFAULT_IMAGES, EmaConfig, TrainingConfi
 
 __all__ = [
     "ADDRESSING_TEXT",
+    "BINDING",
     "DEFAULT_IMAGES",
+    "FREE",
     "REGION_TEXT",
     "AdversarialConfig",
     "CheckpointConfig",

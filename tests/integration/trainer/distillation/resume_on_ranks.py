@@ -1,7 +1,8 @@
 """Run on each rank: iterate from a saved state or from the start, and save what came out.
 
 Arguments: the teacher's directory, a file with the run's sections by case, the output folder, the
-first iteration (its state is read from the folder unless it is 0) and the last.
+first iteration (its state is read from the folder unless it is 0) and the last. A case with
+``resumesFrom`` goes on from the state of another one.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ def main() -> None:
     quiet()
     place = joined()
     for name, sections in json.loads(cases.read_text()).items():
+        source = sections.pop("resumesFrom", name)
+        if source != name and not first:
+            continue
         rank = Rank(run_config(teacher, **sections), place)
         prefix = output / f"{name}-rank{place.rank}"
         if first:
-            saved = torch.load(f"{prefix}-{first}.pt")
+            saved = torch.load(output / f"{source}-rank{place.rank}-{first}.pt")
             rank.networks.restore(RankState(saved["tensors"], saved["meta"]))
         losses = []
         for iteration in range(first, last):

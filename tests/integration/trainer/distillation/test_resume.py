@@ -31,6 +31,11 @@ CASES: dict[str, dict[str, Any]] = {
         "training": {"sharedRollOut": True},
     },
 }
+SWITCHED = {
+    "offloaded": CASES["offload"] | {"resumesFrom": "fp32"},
+    "brought-back": CASES["fp32"] | {"resumesFrom": "offload"},
+}
+"""What may change on the way."""
 STUDENT_STEPS = dict.fromkeys(CASES, 6) | {"student-not-begun": 2}
 
 
@@ -39,7 +44,7 @@ def folder(tiny_sd3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """States of both ranks after 6 iterations, in one go and in two."""
     output = tmp_path_factory.mktemp("resume")
     cases = output / "cases.json"
-    cases.write_text(json.dumps(CASES))
+    cases.write_text(json.dumps(CASES | SWITCHED))
     arguments = ("resume_on_ranks.py", str(tiny_sd3), str(cases), str(output))
     run_on_ranks(output, *arguments, "0", "6")
     run_on_ranks(output, *arguments, "3", "6")
@@ -71,6 +76,16 @@ def test_offload_changes_nothing(rank: int, folder: Path) -> None:
     torch.testing.assert_close(ours["losses"], theirs["losses"], rtol=1e-6, atol=0)
     for name, tensor in theirs["tensors"].items():
         torch.testing.assert_close(ours["tensors"][name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("case", SWITCHED)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_offload_may_change_on_the_way(case: str, rank: int, folder: Path) -> None:
+    switched = torch.load(folder / f"{case}-rank{rank}-resumed.pt")
+    straight = torch.load(folder / f"fp32-rank{rank}-straight.pt")
+    assert switched["meta"] == straight["meta"]
+    for name, tensor in straight["tensors"].items():
+        torch.testing.assert_close(switched["tensors"][name], tensor, rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.parametrize("case", ["bf16", "pure-bf16"])

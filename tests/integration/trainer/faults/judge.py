@@ -3,7 +3,7 @@
 Rules this module keeps:
 
 * What a checkpoint is, is read from the format's description: a manifest in JSON with sizes and
-  SHA-256 of its parts, which are safetensors.
+  XXH3-128 of its parts, which are safetensors.
 * Nothing is imported of the program that is judged.
 """
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from minio import Minio, S3Error
 
 BUCKET = "runs"
@@ -32,7 +33,7 @@ class Outcome:
     Attributes:
         losses: metrics of each iteration.
         student: SHA-256 of each exported file but the model card.
-        state: SHA-256 of the parts of the newest checkpoint, by rank.
+        state: checksum of the parts of the newest checkpoint, by rank.
         problems: what is wrong by itself.
     """
 
@@ -98,7 +99,7 @@ class Bucket:
                 problems.append(f"{folder}/{part['key']} is missing")
             elif len(content) != part["size"]:
                 problems.append(f"{folder}/{part['key']} has {len(content)} of {part['size']} B")
-            elif hashlib.sha256(content).hexdigest() != part["sha256"]:
+            elif f"xxh3-128:{xxhash.xxh3_128_hexdigest(content)}" != part["checksum"]:
                 problems.append(f"{folder}/{part['key']} has another checksum")
             elif not _is_safetensors(content):
                 problems.append(f"{folder}/{part['key']} is no safetensors file")
@@ -130,7 +131,7 @@ def judge(bucket: Bucket, iterations: int, keep: int) -> Outcome:
         for key in bucket.keys("student/")
         if key != "student/README.md"
     }
-    state = [part["sha256"] for part in newest["parts"]]
+    state = [part["checksum"] for part in newest["parts"]]
     return Outcome(losses, student, state, problems)
 
 

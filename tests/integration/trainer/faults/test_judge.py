@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 from collections.abc import Callable
 
 import pytest
 import torch
+import xxhash
 from minio import Minio
 from safetensors.torch import save
 
@@ -48,7 +48,7 @@ class Run:
         part = {
             "key": "attempt-0001/rank-00000.safetensors",
             "size": len(self.part),
-            "sha256": hashlib.sha256(self.part).hexdigest(),
+            "checksum": f"xxh3-128:{xxhash.xxh3_128_hexdigest(self.part)}",
         }
         manifest = {"iteration": iteration, "worldSize": world, "parts": [part]}
         key = f"checkpoints/iter-{iteration:08d}/manifest.json"

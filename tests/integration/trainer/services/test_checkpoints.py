@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import xxhash
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from sid_trainer.checkpoint import CheckpointStore, Resumed, SoloGroup
 from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.state import RankState
@@ -113,13 +115,39 @@ def test_a_shard_is_plain_safetensors_both_ways() -> None:
 def test_the_students_weights_come_first_with_checksums_of_their_own() -> None:
     names = ("fake/weight/a", "student/exp_avg/a", "student/weight/a", "ema/weight/a")
     shard = Shard(RankState({name: torch.randn(5) for name in names}, {}))
-    data, checksum = b"".join(shard.buffers), shard.checksum()
-    (averaged, _), (present, _) = checksum.beginnings
+    data, found = b"".join(shard.buffers), shard.checksums()
+    (averaged, _), (present, _) = found.beginnings
     assert present - averaged == averaged - (len(data) - 4 * 20) == 20
-    assert list(checksum.beginnings) == [
-        (size, hashlib.sha256(data[:size]).hexdigest()) for size in (averaged, present)
+    assert list(found.beginnings) == [
+        (size, f"xxh3-128:{xxhash.xxh3_128_hexdigest(data[:size])}") for size in (averaged, present)
     ]
-    assert checksum.whole == hashlib.sha256(data).hexdigest()
+    assert found.whole == f"xxh3-128:{xxhash.xxh3_128_hexdigest(data)}"
+
+
+def in_version_1(storage: Storage, iteration: int) -> None:
+    """Write the manifest as it was before checksums were XXH3."""
+    key = layout.manifest_key(iteration)
+    document = json.loads(storage.get_bytes(key)) | {"formatVersion": 1}
+    for rank, part in enumerate(document["parts"]):
+        data = storage.get_bytes(f"{layout.folder(iteration)}/{layout.part_key(1, rank)}")
+        for entry in (part, *part["beginnings"]):
+            del entry["checksum"]
+            entry["sha256"] = hashlib.sha256(data[: entry["size"]]).hexdigest()
+    storage.put_bytes(key, json.dumps(document).encode())
+
+
+def test_a_checkpoint_of_version_1_is_verified_and_resumed(storage: Storage) -> None:
+    save(storage, 2, 10)
+    in_version_1(storage, 10)
+    assert verify(storage, inventory(storage).entries[0]) == []
+    assert_resumed(resume(storage, 2), 10)
+    part = f"{layout.folder(10)}/{layout.part_key(1, 1)}"
+    data = bytearray(storage.get_bytes(part))
+    data[-3] ^= 1
+    storage.put_bytes(part, bytes(data))
+    assert "does not have the checksum" in verify(storage, inventory(storage).entries[0])[0]
+    with pytest.raises(TrainerError, match="does not have the checksum"):
+        resume(storage, 2)
 
 
 def test_every_rank_resumes_its_own_state_exactly(storage: Storage) -> None:

@@ -6,7 +6,6 @@ to the only one, which ends the run for good. Listing, verifying and resuming fi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.contract import FailureReason, TrainerError
@@ -110,7 +110,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         parts(lambda entries: entries[:1], worldSize=1),
         "rank-00000.* has worldSize 2 in place of 1",
     ),
-    "a checksum": (parts(with_first(sha256="0" * 64)), f"rank-00000.* {CHECKSUM}"),
+    "a checksum": (parts(with_first(checksum=f"xxh3-128:{0:032x}")), f"rank-00000.* {CHECKSUM}"),
+    "a checksum of another kind": (parts(with_first(checksum="crc32:00000000")), NO_MANIFEST),
     "a size": (parts(with_first(size=9999)), "rank-00000.* bytes, and its manifest says 9999"),
     "a size beyond all memory": (
         parts(with_first(size=10**15)),
@@ -204,8 +205,8 @@ def test_another_number_of_ranks_finds_it_too(tmp_path: Path, name: str, world: 
 
 
 def test_a_later_format_is_refused_and_not_passed_over(storage: Storage) -> None:
-    manifest(formatVersion=2)(storage)
-    with pytest.raises(TrainerError, match=r"manifest\.json has format version 2") as raised:
+    manifest(formatVersion=3)(storage)
+    with pytest.raises(TrainerError, match=r"manifest\.json has format version 3") as raised:
         resume(storage, 2)
     assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
     assert "resume with the image that wrote it" in str(raised.value)
@@ -221,7 +222,7 @@ def test_a_header_that_is_longer_than_its_file(tmp_path: Path) -> None:
     storage.put_bytes(part, data)
     key = f"{OLDER}/manifest.json"
     document = json.loads(storage.get_bytes(key))
-    document["parts"][0]["sha256"] = hashlib.sha256(data).hexdigest()
+    document["parts"][0]["checksum"] = f"xxh3-128:{xxhash.xxh3_128_hexdigest(data)}"
     storage.put_bytes(key, json.dumps(document).encode())
     with pytest.raises(TrainerError, match=r"rank-00000\.safetensors is no rank state"):
         resume(storage, 1)

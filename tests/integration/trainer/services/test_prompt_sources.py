@@ -23,7 +23,11 @@ from sid_trainer.data.encoding_folder import check_cache, open_cache
 from sid_trainer.data.prompts import PromptIndex, check_prompts, open_prompts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-REASONS = {404: "RepoNotFound", 403: "GatedRepo"}
+ERRORS = {
+    404: {"X-Error-Code": "RepoNotFound"},
+    403: {"X-Error-Code": "GatedRepo"},
+    401: {"X-Error-Message": "Invalid credentials in Authorization header"},
+}
 
 
 @pytest.fixture
@@ -113,7 +117,7 @@ class Hub:
             return 404, {}, b"{}"  # the client looks who uses it
         self.requests.append((handler.path, handler.headers.get("Authorization")))
         if self.status != 200:
-            return self.status, {"X-Error-Code": REASONS[self.status]}, b"{}"
+            return self.status, ERRORS.get(self.status, {}), b"{}"
         if handler.path.startswith("/api/datasets/o/n"):
             if "/revision/none" in handler.path:
                 return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
@@ -181,6 +185,8 @@ def test_refusals_of_the_hub(hub: Hub, tmp_path: Path) -> None:
         ("@none/a.csv", 200, FailureReason.NOT_FOUND, "correct the revision after @"),
         ("/a.csv", 404, FailureReason.NOT_FOUND, "correct the id, or give a token that may"),
         ("/a.csv", 403, FailureReason.ACCESS_DENIED, "is gated: accept its terms"),
+        ("/a.csv", 401, FailureReason.ACCESS_DENIED, "the token is wrong or has expired; give a"),
+        ("/a.csv", 410, FailureReason.STORAGE_UNAVAILABLE, "HTTP 410.: try again later"),
     ]:
         hub.status = status
         with pytest.raises(TrainerError, match=message) as refused:
