@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import kubectl, objects, runs
+from tests.cluster import hub, install, kubectl, objects, runs
 
 pytestmark = pytest.mark.cluster
 
 POISONED = "teachers/poisoned"
+MIRROR = [{"name": "HF_ENDPOINT", "value": "http://hub"}]
+TOKEN = "hf_AnotherOnesToken"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,24 @@ CASES = {
         ("teacher.model", "Hugging Face Hub", "huggingface.co"),
         {"teacher": {"model": "nobody/no-model"}},
         verdict="BackoffLimitExceeded",
+    ),
+    "hub-without-model": Case(
+        "NotFound",
+        ("nobody/no-model", "correct the id, or give a token"),
+        {"teacher": {"model": "nobody/no-model"}, "workers": {"env": MIRROR}},
+    ),
+    "hub-gated": Case(
+        "AccessDenied",
+        ("is gated", "accept its terms"),
+        {"teacher": {"model": hub.GATED}, "workers": {"env": MIRROR}},
+    ),
+    "hub-token": Case(
+        "AccessDenied",
+        ("HTTP 401", "the token is wrong or has expired", "teacher.tokenSecretRef"),
+        {
+            "teacher": {"model": hub.PRIVATE, "tokenSecretRef": {"name": "hub-token"}},
+            "workers": {"env": MIRROR},
+        },
     ),
     "numbers": Case(
         "NumericalError",
@@ -125,6 +145,10 @@ def failing(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     objects.copy_credentials(namespace)
     wrong = ("--from-literal=accessKey=wrong", "--from-literal=secretKey=wrong-too")
     kubectl.kubectl("create", "secret", "generic", "wrong-keys", "-n", namespace, *wrong)
+    token = f"--from-literal=token={TOKEN}"
+    kubectl.kubectl("create", "secret", "generic", "hub-token", "-n", namespace, token)
+    kubectl.apply(*hub.manifests(namespace, install.local_images()["trainer"]))
+    kubectl.kubectl("wait", "pod/hub", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
     kubectl.apply(*(small(namespace, name, **case.spec) for name, case in CASES.items()))
     yield namespace
     kubectl.kubectl("delete", "namespace", namespace, "--wait=false")
@@ -152,5 +176,6 @@ def test_a_failure_is_told(failing: str, name: str) -> None:
     pod = status["failure"]["pod"]
     log = kubectl.kubectl("logs", "-n", failing, pod)
     assert case.reason in log
+    assert TOKEN not in log
     (container,) = kubectl.get("pod", pod, "-n", failing)["status"]["containerStatuses"]
     assert case.reason in container["state"]["terminated"]["message"]

@@ -1,7 +1,7 @@
 """What a user can change so that a run fits: each change is computed, not guessed.
 
-Rule: only what keeps the method is offered; the trained student stays what was asked for. Changes
-of ``workers`` can be made in place, the others need a new resource, as a run's settings are fixed.
+Rule: only what keeps the method is offered; the trained student stays what was asked for. All but
+the precision can be changed in place (:mod:`sid_trainer.config.binding`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Way:
 
     setting: str
     need: int
-    in_place: bool = False
+    in_place: bool
 
 
 def enough(config: RunConfig, model: str, capacity: int) -> list[Way]:
@@ -48,7 +48,7 @@ def enough(config: RunConfig, model: str, capacity: int) -> list[Way]:
 class _Change:
     setting: str
     config: RunConfig
-    in_place: bool = False
+    in_place: bool = True
 
 
 def _way(change: _Change, model: str, capacity: int) -> Way | None:
@@ -64,7 +64,7 @@ def _more_nodes(config: RunConfig) -> Iterator[_Change]:
         changed = _with(config, "launch", nodes=nodes)
         share = batch // changed.launch.world_size
         if share % changed.micro_batch_size == 0:
-            yield _Change(f"workers.nodes {nodes}", changed, in_place=True)
+            yield _Change(f"workers.nodes {nodes}", changed)
         nodes *= 2
 
 
@@ -80,7 +80,7 @@ def _settings(config: RunConfig) -> Iterator[_Change]:
         changed = _with(config, "deepspeed", offload="optimizer")
         yield _Change("deepspeed.offload optimizer", changed)
         changed = _with(config, "training", precision="pure-bf16")
-        yield _Change("training.precision pure-bf16", changed)
+        yield _Change("training.precision pure-bf16", changed, in_place=False)
 
 
 def _with(config: RunConfig, section: str, **changes: object) -> RunConfig:
