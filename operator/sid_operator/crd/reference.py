@@ -8,7 +8,7 @@ from sid_operator.api import names
 from sid_operator.api.fields import VALIDATIONS
 from sid_operator.crd import texts
 from sid_operator.crd.document import COLUMNS, DESCRIPTION, resource_schema
-from sid_operator.crd.rules import IS_IMMUTABLE
+from sid_operator.crd.immutability import IS_IMMUTABLE
 from sid_operator.crd.schema import Schema
 
 ARE_IMMUTABLE = IS_IMMUTABLE.replace("is", "are", 1)

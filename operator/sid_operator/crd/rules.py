@@ -1,37 +1,23 @@
-"""Rules that the API server enforces across fields, in CEL: contradictions, immutability, lists.
+"""Rules that the API server enforces across fields, in CEL: names, contradictions, lists.
 
 Rules this module keeps:
 
 * Every message says what is wrong *and* what to do about it.
 * A check of one field alone stands with the field (:mod:`sid_operator.api.fields`), but for the
   fields that the trainer's model owns, which knows nothing of CEL.
-* A field that decides what is trained is immutable: a checkpoint would no longer belong to the run
-  (:mod:`sid_trainer.config.binding`). ``self == oldSelf`` on an optional field is passed by by
-  removing the field first, so rules stand on the parent, which is required or has a default, and
-  compare presence too.
 * What the API server accepts, the operator's models accept (tested); the reverse need not hold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-
-from pydantic.alias_generators import to_camel
-from pydantic.fields import FieldInfo
 
 from sid_operator.api.fields import VALIDATIONS
 from sid_operator.api.names import GPU_RESOURCE, MAX_NAME_LENGTH
+from sid_operator.crd.immutability import IMMUTABLE
+from sid_operator.crd.rule import Rule
 from sid_operator.crd.schema import Schema
-from sid_trainer.config import (
-    DEFAULT_IMAGES,
-    FREE,
-    DataConfig,
-    GuidanceConfig,
-    Section,
-    StudentConfig,
-    TrainingConfig,
-)
+from sid_trainer.config import DEFAULT_IMAGES, GuidanceConfig
 
 _PROCESSES = "(self.workers.nodes * (self.workers.gpusPerNode > 0 ? self.workers.gpusPerNode : 1))"
 _BATCH, _MICRO = "self.training.batchSize", "self.training.microBatchSize"
@@ -45,35 +31,12 @@ _HUB_FORMS = {
 }
 _REQUEST = "quantity(string(self.requests[name]))"
 _LIMIT = "quantity(string(self.limits[name]))"
-IS_IMMUTABLE = " is immutable, because "
-_IDENTITY = "checkpoints of the run so far would not fit"
 _SCALE = GuidanceConfig.model_fields["scale"].default
 _ADVERSARIAL = "self.distillation.adversarial"
 _LENGTH = (
     f"(has(self.training.iterations) ? self.training.iterations * {_BATCH} : "
     f"has(self.training.images) ? self.training.images : {DEFAULT_IMAGES})"
 )
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A CEL rule at ``path`` (dotted, ``[]`` for the items of a list).
-
-    ``field`` is where, below ``path``, the error is reported. Messages are static: the API server
-    counts ``string(...)`` in a message expression as unbounded and refuses the CRD.
-    """
-
-    path: str
-    rule: str
-    message: str
-    field: str = ""
-
-    def as_validation(self) -> dict[str, str]:
-        """The entry of ``x-kubernetes-validations``."""
-        entry = {"rule": self.rule, "message": self.message}
-        if self.field:
-            entry["fieldPath"] = f".{self.field}"
-        return entry
 
 
 def _location(path: str, hub: str = "") -> Rule:
@@ -120,34 +83,6 @@ def _begins(start: str) -> Rule:
         "training.images",
         field=name,
     )
-
-
-def _unchanged(path: str, name: str, why: str, *, optional: bool = False) -> Rule:
-    """A field of ``path`` (or, without a name, all of it) stays as it was created."""
-    same = f"self.{name} == oldSelf.{name}" if name else "self == oldSelf"
-    if optional:
-        same = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || {same})"
-    field = ".".join(filter(None, (path.removeprefix("spec."), name)))
-    return Rule(
-        path,
-        same,
-        f"{field}{IS_IMMUTABLE}{why}: delete the resource and create it under another "
-        "name, or under the same after removing its folder from the bucket",
-    )
-
-
-def _bound(section: str, model: type[Section]) -> tuple[Rule, ...]:
-    """What binds a checkpoint in a section stays as it was created."""
-    return tuple(
-        _unchanged(f"spec.{section}", to_camel(name), _IDENTITY, optional=_may_be_absent(field))
-        for name, field in model.model_fields.items()
-        if name not in FREE[section]
-    )
-
-
-def _may_be_absent(field: FieldInfo) -> bool:
-    """Whether a stored resource may lack it: the API server fills in any other default."""
-    return not field.is_required() and field.get_default(call_default_factory=True) is None
 
 
 NAMES = (
@@ -355,20 +290,6 @@ LOCATIONS = (
     _location("spec.data.images.uri"),
     _location("spec.data.encodingCache.uri"),
     _location("spec.evaluation.metrics.captions.uri", _DATASET),
-)
-
-_PLACE = "the run's checkpoints lie there"
-IMMUTABLE = (
-    _unchanged("spec.teacher", "model", _IDENTITY),
-    _unchanged("spec.teacher", "family", _IDENTITY, optional=True),
-    _unchanged("spec.teacher", "revision", _IDENTITY, optional=True),
-    _unchanged("spec.distillation", "", _IDENTITY),
-    *_bound("student", StudentConfig),
-    *_bound("data", DataConfig),
-    *_bound("training", TrainingConfig),
-    _unchanged("spec.checkpoint", "bucket", _PLACE),
-    _unchanged("spec.checkpoint", "endpoint", _PLACE, optional=True),
-    _unchanged("spec.checkpoint", "prefix", _PLACE, optional=True),
 )
 
 RULES = NAMES + CONTRADICTIONS + (_TLS,) + LOCATIONS + IMMUTABLE
