@@ -37,16 +37,16 @@ class Refusing(BaseHTTPRequestHandler):
 
 
 def manifests(namespace: str, image: str) -> list[dict[str, Any]]:
-    """The pod, which runs this file, and the Service ``hub`` before it."""
-    metadata = {"name": "hub", "namespace": namespace, "labels": {"app": "hub"}}
+    """The pod, which runs this file, and the Service ``mirror`` before it."""
+    metadata = {"name": "mirror", "namespace": namespace, "labels": {"app": "mirror"}}
     container = {
-        "name": "hub",
+        "name": "mirror",
         "image": image,
         "command": ["python", "-c", Path(__file__).read_text(encoding="utf-8"), "serve"],
         "readinessProbe": {"tcpSocket": {"port": PORT}},
     }
     spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-    service = {"selector": {"app": "hub"}, "ports": [{"port": 80, "targetPort": PORT}]}
+    service = {"selector": {"app": "mirror"}, "ports": [{"port": 80, "targetPort": PORT}]}
     return [
         {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},

@@ -20,7 +20,7 @@ from tests.cluster import hub, install, kubectl, objects, runs
 pytestmark = pytest.mark.cluster
 
 POISONED = "teachers/poisoned"
-MIRROR = [{"name": "HF_ENDPOINT", "value": "http://hub"}]
+MIRROR = [{"name": "HF_ENDPOINT", "value": "http://mirror"}]
 TOKEN = "hf_AnotherOnesToken"
 
 
@@ -148,7 +148,7 @@ def failing(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     token = f"--from-literal=token={TOKEN}"
     kubectl.kubectl("create", "secret", "generic", "hub-token", "-n", namespace, token)
     kubectl.apply(*hub.manifests(namespace, install.local_images()["trainer"]))
-    kubectl.kubectl("wait", "pod/hub", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+    kubectl.kubectl("wait", "pod/mirror", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
     kubectl.apply(*(small(namespace, name, **case.spec) for name, case in CASES.items()))
     yield namespace
     kubectl.kubectl("delete", "namespace", namespace, "--wait=false")
