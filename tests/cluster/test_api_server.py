@@ -252,7 +252,7 @@ INVALID = {
     "pull policy": ({"spec/workers/imagePullPolicy": "Sometimes"}, '"IfNotPresent"'),
     "GPUs as resource": (
         {"spec/workers/resources": {"limits": {"nvidia.com/gpu": 8}}},
-        "nvidia.com/gpu is asked for by workers.gpusPerNode",
+        "GPUs are asked for by workers.gpusPerNode",
     ),
     "odd quantity": (
         {"spec/workers/resources": {"requests": {"cpu": "a lot"}}},

@@ -101,9 +101,18 @@ def _check_accelerator(device: str) -> None:
     if found != device:
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
-            f"launch.device is {device}, but DeepSpeed uses {found} here: schedule the run where "
-            "there are GPUs, or train on CPU (environment DS_ACCELERATOR=cpu)",
+            f"the run is for {device}, but only {found} is found here: {_remedy(device)}",
         )
+
+
+def _remedy(device: str) -> str:
+    if device == "cpu":
+        return "set the environment variable DS_ACCELERATOR to cpu"
+    return (
+        "nvidia-smi in such a pod tells whether it has GPUs (workers.gpusPerNode, "
+        "workers.runtimeClassName) and a driver recent enough for CUDA "
+        f"{torch.version.cuda}; without GPUs, train on CPU (workers.gpusPerNode 0)"
+    )
 
 
 def _alone_without_torchrun() -> None:

@@ -56,7 +56,7 @@ def need_space(folder: Path, size: int, what: str) -> None:
         raise TrainerError(
             FailureReason.STORAGE_UNAVAILABLE,
             f"{what} has {size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: mount a "
-            "larger volume and name it in SID_CACHE",
+            "larger volume (workers.volumes) and name a folder on it in SID_CACHE (workers.env)",
         )
 
 

@@ -162,6 +162,16 @@ QualifiedName = Annotated[
     ),
 ]
 
+PodMetadataKey = Annotated[
+    QualifiedName,
+    MatchesNot(
+        r"^((.*\.)?sid-dit\.dev|(batch|apps?)\.kubernetes\.io|kueue\.x-k8s\.io|"
+        r"(.*\.)?security\.(.*\.)?kubernetes\.io|kubernetes\.io)/|^(job-name|controller-uid)$",
+        "is set by the operator, the Job controller or the queue, or is part of the pods' security",
+    ),
+]
+"""A label or annotation that a user may put on pods."""
+
 SelectorValue = Annotated[
     str,
     Field(max_length=63),
@@ -230,7 +240,7 @@ VariableName = Annotated[
         "a digit",
     ),
     MatchesNot(
-        r"^(AWS_|SID_|HF_TOKEN$|HOME$|TMPDIR$|RANK$|WORLD_SIZE$|MASTER_|LOCAL_|GROUP_|ROLE_|JOB_|"
+        r"^(AWS_|SID_(GANG|RUN|TERMINATION|OPERATOR)|HF_TOKEN$|HOME$|TMPDIR$|RANK$|WORLD_SIZE$|MASTER_|LOCAL_|GROUP_|ROLE_|JOB_|"
         r"TORCHELASTIC_)",
         "is set by the operator or the launcher: credentials and certificates go into Secrets and "
         "have fields of their own (checkpoint.secretRef, checkpoint.caBundleRef, "

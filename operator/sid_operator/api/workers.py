@@ -20,6 +20,7 @@ from sid_operator.api.fields import (
     LabelValue,
     MountPath,
     ObjectName,
+    PodMetadataKey,
     QualifiedName,
     Quantity,
     SelectorValue,
@@ -157,6 +158,29 @@ class WorkersSpec(Section):
         description="What the labels of the nodes must satisfy, all of it, beyond nodeSelector: "
         "for instance {key: nvidia.com/gpu.memory, operator: Gt, values: ['79000']}.",
     )
+    runtime_class_name: ObjectName | None = Field(
+        default=None,
+        description="RuntimeClass of the pods, where GPUs are reached by one that is not the "
+        "nodes' default (nvidia on k3s, for instance).",
+    )
+    fs_group: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Group that mounted volumes are made to belong to, so that the pods, which run "
+        "as user 65532, may write to them. Default: volumes stay as they are.",
+    )
+    pod_labels: Annotated[dict[PodMetadataKey, SelectorValue], Field(max_length=32)] = Field(
+        default_factory=dict,
+        description="Further labels of the pods, such as a gang scheduler's pod group.",
+    )
+    pod_annotations: Annotated[
+        dict[PodMetadataKey, Annotated[str, Field(max_length=4096)]], Field(max_length=32)
+    ] = Field(
+        default_factory=dict,
+        description="Further annotations of the pods, for instance {sidecar.istio.io/inject: "
+        "'false'} or those of a secondary network.",
+    )
     tolerations: Annotated[list[Toleration], Field(max_length=32)] = Field(
         default_factory=list, description="Taints of nodes that the pods tolerate."
     )
@@ -168,7 +192,8 @@ class WorkersSpec(Section):
     env: Annotated[list[EnvironmentVariable], Field(max_length=64)] = Field(
         default_factory=list,
         description="Environment variables of every pod, for what the cluster's network needs: "
-        "NCCL_SOCKET_IFNAME, NCCL_IB_GID_INDEX, HTTPS_PROXY, HF_ENDPOINT.",
+        "NCCL_SOCKET_IFNAME, NCCL_IB_GID_INDEX, HF_ENDPOINT, HTTPS_PROXY (of the Hub; the bucket "
+        "is asked directly), or SID_CACHE: a folder of a volume for downloads.",
     )
     shared_memory: Quantity = Field(
         default="8Gi",

@@ -29,6 +29,7 @@ _HUB_FORMS = {
     _HUB_ID: "a Hugging Face id (organisation/model)",
     _DATASET: "hf://datasets/OWNER/NAME@REVISION/PATH",
 }
+_NO_GPU = r"!name.matches(r'^(nvidia\.com/(gpu|mig-)|amd\.com/gpu)')"
 _REQUEST = "quantity(string(self.requests[name]))"
 _LIMIT = "quantity(string(self.limits[name]))"
 _SCALE = GuidanceConfig.model_fields["scale"].default
@@ -203,9 +204,10 @@ CONTRADICTIONS = (
     ),
     Rule(
         "spec.workers.resources",
-        f"(!has(self.requests) || !('{GPU_RESOURCE}' in self.requests)) && "
-        f"(!has(self.limits) || !('{GPU_RESOURCE}' in self.limits))",
-        f"{GPU_RESOURCE} is asked for by workers.gpusPerNode: remove it from resources",
+        f"(!has(self.requests) || self.requests.all(name, {_NO_GPU})) && "
+        f"(!has(self.limits) || self.limits.all(name, {_NO_GPU}))",
+        f"GPUs are asked for by workers.gpusPerNode, whole ones ({GPU_RESOURCE}): remove them from "
+        "resources",
     ),
     Rule(
         "spec",

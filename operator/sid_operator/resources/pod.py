@@ -42,8 +42,9 @@ CONTAINER_SECURITY: Manifest = {
 
 def pod_template(run: Run) -> Manifest:
     """The template of the Job's pods."""
-    metadata: Manifest = {"labels": labels(run)}
-    annotations = placement.queue_annotations(run)
+    workers = run.spec.workers
+    metadata: Manifest = {"labels": {**workers.pod_labels, **labels(run)}}
+    annotations = {**workers.pod_annotations, **placement.queue_annotations(run)}
     if annotations:
         metadata["annotations"] = annotations
     return {"metadata": metadata, "spec": _pod_spec(run)}
@@ -57,12 +58,13 @@ def _pod_spec(run: Run) -> Manifest:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": workers.termination_grace_period_seconds,
-        "securityContext": POD_SECURITY,
+        "securityContext": _security(run),
         "containers": [_container(run)],
         "volumes": _volumes(run),
     }
     optional = {
         "imagePullSecrets": [{"name": secret.name} for secret in workers.image_pull_secrets],
+        "runtimeClassName": workers.runtime_class_name,
         "nodeSelector": workers.node_selector,
         "affinity": placement.affinity(run),
         "tolerations": [
@@ -73,6 +75,14 @@ def _pod_spec(run: Run) -> Manifest:
         "priorityClassName": scheduling.priority_class_name,
     }
     return spec | {key: value for key, value in optional.items() if value}
+
+
+def _security(run: Run) -> Manifest:
+    group = run.spec.workers.fs_group
+    if group is None:
+        return POD_SECURITY
+    # Large volumes are gone through once, not at each start.
+    return POD_SECURITY | {"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch"}
 
 
 def _container(run: Run) -> Manifest:

@@ -137,6 +137,26 @@ def test_variables_are_taken_literally() -> None:
     assert env[:-1] == container()["env"]
 
 
+def test_what_else_the_pods_bear_does_not_replace_the_operators() -> None:
+    workers = world.raw()["spec"]["workers"]
+    given = {
+        "podLabels": {"team": "a", "scheduling.x-k8s.io/pod-group": "g"},
+        "podAnnotations": {"sidecar.istio.io/inject": "false"},
+        "runtimeClassName": "nvidia",
+        "fsGroup": 2000,
+    }
+    template = job(world.run(workers=workers | given))["spec"]["template"]
+    plain = job(world.run())["spec"]["template"]
+    assert template["metadata"]["labels"] == plain["metadata"]["labels"] | given["podLabels"]
+    assert template["metadata"]["annotations"] == given["podAnnotations"]
+    assert template["spec"]["runtimeClassName"] == "nvidia"
+    assert template["spec"]["securityContext"] == plain["spec"]["securityContext"] | {
+        "fsGroup": 2000,
+        "fsGroupChangePolicy": "OnRootMismatch",
+    }
+    assert "annotations" not in plain["metadata"]
+
+
 def test_what_the_user_asks_of_nodes_is_passed_on() -> None:
     spec = pod_spec(**ALL_SET)
     assert spec["nodeSelector"] == {"gpu": "h100"}
