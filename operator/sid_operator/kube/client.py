@@ -95,13 +95,19 @@ class KubeClient:
             return None
 
     async def list(
-        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        attempts: int = ATTEMPTS,
     ) -> tuple[list[Object], str]:
         """All objects that fit the selectors, and the resource version to watch from."""
         params = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
         items: list[Object] = []
         while True:
-            page = await self._call("GET", kind.path(namespace), params=params)
+            page = await self._call("GET", kind.path(namespace), params=params, attempts=attempts)
             items += page.get("items") or []
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):

@@ -8,11 +8,13 @@ Rules this module keeps:
 * The name of an Event follows from the version of the resource that it was planned from: a pass
   that is repeated after a crash posts the same name, which the API server refuses as a duplicate.
   It begins with that version, so that Events of one second are listed in their order.
-* An Event that cannot be posted holds nothing up; it is logged.
+* An Event that cannot be posted holds nothing up; it is logged. It comes before the status that
+  says the same, lest a crash in between lose it, so the status waits a few seconds for it at most.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 COMPONENT = "sid-operator"
 MAX_NAME = 253
 VERSION_DIGITS = 16
+POST_SECONDS = 5.0
+"""Longest that a pass waits for the Events of a transition to be taken."""
 
 
 class Recorder:
@@ -43,6 +47,13 @@ class Recorder:
 
     async def post(self, resource: dict[str, Any], notices: Iterable[Notice]) -> None:
         """Post Events on a resource, in order."""
+        try:
+            async with asyncio.timeout(POST_SECONDS):
+                await self._post(resource, notices)
+        except TimeoutError:
+            logger.warning("events could not be posted: no answer in %.0f s", POST_SECONDS)
+
+    async def _post(self, resource: dict[str, Any], notices: Iterable[Notice]) -> None:
         uid = resource["metadata"]["uid"]
         for notice in notices:
             told = self._told.setdefault(key_of(resource), set())

@@ -48,6 +48,10 @@ class Fault:
     message: str = "fault"
     after: bool = False
     """Carry the request out first: the answer is lost."""
+    silent: bool = False
+    """Never answer."""
+    lasting: bool = False
+    """Break every request that it fits, not only the next."""
 
 
 class FakeApi:
@@ -110,6 +114,8 @@ class FakeApi:
         namespace = parts[position - 1] if "namespaces" in parts[:position] else ""
         self.requests[(request.method, plural)] += 1
         fault = self._fault(request.method, plural)
+        if fault is not None and fault.silent:
+            await asyncio.Event().wait()
         if fault is not None and not fault.after:
             return self._broken(request, fault)
         try:
@@ -121,7 +127,8 @@ class FakeApi:
     def _fault(self, method: str, plural: str) -> Fault | None:
         for fault in self.faults:
             if fault.method in ("", method) and fault.plural in ("", plural):
-                self.faults.remove(fault)
+                if not fault.lasting:
+                    self.faults.remove(fault)
                 return fault
         return None
 

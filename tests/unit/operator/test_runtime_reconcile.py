@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sid_operator.runtime import events, recorder
 from sid_operator.runtime.controller import Controller, stopped
 from sid_operator.runtime.queue import WorkQueue
 from sid_operator.runtime.scraper import Scraper
@@ -196,6 +197,31 @@ async def test_a_foreign_object_is_left_alone_and_told(plant: Plant) -> None:
     (service,) = plant.api.of("services")
     assert service["spec"] == {"a": 1}
     assert plant.api.of("jobs") == []
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(403, lasting=True), Fault(0, silent=True, lasting=True)], ids=["403", "silent"]
+)
+async def test_without_events_runs_without_pods_are_still_served(
+    plant: Plant, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than there are workers."""
+    monkeypatch.setattr(events, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(recorder, "POST_SECONDS", 0.05)
+    plant.api.faults = [dataclasses.replace(fault, plural="events")]
+    plant.start(workers=2)
+    runs = [plant.api.put("siddistillations", named(f"run-{number}")) for number in range(4)]
+    await until(lambda: all("startTime" in o["status"] for o in plant.api.of("siddistillations")))
+    for run in runs:
+        held = plant.api.objects["siddistillations", world.NAMESPACE, run["metadata"]["name"]]
+        suspended = held["spec"] | {"runPolicy": {"suspend": True}}
+        plant.api.put("siddistillations", held | {"spec": suspended})
+    await until(lambda: all(job["spec"]["suspend"] for job in plant.api.of("jobs")))
+    await until(
+        lambda: all(
+            one["status"]["phase"] == "Suspended" for one in plant.api.of("siddistillations")
+        )
+    )
 
 
 async def test_a_refused_child_is_told_to_the_user(plant: Plant) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sid_operator.plan.model import Notice
+from sid_operator.runtime import recorder as module
 from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.store import Key
 from tests.unit.operator import world
@@ -49,4 +52,19 @@ async def test_an_event_that_was_not_posted_is_tried_again() -> None:
         api.faults.append(Fault(403, plural="events"))
         for _ in range(2):
             await recorder.post(world.raw(), [STALLED])
+        assert len(api.of("events")) == 1
+
+
+async def test_silence_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many Events there are to post."""
+    monkeypatch.setattr(module, "POST_SECONDS", 0.05)
+    async with served() as (api, client):
+        recorder = Recorder(client, "test")
+        api.faults.append(Fault(0, plural="events", silent=True))
+        await recorder.post(world.raw(), [STALLED, Notice("Warning", "Failed", "It is over.")])
+        assert "could not be posted" in caplog.text
+        assert api.requests[("POST", "events")] == 1
+        await recorder.post(world.raw(), [STALLED])
         assert len(api.of("events")) == 1
