@@ -72,7 +72,7 @@ class Caches:
         met = found.get(JOBS)
         raw_job = met if met is not None and key_of(met) == key else self.jobs.get(key)
         job = job_of(raw_job, resource.name, resource.uid) if raw_job is not None else None
-        job_uid = job.uid if job is not None and job.ours else ""
+        job_uid = job.uid if job is not None and job.ours else None  # "" is a pod's without owner
         there = self.pods.owned_by(key)
         pods = [pod_of(obj) for obj in there if owner_of(obj) == job_uid]
         pods += [pod_of(obj, gone=True) for obj in self.pods.gone(key) if owner_of(obj) == job_uid]

@@ -136,7 +136,7 @@ class Informer:
         objects, version = await self._client.list(
             self.kind, self._watched.namespace, labels=self._watched.labels
         )
-        concerned = self.store.replace(objects)
+        concerned = self.store.replace(objects, version=int(version or 0))
         self._version = version
         self._touch()
         self.synced.set()

@@ -59,11 +59,11 @@ class NodeStore(Store):
         self._seen = None
         return super().remove(obj)
 
-    def replace(self, objects: Iterable[Object]) -> set[Key]:
+    def replace(self, objects: Iterable[Object], *, version: int) -> set[Key]:
         """Take a full listing for the truth."""
         self.problem = ""
         self._seen = None
-        return super().replace(objects)
+        return super().replace(objects, version=version)
 
 
 class Gathered:

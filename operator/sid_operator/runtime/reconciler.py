@@ -9,6 +9,8 @@ Rules this module keeps:
   that changes some tells at once.
 * The status is written on condition of the version that it was planned from: a process with old
   caches, or no longer leading, cannot overwrite newer truth. Who loses plans again.
+* A resource whose status is not found, and which is not listed either, is gone, whatever the cache
+  holds.
 * Pods that are gone are forgotten once what they said is in the status.
 """
 
@@ -42,7 +44,7 @@ from sid_operator.runtime.events import EventReader
 from sid_operator.runtime.executor import Executor, FoundError, RefusedError
 from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.scraper import Scraper
-from sid_operator.runtime.store import Key
+from sid_operator.runtime.store import Key, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,9 @@ class Reconciler:
         if plan is None:
             return NEXT_TURN
         self._scraper.follow(key, plan.scrape)
-        await self._tell(raw, plan)
+        if not await self._told(raw, plan):
+            self._caches.resources.forget(raw)
+            return NEXT_TURN
         self._recorder.settled(key)
         self._caches.pods.forget_gone(key, gone)
         waits = (retried_after, plan.look_again_after)
@@ -122,9 +126,7 @@ class Reconciler:
         if not waiting or self._caches.pods.owned_by(key):
             return None
         # The caches were filled one after the other: ask who lives before anything is removed.
-        selector = f"metadata.name={key.name}"
-        found, _ = await self._client.list(DISTILLATIONS, key.namespace, fields=selector)
-        living = {obj["metadata"]["uid"] for obj in found}
+        living = await self._living(key)
         for job in waiting:
             if job.of_uid in living:
                 continue
@@ -135,6 +137,12 @@ class Reconciler:
                 await self._recorder.post(gone, [notice(error.refusal)])
                 return RETRY_SECONDS
         return None
+
+    async def _living(self, key: Key) -> set[str]:
+        """Uid of the resource of this name that the API server holds, if it holds one."""
+        selector = f"metadata.name={key.name}"
+        found, _ = await self._client.list(DISTILLATIONS, key.namespace, fields=selector)
+        return {obj["metadata"]["uid"] for obj in found}
 
     async def _carried_out(self, key: Key, raw: Object, resource: Resource) -> Plan | None:
         """Plan and change children; the plan afterwards says what is to be told.
@@ -184,11 +192,12 @@ class Reconciler:
             return first
         return plan(resource, observed, self._now())
 
-    async def _tell(self, raw: Object, plan: Plan) -> None:
+    async def _told(self, raw: Object, plan: Plan) -> bool:
+        """Post the Events and write the status; False where the resource is gone."""
         await self._recorder.post(raw, plan.notices)
         patch = status_patch(raw.get("status") or {}, status_json(plan.status))
         if not patch:
-            return
+            return True
         metadata = raw["metadata"]
         body = {
             "metadata": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
@@ -199,8 +208,11 @@ class Reconciler:
                 DISTILLATIONS, metadata["namespace"], metadata["name"], body, subresource="status"
             )
         except errors.NotFoundError:
-            return  # deleted meanwhile; the watch will tell
+            if metadata["uid"] in await self._living(key_of(raw)):
+                raise
+            return False
         self._caches.put(DISTILLATIONS, answer)
+        return True
 
 
 def status_patch(held: Object, wanted: Object) -> Object:

@@ -4,7 +4,11 @@ Rules this module keeps:
 
 * Only the fields that somebody reads are kept.
 * An older version never replaces a newer one: answers to our own writes go in here too, and may
-  overtake the watch, or be overtaken by it.
+  overtake the watch, or be overtaken by it. One that comes after the object's deletion was heard
+  must not bring it back: what is not held, and is no newer than the last deletion or listing, is
+  gone, for a watch tells of all objects in the order of their versions.
+* An object belongs to whom it belonged as long as it lives, even where it says so no longer
+  (``kubectl delete job --cascade=orphan`` takes the owner off its pods): it is still there.
 * Pods that are gone are remembered until their last words were read (:meth:`Store.forget_gone`).
 """
 
@@ -73,8 +77,11 @@ class Store:
         self._owner = owner
         self._keep_gone = keep_gone
         self._objects: dict[Key, Object] = {}
+        self._owners: dict[Key, Key] = {}
         self._owned: dict[Key, set[Key]] = {}
         self._gone: dict[Key, list[Object]] = {}
+        self._complete_to = 0
+        """Version up to which what is not held is known not to be there."""
 
     def get(self, key: Key) -> Object | None:
         """The object of this name."""
@@ -102,15 +109,12 @@ class Store:
 
     def put(self, obj: Object) -> Key | None:
         """Keep this version; gives the resource concerned, or None where nothing changed."""
-        owner = self._owner(obj)
-        if owner is None:
-            return None
-        key = key_of(obj)
+        key, owner = key_of(obj), self._owner_of(obj)
         held = self._objects.get(key)
-        if held is not None and _version(held) >= _version(obj):
+        known = self._complete_to if held is None else _version(held)
+        if owner is None or known >= _version(obj):
             return None
-        self._objects[key] = self._trim(obj)
-        self._owned.setdefault(owner, set()).add(key)
+        self._keep(key, obj, owner)
         return owner
 
     def remove(self, obj: Object) -> Key | None:
@@ -118,36 +122,67 @@ class Store:
 
         A deletion older than the version held concerns an earlier object of the same name.
         """
-        owner = self._owner(obj)
-        key = key_of(obj)
+        self._complete_to = max(self._complete_to, _version(obj))
+        key, owner = key_of(obj), self._owner_of(obj)
         held = self._objects.get(key)
         if owner is None or (held is not None and _version(held) > _version(obj)):
             return None
-        self._drop(key, owner)
+        self._drop(key)
         if self._keep_gone:
             self._gone.setdefault(owner, []).append(self._trim(obj))
         return owner
 
-    def replace(self, objects: Iterable[Object]) -> set[Key]:
-        """Take a full listing for the truth; gives all resources concerned, old and new."""
+    def forget(self, obj: Object) -> None:
+        """Drop an object that turned out not to be there, unless another bears its name now."""
+        key, uid = key_of(obj), obj["metadata"]["uid"]
+        held = self._objects.get(key)
+        if held is not None and held["metadata"]["uid"] == uid:
+            self._drop(key)
+
+    def replace(self, objects: Iterable[Object], *, version: int) -> set[Key]:
+        """Take a full listing for the truth; gives all resources concerned, old and new.
+
+        Args:
+            objects: All that there are.
+            version: That of the listing.
+        """
         before = set(self._owned)
+        kept = [(obj, self._owner_of(obj)) for obj in objects]
         self._objects.clear()
+        self._owners.clear()
         self._owned.clear()
-        for obj in objects:
-            self.put(obj)
+        for obj, owner in kept:
+            if owner is not None:
+                self._keep(key_of(obj), obj, owner)
+        self._complete_to = version
         return before | set(self._owned)
 
     def owners(self) -> set[Key]:
         """All resources that own something here."""
         return set(self._owned)
 
-    def _drop(self, key: Key, owner: Key) -> None:
+    def _owner_of(self, obj: Object) -> Key | None:
+        """Whom an object belongs to, or belonged to where it is held and names nobody now."""
+        owner, key = self._owner(obj), key_of(obj)
+        if owner is not None or key not in self._objects:
+            return owner
+        same = self._objects[key]["metadata"].get("uid") == obj["metadata"].get("uid")
+        return self._owners[key] if same else None
+
+    def _keep(self, key: Key, obj: Object, owner: Key) -> None:
+        self._drop(key)
+        self._objects[key] = self._trim(obj)
+        self._owners[key] = owner
+        self._owned.setdefault(owner, set()).add(key)
+
+    def _drop(self, key: Key) -> None:
         self._objects.pop(key, None)
-        owned = self._owned.get(owner)
-        if owned is not None:
-            owned.discard(key)
-            if not owned:
-                del self._owned[owner]
+        owner = self._owners.pop(key, None)
+        if owner is None:
+            return
+        self._owned[owner].discard(key)
+        if not self._owned[owner]:
+            del self._owned[owner]
 
 
 def _version(obj: Object) -> int:

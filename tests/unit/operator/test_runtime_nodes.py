@@ -46,7 +46,7 @@ def condition(plant: Plant) -> dict[str, Any]:
 def test_a_nodes_heartbeat_concerns_nobody() -> None:
     store = NodeStore()
     assert store.nodes().problem == reasons.NODES_NOT_READ
-    store.replace([node("a", "81559")])
+    store.replace([node("a", "81559")], version=1)
     first = store.nodes()
     assert (first.problem, [n.memory for n in first.items]) == ("", [81559 * 2**20])
     assert store.put(node("a", "81559", "2", conditions=[{"type": "Ready"}])) is None

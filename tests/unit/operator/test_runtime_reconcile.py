@@ -320,6 +320,50 @@ async def test_a_resource_made_again_waits_for_what_the_earlier_one_left(plant: 
     assert phase(plant.api) == "Pending"
 
 
+async def test_pods_left_without_their_job_are_waited_for_until_they_are_gone(
+    plant: Plant,
+) -> None:
+    """``kubectl delete job digits --cascade=orphan``."""
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: plant.api.of("jobs"))
+    (job,) = plant.api.of("jobs")
+    pod = plant.api.put("pods", made_by(world.raw_pod(0, phase="Running"), job))
+    del pod["metadata"]["ownerReferences"]
+    plant.api.put("pods", pod)
+    plant.api.remove("jobs", world.NAMESPACE, world.NAME)
+    await until(lambda: "digits-0-a" in waits_for(plant.api, "message"))
+    assert plant.api.of("jobs") == []
+    plant.api.remove("pods", world.NAMESPACE, pod["metadata"]["name"])
+    await until(lambda: plant.api.of("jobs"))
+
+
+async def test_a_resource_whose_status_is_not_found_is_let_go(plant: Plant) -> None:
+    """However it came to be that the cache holds it."""
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: plant.api.of("jobs") and phase(plant.api) == "Pending")
+    (job,) = plant.api.of("jobs")
+    plant.api.remove("siddistillations", world.NAMESPACE, world.NAME, silently=True)
+    plant.api.put("pods", made_by(world.raw_pod(0, phase="Running"), job))
+    listed = ("GET", "siddistillations")
+    before = plant.api.requests[listed]
+    await until(lambda: plant.api.requests[listed] > before)
+    plant.api.remove("jobs", world.NAMESPACE, world.NAME)
+    plant.api.put("siddistillations", named("other"))
+    await until(lambda: plant.api.of("jobs"))
+    assert [job["metadata"]["name"] for job in plant.api.of("jobs")] == ["other"]
+
+
+async def test_a_status_that_is_not_found_of_a_resource_that_lives_is_written_later(
+    plant: Plant,
+) -> None:
+    plant.api.faults = [Fault(404, plural="siddistillations", method="PATCH")]
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: phase(plant.api) == "Pending")
+
+
 async def test_the_bucket_is_emptied_when_the_resource_is_gone(plant: Plant) -> None:
     plant.start()
     plant.api.put("siddistillations", world.raw(deletionPolicy="Delete"))

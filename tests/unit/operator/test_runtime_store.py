@@ -6,7 +6,8 @@ from typing import Any
 
 from sid_operator.api.names import LABEL_DISTILLATION
 from sid_operator.runtime import trim
-from sid_operator.runtime.store import Key, Store, key_of, owner_by_label
+from sid_operator.runtime.store import Key, Store, key_of, owner_by_label, owner_of_pod
+from tests.unit.operator import world
 
 OWNER = Key("team", "run")
 
@@ -43,10 +44,72 @@ def test_a_late_deletion_does_not_hide_the_successor() -> None:
     assert held.owned_by(OWNER) == []
 
 
+def test_an_answer_that_comes_after_the_deletion_brings_nothing_back() -> None:
+    held = store()
+    held.put(child("a", 100))
+    held.remove(child("a", 102))
+    assert held.put(child("a", 101)) is None
+    assert held.all() == []
+    assert held.put(child("a", 103)) == OWNER  # made again
+
+
+def test_an_answer_that_comes_after_a_listing_brings_nothing_back() -> None:
+    """It was deleted while no watch was open."""
+    held = store()
+    held.replace([child("b", 90)], version=102)
+    assert held.put(child("a", 101)) is None
+    assert held.put(child("b", 101)) == OWNER
+    held.replace([], version=50)  # the API server was restored from a backup
+    assert held.put(child("a", 51)) == OWNER
+
+
+def orphaned(pod: dict[str, Any], version: int) -> dict[str, Any]:
+    """The pod after ``kubectl delete job --cascade=orphan``."""
+    left = {k: v for k, v in pod["metadata"].items() if k != "ownerReferences"}
+    return pod | {"metadata": left | {"resourceVersion": str(version)}}
+
+
+def test_a_pod_that_lost_its_owner_is_known_until_it_is_gone() -> None:
+    held = Store(trim=trim.trim_pod, owner=owner_of_pod, keep_gone=True)
+    pod, owner = world.raw_pod(0), Key(world.NAMESPACE, world.NAME)
+    pod["metadata"]["resourceVersion"] = "10"
+    held.put(pod)
+    assert held.put(orphaned(pod, 11)) == owner
+    assert "ownerReferences" not in held.owned_by(owner)[0]["metadata"]
+    held.replace([orphaned(pod, 11)], version=12)
+    assert len(held.owned_by(owner)) == 1
+    another = orphaned(pod, 13)
+    another["metadata"]["uid"] = "somebody-elses"
+    assert held.remove(another) is None
+    assert held.remove(orphaned(pod, 14)) == owner
+    assert (held.owned_by(owner), held.owners()) == ([], set())
+
+
+def test_an_object_that_changes_hands_is_found_at_one_owner() -> None:
+    held = store()
+    held.put(child("a", 1, owner="old"))
+    assert held.put(child("a", 2, owner="new")) == Key("team", "new")
+    assert held.owned_by(Key("team", "old")) == []
+    assert held.remove(child("a", 3, owner="new")) == Key("team", "new")
+    assert held.owners() == set()
+
+
+def test_what_turned_out_not_to_be_there_is_dropped() -> None:
+    held = store()
+    obj = child("a", 1)
+    obj["metadata"]["uid"] = "first"
+    held.put(obj)
+    held.forget({"metadata": obj["metadata"] | {"uid": "second"}})
+    assert held.owned_by(OWNER)
+    held.forget(obj)
+    assert held.owned_by(OWNER) == []
+
+
 def test_a_listing_concerns_old_and_new_owners() -> None:
     held = store()
     held.put(child("a", 1, owner="old"))
-    assert held.replace([child("b", 2, owner="new")]) == {Key("team", "old"), Key("team", "new")}
+    concerned = held.replace([child("b", 2, owner="new")], version=3)
+    assert concerned == {Key("team", "old"), Key("team", "new")}
     assert held.owners() == {Key("team", "new")}
 
 
