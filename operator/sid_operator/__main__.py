@@ -28,7 +28,6 @@ async def serve(settings: Settings) -> None:
             registry=handlers.registry(),
             clusterwide=not settings.namespace,
             namespaces=[settings.namespace] if settings.namespace else [],
-            liveness_endpoint=settings.liveness or None,
             standalone=True,
             # By default kopf asks for the user's name, which a container's bare uid has not.
             identity=cast("Any", settings.resolved_identity()),  # its own type is not public

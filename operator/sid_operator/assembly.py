@@ -14,13 +14,15 @@ from sid_operator.kube import errors
 from sid_operator.kube.client import FIELD_MANAGER, KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS
 from sid_operator.kube.login import Credentials, connection
-from sid_operator.metrics.server import serving
+from sid_operator.metrics import server
 from sid_operator.metrics.work import WorkMetrics
+from sid_operator.runtime import health
 from sid_operator.runtime.controller import Controller
 from sid_operator.runtime.leader import Leader, LeaseSettings
 from sid_operator.runtime.queue import WorkQueue
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key
+from sid_operator.serving import serving
 from sid_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class NotInstalledError(Exception):
 
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings) -> AsyncIterator[Controller]:
-    """A controller, whose connections are closed at the end.
+    """A controller that tells metrics and health; its connections are closed at the end.
 
     Raises:
         LoginError: There are no credentials.
@@ -56,9 +58,14 @@ async def assembled(settings: Settings) -> AsyncIterator[Controller]:
             timeout=settings.request_timeout,
             observe=metrics.requested,
         )
-        await _require_crd(client)
-        async with serving(metrics.registry, settings.metrics):
-            yield _controller(settings, info, client, pods, metrics)
+        controller = _controller(settings, info, client, pods, metrics)
+        exposition, probe = server.exposition(metrics.registry), health.probe(controller.check)
+        async with (
+            serving(exposition, settings.metrics, path=server.PATH),
+            serving(probe, settings.liveness),
+        ):
+            await _require_crd(client)
+            yield controller
 
 
 def _for_pods() -> aiohttp.ClientSession:

@@ -1,4 +1,4 @@
-"""kopf: login, start-up and clean-up, signals and probes.
+"""kopf: login, start-up and clean-up, and signals.
 
 The resource itself is watched by our own informer, as its children are, and not by
 ``kopf.on.event``:
@@ -9,20 +9,19 @@ The resource itself is watched by our own informer, as its children are, and not
 * replicas that do not lead would watch as well.
 
 No change-detecting handler, timer or daemon is registered either: they put annotations and
-finalizers on users' objects. What remains of kopf is what frames a process well.
+finalizers on users' objects. Probes are answered by ourselves, too: kopf listens on one address of
+one family only. What remains of kopf is what frames a process well.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 import kopf
 
 from sid_operator.kube.login import connection
 from sid_operator.runtime.controller import Controller, stopped
-from sid_operator.runtime.health import UnhealthyError
 
 OUTAGE = (1.0, 2.0, 4.0, *[8.0] * 450)
 """Pauses between kopf's tries of a request: an API server may be away for an hour."""
@@ -49,11 +48,10 @@ class Handlers:
         """The registry of kopf with these handlers in it."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self.login)
-        # Errors are permanent: a probe must fail now, and a start not be tried for ever.
+        # Errors are permanent: a start is not tried for ever.
         permanent = kopf.ErrorsMode.PERMANENT
         kopf.on.startup(registry=registry, errors=permanent)(self.start)
         kopf.on.cleanup(registry=registry, errors=permanent)(self.end)
-        kopf.on.probe(registry=registry, id="controller", errors=permanent)(self.probe)
         return registry
 
     async def login(self, **_: Any) -> kopf.ConnectionInfo:
@@ -62,7 +60,6 @@ class Handlers:
 
     async def start(self, settings: kopf.OperatorSettings, **_: Any) -> None:
         """Set kopf up and start the controller."""
-        logging.getLogger("aiohttp.server").addFilter(_is_news)
         settings.posting.enabled = False  # we post our own Events, on transitions
         settings.scanning.disabled = True  # the CRD must be there; saves cluster-wide rights
         settings.peering.standalone = True  # leadership is the Lease's
@@ -75,16 +72,3 @@ class Handlers:
         """Stop the controller, which gives its Lease back."""
         if self._task is not None:
             await stopped(self._task)
-
-    async def probe(self, **_: Any) -> str:
-        """Answer the liveness probe; an exception makes it fail."""
-        try:
-            return self._controller.check()
-        except UnhealthyError as error:
-            raise kopf.PermanentError(str(error)) from error  # told in a line, not as a bug
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of the probe server tells more than that a probe failed, as kopf does."""
-    error = record.exc_info[1] if record.exc_info else None
-    return error is None or not isinstance(error.__cause__, kopf.PermanentError)

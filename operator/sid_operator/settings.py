@@ -40,12 +40,14 @@ class Settings:
     )
     liveness: str = _setting(
         "http://127.0.0.1:8080/healthz",
-        "URL at which health is served. Loopback, because only a pod has reason to listen wider.",
+        "URL at which health is served. Without host (http://:8080/healthz) at all addresses, IPv4 "
+        "and IPv6; loopback by default, because only a pod has reason to listen wider.",
     )
     metrics: str = _setting(
         "",
         "URL at which Prometheus' metrics are served below /metrics, such as "
-        "http://127.0.0.1:8081. Empty: not at all.",
+        "http://127.0.0.1:8081, or, at all addresses, IPv4 and IPv6, http://:8081. "
+        "Empty: not at all.",
     )
     read_nodes: bool = _setting(
         True,

@@ -6,15 +6,39 @@ that hangs, a watch that is not heard of, and a task that died are told here.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+from aiohttp import web
+
+from sid_operator.serving import Handler
+
+logger = logging.getLogger(__name__)
 
 Subject = TypeVar("Subject", bound=Hashable)
 
 
 class UnhealthyError(Exception):
     """Something is stuck; the process should be started anew."""
+
+
+def probe(check: Callable[[], str]) -> Handler:
+    """The handler that answers a liveness probe: 200, or 500 where ``check`` raises.
+
+    Args:
+        check: Says in a word what the process does, or raises :class:`UnhealthyError`.
+    """
+
+    async def handle(_: web.Request) -> web.Response:
+        try:
+            return web.json_response({"controller": check()})
+        except UnhealthyError as error:
+            logger.error("not healthy: %s", error)
+            return web.json_response({"controller": str(error)}, status=500)
+
+    return handle
 
 
 class Watchdog(Generic[Subject]):

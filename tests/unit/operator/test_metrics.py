@@ -11,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sid_operator.kube.kinds import JOBS, resource_in
 from sid_operator.metrics.runs import RunCollector
-from sid_operator.metrics.server import serving
+from sid_operator.metrics.server import PATH, exposition
 from sid_operator.metrics.work import WorkMetrics
+from sid_operator.serving import serving
 from tests.unit.operator import world
 from tests.unit.operator.fake_api import Fault, served
 
@@ -78,7 +79,8 @@ async def test_metrics_are_served_as_prometheus_reads_them(unused_tcp_port: int)
     metrics.leading(acts=True)
     metrics.follow_queue(lambda: 3)
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    async with serving(metrics.registry, url), aiohttp.ClientSession() as session:
+    handler = exposition(metrics.registry)
+    async with serving(handler, url, path=PATH), aiohttp.ClientSession() as session:
         async with session.get(f"{url}/metrics") as response:
             text = await response.text()
         assert response.headers["Content-Type"].startswith("text/plain")
@@ -90,8 +92,3 @@ async def test_metrics_are_served_as_prometheus_reads_them(unused_tcp_port: int)
     assert samples["sid_operator_leading"] == 1
     assert samples["sid_operator_queue_depth"] == 3
     assert samples["sid_operator_reconcile_seconds_count"] == 1
-
-
-async def test_without_an_address_nothing_is_served() -> None:
-    async with serving(WorkMetrics().registry, ""):
-        pass
