@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionType, Phase
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan import progress
 from sid_operator.plan.causes import Cause
-from sid_operator.plan.conditions import Verdict, find, is_true, updated
+from sid_operator.plan.conditions import Verdict, find, updated
 from sid_operator.plan.failure import job_failure
 from sid_operator.plan.model import Observed, Resource
 from sid_operator.resources.run import Run
@@ -19,7 +21,16 @@ COMPLETE, FAILED = ConditionType.COMPLETE, ConditionType.FAILED
 
 def is_over(status: SiDDistillationStatus) -> bool:
     """Whether the status says that the run has ended: in a condition, the phase is for people."""
-    return any(is_true(status.conditions, kind) for kind in (COMPLETE, FAILED))
+    return _tell_the_end((one.type, one.status) for one in status.conditions)
+
+
+def is_over_as_held(status: Mapping[str, Any]) -> bool:
+    """:func:`is_over` of a status as the API server holds it, which costs no reading of it all."""
+    return _tell_the_end((one["type"], one["status"]) for one in status.get("conditions") or [])
+
+
+def _tell_the_end(conditions: Iterable[tuple[str, str]]) -> bool:
+    return any(kind in (COMPLETE, FAILED) and told == "True" for kind, told in conditions)
 
 
 def ended(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sid_operator.api.conditions import Phase
 from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind
+from sid_operator.plan.ending import is_over_as_held
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Child, Observed, Resource
 from sid_operator.plan.observed import (
@@ -26,7 +26,6 @@ from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key, Store, key_of, owner_by_label, owner_of_pod
 
 Object = dict[str, Any]
-_OVER = frozenset(phase for phase in Phase if phase.finished)
 
 
 class Caches:
@@ -55,7 +54,7 @@ class Caches:
         return [
             key_of(obj)
             for obj in self.resources.all()
-            if obj["status"].get("phase") not in _OVER
+            if not is_over_as_held(obj["status"])
             and (obj["spec"].get("workers") or {}).get("gpusPerNode") != 0
         ]
 

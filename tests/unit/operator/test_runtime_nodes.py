@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from sid_operator import reasons
+from sid_operator.plan.ending import is_over
+from sid_operator.plan.resource import resource_of
 from sid_operator.runtime import nodes as module
+from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.nodes import NodeStore
 from sid_operator.runtime.store import Key
 from tests.unit.operator import world
@@ -55,6 +58,28 @@ def test_a_nodes_heartbeat_concerns_nobody() -> None:
     assert [n.memory for n in store.nodes().items] == [40960 * 2**20]
     store.remove(node("a", "40960", "4"))
     assert store.nodes().items == ()
+
+
+@pytest.mark.parametrize(
+    ("phase", "conditions", "over"),
+    [
+        ("Running", {}, False),
+        ("Succeeded", {}, False),  # forged, or left from a status that was cut short
+        ("Running", {"Complete": "True"}, True),
+        ("Failed", {"Failed": "True", "Complete": "False"}, True),
+        ("Failed", {"Failed": "False"}, False),
+        ("Running", {"Failed": "Unknown", "Running": "True"}, False),
+    ],
+)
+def test_a_change_of_nodes_concerns_the_runs_that_planning_goes_on_with(
+    phase: str, conditions: dict[str, str], over: bool
+) -> None:
+    told = [world.condition(kind, "Told", "", value) for kind, value in conditions.items()]
+    obj = world.raw({"phase": phase, "conditions": told}, **ON_GPUS)
+    assert is_over(resource_of(obj, "").status) == over
+    caches = Caches()
+    caches.resources.put(obj)
+    assert caches.unfinished_on_gpus() == ([] if over else [Key(world.NAMESPACE, world.NAME)])
 
 
 async def test_a_larger_node_lets_a_held_run_go(plant: Plant) -> None:
