@@ -23,7 +23,7 @@ class GuidanceConfig(Section):
         ge=0.0,
         le=30.0,
         description="Guidance scale of the strategy; 1 means no guidance. Not used by ZeroCFG. "
-        "Networks that take the scale as an input (FLUX.1-dev, SANA-Sprint) are given it there, in "
+        "Networks that take the scale as an input (FLUX.1-dev) are given it there, in "
         "one forward; the student is given 1.",
     )
     fake_training_scale: float | None = Field(
