@@ -130,9 +130,9 @@ def test_runs_go_on_while_the_api_server_is_away(space: str) -> None:
     install.main()
     names = [f"run-{uuid.uuid4().hex[:4]}" for _ in range(2)]
     longer = {
-        "training": {"iterations": 1200, "batchSize": 4},
-        "checkpoint": {"everyIterations": 200},
-        "evaluation": {"everyIterations": 1200},
+        "training": {"iterations": 300, "batchSize": 4},
+        "checkpoint": {"everyIterations": 100},
+        "evaluation": {"everyIterations": 300},
     }
     for name in names:
         kubectl.apply(short(space, name, **longer))
