@@ -11,6 +11,10 @@ Rules this module keeps, each because DeepSpeed's default would silently change 
   offloaded to the CPU.
 * Gradients accumulate and are averaged in fp32, also when the networks compute in bf16; only
   ``pure-bf16`` has nothing in fp32, by DeepSpeed's own settings for it.
+* Of the user's own settings only those are taken that are known to change no result. Networks are
+  filled, shown and exported through one shard of each parameter (:mod:`sid_trainer.partition`):
+  with a second copy, or a shard elsewhere or of another type, DeepSpeed would compute with weights
+  that nobody loaded.
 """
 
 from __future__ import annotations
@@ -42,10 +46,57 @@ OWN_FIELDS = {
     "optimizer": "training.learningRate and training.fakeLearningRate",
     "scheduler": "training.learningRate",
     "gradient_clipping": "training.gradientClipping",
+    "zero_optimization.cpu_offload": "deepspeed.offload",
     "zero_optimization.offload_optimizer": "deepspeed.offload",
     "zero_optimization.stage": "deepspeed.zeroStage",
 }
 """Settings that are refused in ``deepspeed.config``, and the fields to use instead."""
+ALLOWED = frozenset(
+    {
+        "comms_logger",
+        "communication_data_type",
+        "data_types",
+        "dump_state",
+        "memory_breakdown",
+        "prescale_gradients",
+        "steps_per_print",
+        "wall_clock_breakdown",
+        "zero_optimization",
+    }
+)
+"""Settings that may be given."""
+ALLOWED_ZERO = frozenset(
+    {
+        "contiguous_gradients",
+        "log_trace_cache_warnings",
+        "memory_efficient_linear",
+        "overlap_comm",
+        "reduce_bucket_size",
+        "stage3_allgather_sequential",
+        "stage3_max_live_parameters",
+        "stage3_max_reuse_distance",
+        "stage3_model_persistence_threshold",
+        "stage3_param_persistence_threshold",
+        "stage3_prefetch_bucket_size",
+        "stage3_use_all_reduce_for_fetch_params",
+        "sub_group_size",
+        # Without effect at stage 3, and part of many a configuration.
+        "allgather_bucket_size",
+        "allgather_partitions",
+        "ignore_unused_parameters",
+        "round_robin_gradients",
+        "stage3_gather_16bit_weights_on_model_save",
+    }
+)
+"""Settings that may be given in ``zero_optimization``: when what is sent, and what is kept whole."""
+_REASONS = {
+    "offload_param": "it keeps networks where they can be neither filled nor exported",
+    "zero_hpz_partition_size": "it makes a second copy of the weights, which is never filled",
+    "zero_quantized_gradients": "it rounds gradients",
+    "zero_quantized_nontrainable_weights": "it keeps the teacher's weights in another type",
+    "zero_quantized_weights": "it rounds the weights that networks compute with",
+}
+"""Why some of the others are refused."""
 
 
 def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str, Any]:
@@ -75,7 +126,7 @@ def trained_network_config(config: RunConfig, learning_rate: float) -> dict[str,
         generated["bf16"] |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
     if config.deepspeed.offload == "optimizer":
         generated["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
-    refuse_own_fields(config.deepspeed.config)
+    refuse_settings(config.deepspeed.config)
     return merged(generated, config.deepspeed.config)
 
 
@@ -84,7 +135,7 @@ def teacher_config(config: RunConfig) -> dict[str, Any]:
 
     Of ``deepspeed.config`` only ``zero_optimization`` is taken.
     """
-    refuse_own_fields(config.deepspeed.config)
+    refuse_settings(config.deepspeed.config)
     zero = config.deepspeed.config.get("zero_optimization", {})
     return merged(_common(config), {"zero_optimization": zero})
 
@@ -107,8 +158,13 @@ def _common(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def refuse_own_fields(overrides: dict[str, Any]) -> None:
-    """Raise when the user's DeepSpeed settings hold one that has a field of its own."""
+def refuse_settings(overrides: dict[str, Any]) -> None:
+    """Raise when the user's DeepSpeed settings hold one that must not be given there.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration``: it has a field of its own, or is not known to leave
+            the results alone.
+    """
     zero = overrides.get("zero_optimization", {})
     if not isinstance(zero, dict):
         raise TrainerError(
@@ -120,6 +176,18 @@ def refuse_own_fields(overrides: dict[str, Any]) -> None:
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
             f"deepspeed.config.{name} is refused: use {OWN_FIELDS[name]} instead",
+        )
+    _refuse_others("", overrides, ALLOWED)
+    _refuse_others("zero_optimization.", zero, ALLOWED_ZERO)
+
+
+def _refuse_others(where: str, given: dict[str, Any], allowed: frozenset[str]) -> None:
+    for name in sorted(given.keys() - allowed):
+        why = _REASONS.get(name, "it is not known to leave the training's results alone")
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"deepspeed.config.{where}{name[:100]} is refused, as {why}: remove it; allowed are "
+            f"{', '.join(where + each for each in sorted(allowed))}",
         )
 
 

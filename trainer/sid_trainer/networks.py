@@ -188,6 +188,7 @@ def _loaded_module(
 ) -> nn.Module:
     with partition.partitioned(engine_config):
         module = teacher.build_network()
+    partition.require_plain_shards(module, teacher.device, teacher.dtype)
     use_fused_norms(module)
     partition.gather_whole(module)
     with WeightFiles(directory / teacher.network_folder) as files:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import deepspeed
+import torch
 from deepspeed.runtime.zero import stage3
 from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from deepspeed.utils import set_z3_leaf_module
@@ -70,6 +71,22 @@ def gradients_by_parameter() -> Iterator[None]:
 def parameters(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Partitioned parameters of a module by name."""
     yield from module.named_parameters()
+
+
+def require_plain_shards(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise unless each parameter has one shard, where networks compute and as they compute.
+
+    What this program writes into shards is else not what DeepSpeed gathers.
+    """
+    for name, parameter in parameters(module):
+        shard = parameter.ds_tensor
+        if getattr(parameter, "ds_secondary_tensor", None) is not None:
+            raise RuntimeError(f"this DeepSpeed keeps a second copy of the weights of {name}")
+        if (shard.device.type, shard.dtype) != (device.type, dtype):
+            raise RuntimeError(
+                f"this DeepSpeed keeps the shard of {name} on {shard.device} as {shard.dtype}, and "
+                f"networks compute on {device} in {dtype}"
+            )
 
 
 def release_leftovers(zero: Any) -> None:

@@ -33,7 +33,7 @@ from sid_trainer.data.prompts import PromptIndex, Prompts
 from sid_trainer.data.prompts.consistency import META as PROMPTS
 from sid_trainer.data.prompts.consistency import require_same_prompts, tell_other_prompts
 from sid_trainer.data.prompts.order import PromptOrder
-from sid_trainer.deepspeed_config import refuse_own_fields
+from sid_trainer.deepspeed_config import refuse_settings
 from sid_trainer.distributed import Place, join, leave
 from sid_trainer.ending import end_process
 from sid_trainer.evaluate.ranks import Ranks
@@ -67,7 +67,7 @@ def train(config: RunConfig) -> None:
     Raises:
         TrainerError: with the cause, on every rank alike where it concerns all.
     """
-    refuse_own_fields(config.deepspeed.config)
+    refuse_settings(config.deepspeed.config)
     place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
     storage = open_storage(config.storage.uri, config.storage.server)

@@ -39,6 +39,7 @@ class TrainedShards:
     def __init__(self, engine: Any) -> None:
         self._zero = engine.optimizer
         self._module: nn.Module = engine.module
+        partition.require_plain_shards(self._module, engine.device, self._zero.dtype)
         _refuse_shared_memory(self._zero.fp16_partitioned_groups_flat, self._flat)
         names = {id(parameter): name for name, parameter in partition.parameters(self._module)}
         self._groups = [[names[id(p)] for p in group] for group in self._zero.fp16_groups]

@@ -106,6 +106,35 @@ def test_settings_with_fields_of_their_own_are_refused(name: str) -> None:
     assert caught.value.reason is FailureReason.INVALID_CONFIGURATION
 
 
+@pytest.mark.parametrize(
+    ("zero", "why"),
+    [
+        ({"zero_hpz_partition_size": 2}, "second copy"),
+        ({"offload_param": {"device": "cpu"}}, "neither filled nor exported"),
+        ({"zero_quantized_nontrainable_weights": True}, "another type"),
+        ({"zero_quantized_weights": True}, "rounds the weights"),
+        ({"mics_shard_size": 2}, "not known"),
+        ({"prefetch_bucket_size": 7}, "not known"),
+        ({"leaf_module": {}}, "not known"),
+    ],
+)
+def test_what_would_change_weights_or_where_they_are_is_refused(
+    zero: dict[str, Any], why: str
+) -> None:
+    run = run_config({"zero_optimization": zero})
+    named = rf"deepspeed\.config\.zero_optimization\.{next(iter(zero))} is refused, as .*{why}"
+    for made in (lambda: trained_network_config(run, 1e-6), lambda: teacher_config(run)):
+        with pytest.raises(TrainerError, match=named) as caught:
+            made()
+        assert caught.value.reason is FailureReason.INVALID_CONFIGURATION
+        assert "zero_optimization.stage3_prefetch_bucket_size" in str(caught.value)
+
+
+def test_what_is_not_known_to_be_harmless_is_refused() -> None:
+    with pytest.raises(TrainerError, match=r"config\.hybrid_engine is refused.*prescale_gradients"):
+        trained_network_config(run_config({"hybrid_engine": {"enabled": True}}), 1e-6)
+
+
 def test_zero_optimization_must_be_an_object() -> None:
     with pytest.raises(TrainerError, match="give an object of settings"):
         teacher_config(run_config({"zero_optimization": 3}))

@@ -31,7 +31,9 @@ class DeepSpeedConfig(Section):
         description="DeepSpeed JSON settings laid over the generated ones, for both trained "
         "networks, for instance {zero_optimization: {reduce_bucket_size: 100000000}}. Batch "
         "sizes, precision, optimizer, gradient clipping, offload and ZeRO stage have fields of "
-        "their own and are refused here.",
+        "their own and are refused here. So is what is not known to leave the results alone "
+        "(offload_param, zero_hpz_partition_size, quantized weights, ...); the message names what "
+        "is allowed.",
     )
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from sid_trainer.contract import GANG_VARIABLE
 from sid_trainer.data.encoding_folder import check_cache
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
-from sid_trainer.deepspeed_config import refuse_own_fields
+from sid_trainer.deepspeed_config import refuse_settings
 from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.reference_places import check_reference
 from sid_trainer.failures import told_of
@@ -42,7 +42,7 @@ def check_inputs(config: RunConfig) -> None:
         TrainerError: ``InvalidConfiguration``, ``AccessDenied``, ``NotFound`` or
             ``StorageUnavailable``, naming what, and the field that asks for it.
     """
-    refuse_own_fields(config.deepspeed.config)
+    refuse_settings(config.deepspeed.config)
     endpoint = config.storage.server
     last_attempt(open_storage(config.storage.uri, endpoint))
     with told_of("teacher.model"):
