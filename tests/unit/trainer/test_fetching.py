@@ -68,3 +68,37 @@ def test_damage_is_told(
     with pytest.raises(DamagedError, match=told) as raised:
         fetching.fetch(storage, KEY, described(content))
     assert KEY in str(raised.value)
+
+
+class Disturbed(FileStorage):
+    """Bytes are damaged on their way in some of the first reads; what is stored is whole."""
+
+    def __init__(self, path: Path, damaged: int) -> None:
+        super().__init__(path)
+        self.damaged = damaged
+
+    def get_range(self, key: str, start: int, buffer: memoryview) -> int:
+        found = super().get_range(key, start, buffer)
+        if start == 0 and self.damaged:
+            self.damaged -= 1
+            buffer[3] ^= 1
+        return found
+
+
+def test_what_was_damaged_on_its_way_is_read_once_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = bytes(range(40))
+    storage = Disturbed(tmp_path, damaged=1)
+    storage.put_bytes(KEY, content)
+    assert fetching.fetch(storage, KEY, part(content)) == content
+    assert "does not have the checksum" in caplog.text
+    assert "read once more" in caplog.text
+
+
+def test_what_is_wrong_twice_is_damaged(tmp_path: Path) -> None:
+    content = bytes(range(40))
+    storage = Disturbed(tmp_path, damaged=2)
+    storage.put_bytes(KEY, content)
+    with pytest.raises(DamagedError, match="does not have the checksum"):
+        fetching.fetch(storage, KEY, part(content))

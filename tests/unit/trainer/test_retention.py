@@ -91,7 +91,7 @@ def key(iteration: int, attempt: int, rank: int = 0) -> str:
         (key(30, ATTEMPT), False),  # ours, on its way
         (key(15, 3), False),  # of a later attempt
         (key(30, 3), False),
-        ("checkpoints/iter-00000015/manifest.damaged.json", True),
+        ("checkpoints/iter-00000015/begun.json", True),
         ("checkpoints/iter-00000015/manifest.json", False),  # nobody could read it
         ("checkpoints/notes.txt", False),  # not ours
     ],
@@ -100,3 +100,25 @@ def test_what_no_manifest_names(left_over: str, goes: bool) -> None:
     manifests = [checkpoint(20)]
     dropped = obsolete([*keys_of(manifests), left_over], manifests, 2, manifests[0])
     assert dropped == ([left_over] if goes else [])
+
+
+@pytest.mark.parametrize(
+    ("there", "keep_last", "goes"),
+    [
+        ([10, 20], 1, False),  # training went back to 10, and has not passed it yet
+        ([10, 20, 40], 1, True),
+        ([10, 20, 40], 2, False),
+        ([10, 30], 1, True),  # committed anew in its place
+        ([10, 30], 2, False),
+        ([10, 30, 40], 2, True),
+    ],
+)
+def test_a_damaged_one_stays_until_enough_newer_ones_are_there(
+    there: list[int], keep_last: int, goes: bool
+) -> None:
+    damaged = [key(30, 1), key(30, 1, 1), f"{layout.folder(30)}/{layout.RETIRED_NAME}"]
+    manifests = [checkpoint(iteration) for iteration in there]
+    keys = [*damaged, *keys_of(manifests)]
+    dropped = obsolete(keys, manifests, keep_last, manifests[-1])
+    assert sorted(set(dropped) & set(damaged)) == (damaged if goes else [])
+    assert not set(dropped) & set(keys_of(manifests[-keep_last:]))

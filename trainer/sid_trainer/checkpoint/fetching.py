@@ -3,11 +3,13 @@
 Rules this module keeps:
 
 * The object is in memory once, and every byte of it is under the checksum.
-* Whatever is not what the manifest says is damage, told with the object's address.
+* Whatever is not what the manifest says is damage, told with the object's address. It is read once
+  more before: bytes are damaged on their way, too, and a checkpoint that is passed over is lost.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,18 +26,28 @@ BLOCK = 16 * 2**20
 AHEAD = 3
 """Ranges on their way at a time: more come in parallel than can be verified, which is in order."""
 
+logger = logging.getLogger(__name__)
+
 
 def fetch(storage: Storage, key: str, part: Part) -> memoryview:
     """The verified bytes of an object.
 
     Raises:
-        DamagedError: it is missing, or not what the manifest says.
+        DamagedError: it is missing, or not what the manifest says, twice.
         TrainerError: the store refuses, or does not answer for too long.
     """
-    uri = storage.uri(key)
     # Not zeroed first: every byte is read, or none is used. A byte more would show a longer object.
     buffer = torch.empty(part.size + 1, dtype=torch.uint8).numpy().data
-    checksum, read = Checksum.like(part.checksum), 0
+    try:
+        _fill(storage, key, part, buffer)
+    except DamagedError as error:
+        logger.warning("%s; it is read once more", error)
+        _fill(storage, key, part, buffer)
+    return buffer[: part.size]
+
+
+def _fill(storage: Storage, key: str, part: Part, buffer: memoryview) -> None:
+    uri, checksum, read = storage.uri(key), Checksum.like(part.checksum), 0
     with _reading(storage, key, buffer) as ranges:
         for block, found in ranges:
             read += found
@@ -45,7 +57,6 @@ def fetch(storage: Storage, key: str, part: Part) -> memoryview:
         raise DamagedError(f"{uri} has {read} bytes{more}, and its manifest says {part.size}")
     if checksum.value != part.checksum:
         raise DamagedError(f"{uri} does not have the checksum that its manifest says")
-    return buffer[: part.size]
 
 
 @contextmanager

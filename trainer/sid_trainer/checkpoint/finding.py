@@ -4,11 +4,13 @@ Rules this module keeps:
 
 * A manifest that cannot be used is found as well, with what is wrong: nobody passes it over in
   silence.
+* It is read once more before: bytes are damaged on their way, too.
 * One that another start of the run removes meanwhile is none.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifes
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
 
-RETIRED_NAME = "manifest.damaged.json"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,14 @@ def manifests(storage: Storage) -> list[Manifest]:
 
 
 def retire(storage: Storage, damaged: list[Found]) -> None:
-    """Take damaged checkpoints out of the count, their manifests kept for a look at them."""
+    """Take damaged checkpoints out of the count; what there is of them stays for a look at it.
+
+    How long it does, :mod:`.retention` decides.
+    """
     for found in damaged:
         key = layout.manifest_key(found.iteration)
         data = storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-        storage.put_bytes(f"{layout.folder(found.iteration)}/{RETIRED_NAME}", data)
+        storage.put_bytes(f"{layout.folder(found.iteration)}/{layout.RETIRED_NAME}", data)
         storage.delete([key])
 
 
@@ -69,8 +74,7 @@ def _found(storage: Storage, iteration: int, sizes: Mapping[str, int]) -> Found 
     """None where it was removed since it was listed."""
     key = layout.manifest_key(iteration)
     try:
-        data = storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-        manifest = read_manifest(data, storage.uri(key))
+        manifest = _read(storage, key)
         damage = manifest.unlisted(sizes, storage.uri)
         if damage:  # it may be newer than the listing
             damage = manifest.unlisted(_sizes(storage), storage.uri)
@@ -81,3 +85,12 @@ def _found(storage: Storage, iteration: int, sizes: Mapping[str, int]) -> Found 
         if error.reason is FailureReason.NOT_FOUND:
             return None
         raise
+
+
+def _read(storage: Storage, key: str) -> Manifest:
+    """A manifest, read once more where it seems to be none."""
+    try:
+        return read_manifest(storage.get_bytes(key, layout.MAX_MANIFEST_BYTES), storage.uri(key))
+    except DamagedError as error:
+        logger.warning("%s; it is read once more", error)
+        return read_manifest(storage.get_bytes(key, layout.MAX_MANIFEST_BYTES), storage.uri(key))

@@ -25,6 +25,8 @@ FORMAT_VERSION: Literal[2] = 2
 """Version 1 had SHA-256 for checksums, under a key of that name; it is read as well."""
 FOLDER = "checkpoints"
 MANIFEST_NAME = "manifest.json"
+RETIRED_NAME = "manifest.damaged.json"
+"""Of a checkpoint that was found damaged, and passed over."""
 MAX_MANIFEST_BYTES = 16 * 2**20
 """Room for the parts of :data:`MAX_WORLD_SIZE` ranks."""
 MAX_WORLD_SIZE = 65_536

@@ -17,15 +17,17 @@ from typing import Any
 import pytest
 import xxhash
 
+from sid_trainer.checkpoint.finding import find
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.state import RankState
 from sid_trainer.storage import FileStorage, Storage
+from sid_trainer.storage.base import MAX_SMALL_OBJECT
 
 from .test_checkpoints import assert_resumed, on_ranks, resume, save, sharded, store
 
 NEWER, OLDER = "checkpoints/iter-00000020", "checkpoints/iter-00000010"
-MANIFEST = f"{NEWER}/manifest.json"
+MANIFEST, RETIRED = f"{NEWER}/manifest.json", f"{NEWER}/manifest.damaged.json"
 PARTS = [f"{NEWER}/attempt-0001/rank-0000{rank}.safetensors" for rank in (0, 1)]
 Damage = Callable[[Storage], None]
 
@@ -168,6 +170,32 @@ def test_it_is_named_and_the_checkpoint_before_is_used(
     assert_resumed(resume(storage, 2, attempt=3), 15)
     assert storage.exists(f"{OLDER}/manifest.json")
     assert not storage.exists(MANIFEST)
+
+    # What there is of it goes when as many newer ones as are kept are there.
+    assert storage.exists(RETIRED)
+    there = [part for part in PARTS if storage.exists(part)]
+    assert len(there) >= 1
+    for iteration in (25, 30):
+        save(storage, 2, iteration, attempt=3)
+    assert not any(storage.exists(key) for key in (RETIRED, *there))
+
+
+def test_a_manifest_that_was_damaged_on_its_way_is_read_once_more(tmp_path: Path) -> None:
+    class Disturbed(FileStorage):
+        torn = True
+
+        def get_bytes(self, key: str, max_bytes: int = MAX_SMALL_OBJECT) -> bytes:
+            data = super().get_bytes(key, max_bytes)
+            if key == MANIFEST and self.torn:
+                self.torn = False
+                return data[:-9]
+            return data
+
+    storage = Disturbed(tmp_path / "run")
+    save(FileStorage(tmp_path / "run"), 2, 20)
+    (found,) = find(storage)
+    assert (found.manifest is None, found.damage) == (False, "")
+    assert not storage.torn
 
 
 @pytest.mark.parametrize(("damage", "told"), DAMAGES.values(), ids=DAMAGES.keys())
