@@ -88,7 +88,7 @@ ALLOWED_ZERO = frozenset(
         "stage3_gather_16bit_weights_on_model_save",
     }
 )
-"""Settings that may be given in ``zero_optimization``: when what is sent, and what is kept whole."""
+"""Settings that may be given in ``zero_optimization``: what is sent when, what is kept whole."""
 _REASONS = {
     "offload_param": "it keeps networks where they can be neither filled nor exported",
     "zero_hpz_partition_size": "it makes a second copy of the weights, which is never filled",
