@@ -20,6 +20,7 @@ ACCEPTED: Final = "Accepted"
 INVALID_SPEC: Final = "InvalidSpec"
 NAME_CONFLICT: Final = "NameConflict"
 REFUSED: Final = "RefusedByApiServer"
+STATUS_REFUSED: Final = "StatusRefused"
 
 # FitsMemory
 FITS: Final = "Fits"
@@ -102,6 +103,10 @@ CONFLICT: Final = (
     "under another name."
 )
 REFUSAL: Final = "The API server refused {kind} {name}: {details} {remedy}"
+STATUS_REFUSAL: Final = (
+    "The API server refused what was to be written into the status, which is out of date since: "
+    "{details} {remedy}"
+)
 REMEDY_RULE: Final = (
     "Change the resource to what the cluster allows, or ask its administrator about that rule; the "
     "operator tries again by itself."

@@ -28,7 +28,8 @@ class WorkMetrics:
         self.registry = registry or CollectorRegistry()
         self._passes = Histogram(
             f"{PREFIX}_reconcile_seconds",
-            "Time of a pass over one resource, by result: done, conflict, error or bug.",
+            "Time of a pass over one resource, by result: done, conflict, refused (the status), "
+            "error or bug.",
             ["result"],
             buckets=PASS_SECONDS,
             registry=self.registry,

@@ -1,4 +1,4 @@
-"""What the API server would not take of a resource's objects: how that is told, when tried again.
+"""What the API server would not take of a resource: how that is told, and when it is tried again.
 
 Rules this module keeps:
 
@@ -45,6 +45,14 @@ def notice(refusal: Refusal) -> Notice:
     """The Event of a refusal that no status can tell."""
     told = cause(refusal)
     return Notice("Warning", told.reason, told.message)
+
+
+def status_notice(refusal: Refusal) -> Notice:
+    """The Event of a status that was refused: it cannot tell so itself."""
+    told = reasons.STATUS_REFUSAL.format(
+        details=_beginning(refusal.details), remedy=_remedy(refusal)
+    )
+    return Notice("Warning", reasons.STATUS_REFUSED, told, known_by=reasons.STATUS_REFUSED)
 
 
 def accepted(refusal: Refusal | None) -> Verdict:

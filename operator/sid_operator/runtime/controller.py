@@ -37,6 +37,7 @@ from sid_operator.runtime.reconciler import Reconciler
 from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key
+from sid_operator.runtime.teller import StatusRefusedError
 from sid_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -203,6 +204,10 @@ class Controller:
             told = str(error) or f"the pass took over {self._settings.pass_timeout:.0f} s"
             logger.warning("%s; again in %.1f s", told, wait)
             result = "error"
+        except StatusRefusedError as error:
+            wait = self._queue.failed(key)
+            logger.warning("%s; again in %.1f s", error, wait)
+            result = "refused"
         except Exception:
             wait = self._queue.failed(key)
             logger.exception("this is a bug of the operator; again in %.1f s", wait)

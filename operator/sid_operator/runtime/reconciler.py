@@ -2,13 +2,10 @@
 
 Rules this module keeps:
 
-* Children are changed before the status tells of it; at most one status patch a pass, and only
-  when the status differs from the one that the API server holds.
+* Children are changed before the status tells of it; at most one status patch a pass.
 * A pass that changed children ends there, and the next one tells: the resources that wait get
   their Jobs first, whose pods wait for nodes, and what is told can wait. A second pass in a row
   that changes some tells at once.
-* The status is written on condition of the version that it was planned from: a process with old
-  caches, or no longer leading, cannot overwrite newer truth. Who loses plans again.
 * A resource whose status is not found, and which is not listed either, is gone, whatever the cache
   holds.
 * Pods that are gone are forgotten once what they said is in the status.
@@ -35,7 +32,6 @@ from sid_operator.plan.model import (
     Plan,
     Refusal,
     Resource,
-    status_json,
 )
 from sid_operator.plan.refusal import notice
 from sid_operator.plan.resource import resource_of
@@ -44,7 +40,8 @@ from sid_operator.runtime.events import EventReader
 from sid_operator.runtime.executor import Executor, FoundError, RefusedError
 from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.scraper import Scraper
-from sid_operator.runtime.store import Key, key_of
+from sid_operator.runtime.store import Key
+from sid_operator.runtime.teller import Teller
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +78,7 @@ class Reconciler:
         self._recorder = recorder
         self._events = EventReader(client)
         self._executor = Executor(client, caches, recorder)
+        self._teller = Teller(client, caches, recorder)
         self._default_image = default_image
         self._now = now
         self._untold: set[Key] = set()
@@ -93,6 +91,7 @@ class Reconciler:
 
         Raises:
             KubeError: Something could not be done; try again later.
+            StatusRefusedError: The status could not be written for a reason that stays.
         """
         raw = self._caches.resources.get(key)
         retried_after = await self._release_orphans(key, raw)
@@ -108,7 +107,11 @@ class Reconciler:
         if plan is None:
             return NEXT_TURN
         self._scraper.follow(key, plan.scrape)
-        if not await self._told(raw, plan):
+        try:
+            await self._teller.tell(raw, plan)
+        except errors.NotFoundError:
+            if raw["metadata"]["uid"] in await self._living(key):
+                raise
             self._caches.resources.forget(raw)
             return NEXT_TURN
         self._recorder.settled(key)
@@ -191,42 +194,6 @@ class Reconciler:
         else:
             return first
         return plan(resource, observed, self._now())
-
-    async def _told(self, raw: Object, plan: Plan) -> bool:
-        """Post the Events and write the status; False where the resource is gone."""
-        await self._recorder.post(raw, plan.notices)
-        patch = status_patch(raw.get("status") or {}, status_json(plan.status))
-        if not patch:
-            return True
-        metadata = raw["metadata"]
-        body = {
-            "metadata": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
-            "status": patch,
-        }
-        try:
-            answer = await self._client.merge(
-                DISTILLATIONS, metadata["namespace"], metadata["name"], body, subresource="status"
-            )
-        except errors.NotFoundError:
-            if metadata["uid"] in await self._living(key_of(raw)):
-                raise
-            return False
-        self._caches.put(DISTILLATIONS, answer)
-        return True
-
-
-def status_patch(held: Object, wanted: Object) -> Object:
-    """The JSON merge patch from one object to another; empty where they are equal."""
-    patch: Object = {key: None for key in held if key not in wanted}
-    for key, value in wanted.items():
-        before = held.get(key)
-        if before == value:
-            continue
-        if isinstance(before, dict) and isinstance(value, dict):
-            patch[key] = status_patch(before, value)
-        else:
-            patch[key] = value
-    return patch
 
 
 def _deleted(key: Key, uid: str) -> Object:

@@ -34,7 +34,7 @@ STATUS: dict[str, Any] = {
 def served() -> CollectorRegistry:
     """A registry with a sample of everything."""
     metrics = WorkMetrics()
-    for result in ("done", "conflict", "error", "bug"):
+    for result in ("done", "conflict", "refused", "error", "bug"):
         metrics.passed(result, 0.01)
     for code in ("200", "403", "none"):
         metrics.requested("jobs", "GET", code, 0.01)

@@ -55,6 +55,18 @@ def test_the_words_and_the_remedy_are_told(of: Refusal, remedy: str) -> None:
     assert (notice.type, notice.reason) == ("Warning", "RefusedByApiServer")
 
 
+@pytest.mark.parametrize(("of", "remedy"), REMEDIES.values(), ids=REMEDIES)
+def test_a_status_that_is_refused_has_an_event_with_words_and_remedy(
+    of: Refusal, remedy: str
+) -> None:
+    notice = refusal.status_notice(of)
+    assert (notice.type, notice.reason) == ("Warning", "StatusRefused")
+    assert of.details[:40] in notice.message
+    assert remedy in notice.message
+    others = refusal.status_notice(Refusal(of.kind, of.name, "in other words"))
+    assert others.known_by == notice.known_by
+
+
 def test_a_long_refusal_keeps_its_beginning_and_the_remedy() -> None:
     made = refused(Refusal("Job", "digits", POLICY + "!" * 5000 + "\x00"))
     (notice,) = made.notices

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sid_operator.metrics.work import WorkMetrics
 from sid_operator.runtime import events, recorder
 from sid_operator.runtime.controller import Controller, stopped
 from sid_operator.runtime.queue import WorkQueue
@@ -43,11 +44,13 @@ async def plant() -> AsyncIterator[Plant]:
     async with served() as (api, client), aiohttp.ClientSession() as pods:
         tasks: list[asyncio.Task[None]] = []
 
-        def start(workers: int = 4) -> Controller:
+        def start(workers: int = 4, metrics: WorkMetrics | None = None) -> Controller:
             queue: WorkQueue[Key] = WorkQueue()
             scraper = Scraper(pods, queue.add, interval=60, timeout=1)
             chosen = dataclasses.replace(settings, workers=workers)
-            controller = Controller(client, queue, scraper, None, chosen, identity="test")
+            controller = Controller(
+                client, queue, scraper, None, chosen, identity="test", metrics=metrics
+            )
             tasks.append(asyncio.create_task(controller.run()))
             return controller
 
@@ -254,7 +257,24 @@ async def test_an_event_is_not_repeated_while_the_status_cannot_be_written(plant
         resource["metadata"]["labels"] = {"by-somebody": str(left)}  # hence a new version
         plant.api.put("siddistillations", resource)
     await until(lambda: phase(plant.api) == "Suspended")
-    assert sorted(reasons(plant.api)) == ["Created", "Suspended"]
+    assert sorted(reasons(plant.api)) == ["Created", "StatusRefused", "Suspended"]
+
+
+async def test_a_refused_status_is_told_by_an_event_and_counted(plant: Plant) -> None:
+    for number in (1, 2):
+        refusal = f'admission webhook "w" denied the request: not today ({number})'
+        plant.api.faults.append(
+            Fault(403, plural="siddistillations", method="PATCH", message=refusal)
+        )
+    metrics = WorkMetrics()
+    plant.start(metrics=metrics)
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: phase(plant.api) == "Pending")
+    (told,) = [event for event in plant.api.of("events") if event["reason"] == "StatusRefused"]
+    assert told["type"] == "Warning"
+    assert "not today (1)" in told["message"]
+    name = "sid_operator_reconcile_seconds_count"
+    assert metrics.registry.get_sample_value(name, {"result": "refused"}) == 2
 
 
 async def test_the_words_of_a_deleted_pod_are_kept(plant: Plant) -> None:
