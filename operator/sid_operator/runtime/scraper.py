@@ -110,8 +110,7 @@ class Scraper:
             await asyncio.sleep(self._interval * random.uniform(0.9, 1.1))
 
     async def _ask(self, address: str) -> ProgressReport | None:
-        host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{self._port}{PROGRESS_PATH}"
+        url = progress_url(address, self._port)
         try:
             async with self._session.get(
                 url, timeout=self._timeout, allow_redirects=False
@@ -129,3 +128,13 @@ class Scraper:
         except (aiohttp.ClientError, OSError, pydantic.ValidationError) as error:
             logger.debug("%s: no progress to be read: %s", url, error)
             return None
+
+
+def progress_url(address: str, port: int) -> str:
+    """Where a pod tells its progress.
+
+    >>> progress_url("fd00::7", 9400)
+    'http://[fd00::7]:9400/progress'
+    """
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}{PROGRESS_PATH}"

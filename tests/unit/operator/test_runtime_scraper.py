@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sid_operator.plan.model import ScrapeTarget
-from sid_operator.runtime.scraper import MAX_AT_ONCE, Scraper
+from sid_operator.runtime.scraper import MAX_AT_ONCE, Scraper, progress_url
 from sid_operator.runtime.store import Key
 from sid_trainer.contract import MAX_PROGRESS_BYTES, ProgressReport
 from tests.unit.operator import world
@@ -46,6 +46,14 @@ async def scraping(
 def body(iteration: int = 250) -> str:
     report: ProgressReport = world.report(iteration=iteration)
     return report.model_dump_json(by_alias=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [("10.0.0.7", "http://10.0.0.7:9400/progress"), ("fd00::7", "http://[fd00::7]:9400/progress")],
+)
+def test_pods_of_either_family_are_asked(address: str, url: str) -> None:
+    assert progress_url(address, 9400) == url
 
 
 async def test_reports_are_told_when_they_change() -> None:
