@@ -238,13 +238,14 @@ def test_the_bucket_is_cleaned_though_the_operator_was_away(
     owned["spec"]["deletionPolicy"] = "Delete"
     create(namespace, owned)
     kubectl.wait_until("the clean-up waits", lambda: cleanup_job(namespace), seconds=60)
-    assert cleanup_job(namespace)["spec"]["suspend"] is True
+    made = cleanup_job(namespace)["spec"]
+    assert (made["suspend"], made["parallelism"]) == (True, 0)
     operator.end(signal.SIGKILL)
     kubectl.kubectl("-n", namespace, "delete", "sid", "owned", "--timeout=10s")
     operator.start()
     kubectl.wait_until(
         "the clean-up is let go",
-        lambda: cleanup_job(namespace)["spec"]["suspend"] is False,
+        lambda: cleanup_job(namespace)["spec"]["parallelism"] == 1,
         seconds=60,
     )
     # Nor does the whole namespace wait for it, whose pod never gets its image.

@@ -27,6 +27,8 @@ COMPONENT_WORKER: Final = "worker"
 COMPONENT_CLEANUP: Final = "cleanup"
 ANNOTATION_UID: Final = f"{GROUP}/uid"
 """On a clean-up Job: uid of the resource whose objects in the bucket it removes."""
+ANNOTATION_RELEASED: Final = f"{GROUP}/released"
+"""On a clean-up Job: when it was let go."""
 ANNOTATION_HASH: Final = f"{GROUP}/hash"
 """On every child object: hash of the object as it was applied."""
 

@@ -2,12 +2,15 @@
 
 Rules this module keeps:
 
-* As long as the resource is there, its Job is there too and suspended, whatever the phase.
+* As long as the resource is there, its Job is there too and makes no pod, whatever the phase: one
+  that somebody else let go is removed.
 * A Job whose resource is gone is let go once no pod of the run is left that might still write.
 * A new resource of the same name waits until the objects of the old one are gone.
 """
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta
 
 from sid_operator import reasons
 from sid_operator.api.names import ANNOTATION_HASH
@@ -15,6 +18,9 @@ from sid_operator.kube.kinds import JOBS
 from sid_operator.plan.model import Action, Apply, Delete, Merge, Notice, Observed, Resource
 from sid_operator.plan.observed import Cleanup
 from sid_operator.resources.cleanup import cleanup_job, release_patch
+
+PATIENCE = timedelta(seconds=30)
+"""Time until a Job that was let go, and is held back again by somebody, is let go once more."""
 
 
 def keeping(resource: Resource, observed: Observed) -> tuple[Action, ...]:
@@ -28,21 +34,29 @@ def keeping(resource: Resource, observed: Observed) -> tuple[Action, ...]:
     wanted = cleanup_job(run)
     if not own:
         return (Apply(JOBS, wanted, creates=True),)
-    stale = [job for job in own if job.hash != wanted["metadata"]["annotations"][ANNOTATION_HASH]]
+    fitting = wanted["metadata"]["annotations"][ANNOTATION_HASH]
+    stale = [job for job in own if job.hash != fitting or not job.dormant]
     return tuple(_delete(job) for job in stale if not job.deleting)
 
 
 def orphans(cleanups: tuple[Cleanup, ...], living: str | None) -> tuple[Cleanup, ...]:
-    """Suspended Jobs whose resource is not the one that lives, if any, under this name."""
+    """Dormant Jobs whose resource is not the one that lives, if any, under this name."""
     return tuple(
-        job for job in cleanups if job.of_uid != living and job.suspended and not job.deleting
+        job
+        for job in cleanups
+        if job.of_uid != living and job.dormant and not job.deleting and not job.finished
     )
 
 
-def release(job: Cleanup) -> Merge:
+def is_due(job: Cleanup, now: datetime) -> bool:
+    """Whether a dormant Job may be let go now: it was not a moment ago."""
+    return job.released is None or not timedelta() <= now - job.released < PATIENCE
+
+
+def release(job: Cleanup, now: datetime) -> Merge:
     """Let a Job go."""
     notice = Notice("Normal", reasons.EVENT_CLEANING, reasons.CLEANING_UP)
-    return Merge(JOBS, job.name, release_patch(), notice)
+    return Merge(JOBS, job.name, release_patch(job.started, now), notice)
 
 
 def is_cleaning(uid: str, observed: Observed) -> bool:

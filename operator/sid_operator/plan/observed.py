@@ -15,6 +15,7 @@ import pydantic
 
 from sid_operator.api.names import (
     ANNOTATION_HASH,
+    ANNOTATION_RELEASED,
     ANNOTATION_UID,
     COMPONENT_CLEANUP,
     KIND,
@@ -137,13 +138,18 @@ class Cleanup:
 
     Attributes:
         of_uid: uid of the resource whose objects it removes.
+        dormant: It makes no pod, whatever a queue does to it.
+        released: When it was let go, or None.
+        started: Since when its deadline is counted, or None.
     """
 
     name: str
     uid: str
     of_uid: str
     hash: str = ""
-    suspended: bool = True
+    dormant: bool = True
+    released: datetime | None = None
+    started: datetime | None = None
     finished: bool = False
     deleting: bool = False
 
@@ -205,15 +211,19 @@ def is_cleanup(obj: Object) -> bool:
 
 def cleanup_of(obj: Object) -> Cleanup:
     """Read a clean-up Job."""
-    metadata = obj["metadata"]
+    metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     annotations = metadata.get("annotations") or {}
-    conditions = (obj.get("status") or {}).get("conditions") or []
+    conditions = status.get("conditions") or []
+    released = _noted_time(annotations.get(ANNOTATION_RELEASED))
     return Cleanup(
         name=metadata["name"],
         uid=metadata["uid"],
         of_uid=annotations.get(ANNOTATION_UID, ""),
         hash=annotations.get(ANNOTATION_HASH, ""),
-        suspended=bool((obj.get("spec") or {}).get("suspend")),
+        # Those of earlier versions have one lock: they are only suspended.
+        dormant=spec.get("parallelism") == 0 or (bool(spec.get("suspend")) and released is None),
+        released=released,
+        started=_maybe_time(status.get("startTime")),
         finished=any(
             c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions
         ),
@@ -267,6 +277,14 @@ def time_of(text: str) -> datetime:
 
 def _maybe_time(text: str | None) -> datetime | None:
     return time_of(text) if text else None
+
+
+def _noted_time(text: str | None) -> datetime | None:
+    """A time from an annotation, which anybody may have written."""
+    try:
+        return _maybe_time(text)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _since(condition: Object | None) -> datetime | None:

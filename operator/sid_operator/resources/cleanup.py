@@ -2,16 +2,21 @@
 
 Rules this module keeps:
 
-* It is made, suspended, while the resource lives, and let go when the resource is gone. So no
+* It is made, with no pod, while the resource lives, and let go when the resource is gone. So no
   finalizer is needed: a deletion never waits for the operator, and one that happens while the
   operator is away is caught up with.
+* Two locks hold it, for it would empty the folder of a run that trains: it is suspended, and its
+  parallelism is 0. A queue may open the first, which is its own; the second is the operator's alone.
 * It has no owner, or it would go with the resource; it removes itself when it is done.
 * What it removes is in its pod template, which nobody can change: who may edit other objects of the
   namespace gains nothing.
-* It has a deadline: a Secret that is gone, or a store that does not answer, keeps it for an hour.
+* It has a deadline, counted from when it is let go: a Secret that is gone, or a store that does not
+  answer, keeps it for an hour.
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from sid_operator.api import names
 from sid_operator.resources import bucket
@@ -23,7 +28,6 @@ DEADLINE_SECONDS = 3600
 KEPT_SECONDS = 3600
 """How long a finished Job stays, for a look at its log."""
 _NAME_LENGTH = 40
-_RELEASE = {"suspend": False}
 
 
 def cleanup_name(run: Run) -> str:
@@ -32,8 +36,15 @@ def cleanup_name(run: Run) -> str:
 
 
 def cleanup_job(run: Run) -> Manifest:
-    """The suspended Job."""
-    template = {"metadata": {"labels": _pod_labels(run)}, "spec": _pod_spec(run)}
+    """The Job, which makes no pod until it is let go."""
+    spec = {
+        "suspend": True,
+        "parallelism": 0,
+        "completions": 1,
+        "backoffLimit": 5,
+        "ttlSecondsAfterFinished": KEPT_SECONDS,
+        "template": {"metadata": {"labels": _pod_labels(run)}, "spec": _pod_spec(run)},
+    }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -42,23 +53,32 @@ def cleanup_job(run: Run) -> Manifest:
             "namespace": run.namespace,
             "labels": labels(run, names.COMPONENT_CLEANUP),
             "annotations": {
-                names.ANNOTATION_HASH: digest(template),
+                names.ANNOTATION_HASH: digest(spec),
                 names.ANNOTATION_UID: run.uid,
             },
         },
-        "spec": {
-            "suspend": True,
-            "backoffLimit": 5,
-            "activeDeadlineSeconds": DEADLINE_SECONDS,
-            "ttlSecondsAfterFinished": KEPT_SECONDS,
-            "template": template,
-        },
+        "spec": spec,
     }
 
 
-def release_patch() -> Manifest:
-    """The merge patch that lets the Job go."""
-    return {"spec": dict(_RELEASE)}
+def release_patch(started: datetime | None, now: datetime) -> Manifest:
+    """The merge patch that lets the Job go.
+
+    Args:
+        started: Since when Kubernetes counts the Job's deadline, where a queue let it start.
+        now: The time, in UTC.
+    """
+    waited = int((now - started).total_seconds()) if started is not None else 0
+    return {
+        "metadata": {
+            "annotations": {names.ANNOTATION_RELEASED: now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        },
+        "spec": {
+            "suspend": False,
+            "parallelism": 1,
+            "activeDeadlineSeconds": max(waited, 0) + DEADLINE_SECONDS,
+        },
+    }
 
 
 def _pod_labels(run: Run) -> Manifest:

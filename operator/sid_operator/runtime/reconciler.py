@@ -22,7 +22,7 @@ from typing import Any
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS, Kind
-from sid_operator.plan.cleanup import orphans, release
+from sid_operator.plan.cleanup import is_due, orphans, release
 from sid_operator.plan.decide import RETRY_SECONDS, plan
 from sid_operator.plan.model import (
     Action,
@@ -128,14 +128,18 @@ class Reconciler:
         waiting = orphans(self._caches.cleanups(key), raw["metadata"]["uid"] if raw else None)
         if not waiting or self._caches.pods.owned_by(key):
             return None
+        now = self._now()
+        due = [job for job in waiting if is_due(job, now)]
+        if not due:
+            return RETRY_SECONDS
         # The caches were filled one after the other: ask who lives before anything is removed.
         living = await self._living(key)
-        for job in waiting:
+        for job in due:
             if job.of_uid in living:
                 continue
             gone = _deleted(key, job.of_uid)
             try:
-                await self._executor.execute(gone, release(job))
+                await self._executor.execute(gone, release(job, now))
             except RefusedError as error:
                 await self._recorder.post(gone, [notice(error.refusal)])
                 return RETRY_SECONDS

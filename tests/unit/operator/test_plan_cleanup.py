@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from sid_operator.kube.kinds import DISTILLATIONS, JOBS
-from sid_operator.plan.cleanup import orphans
+from sid_operator.plan.cleanup import is_due, orphans, release
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import Apply, Delete, Plan, Refusal
 from sid_operator.plan.observed import Cleanup, cleanup_of
-from sid_operator.resources.cleanup import cleanup_job, cleanup_name
+from sid_operator.resources.cleanup import cleanup_job, cleanup_name, release_patch
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -32,11 +33,13 @@ def finished(**spec: Any) -> Plan:
     return plan(world.resource(**spec), world.observed(job=done), NOW)
 
 
-def test_the_job_is_made_suspended_with_the_run() -> None:
+def test_the_job_is_made_with_the_run_and_makes_no_pod() -> None:
     made = plan(world.resource(**DELETING), world.observed(), NOW)
     (action,) = made.actions
     assert isinstance(action, Apply)
-    assert action.manifest["spec"]["suspend"] is True
+    spec = action.manifest["spec"]
+    assert (spec["suspend"], spec["parallelism"], spec["completions"]) == (True, 0, 1)
+    assert "activeDeadlineSeconds" not in spec  # it would run out while the run goes on
     assert "ownerReferences" not in action.manifest["metadata"]
     (container,) = action.manifest["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["remove", "--storage", "s3://sid/runs/team/digits"]
@@ -57,8 +60,9 @@ def test_it_is_left_alone_once_it_is_there() -> None:
     [
         (of_run(), {}),
         (of_run(hash="of another image"), DELETING),
+        (of_run(dormant=False), DELETING),
     ],
-    ids=["the policy is Retain again", "what it would do has changed"],
+    ids=["the policy is Retain again", "what it would do has changed", "somebody let it go"],
 )
 def test_it_is_deleted_when_it_no_longer_fits(seen: Cleanup, spec: dict[str, Any]) -> None:
     made = plan(world.resource(**spec), world.observed(cleanups=(seen,)), NOW)
@@ -83,11 +87,52 @@ def test_a_job_is_let_go_when_its_resource_is_gone() -> None:
     assert orphans((job,), world.UID) == ()
     assert orphans((job,), None) == (job,)
     assert orphans((job,), "uid of the next resource of the name") == (job,)
-    assert orphans((dataclasses.replace(job, suspended=False),), None) == ()
+    assert orphans((dataclasses.replace(job, dormant=False),), None) == ()
+
+
+def seen(patch: dict[str, Any] | None = None, **changes: Any) -> Cleanup:
+    """The clean-up Job after a merge patch, with fields of its spec and status changed."""
+    manifest = cleanup_job(world.run(**DELETING))
+    manifest["metadata"]["uid"] = "uid-of-cleanup"
+    manifest["metadata"]["annotations"] |= (patch or {}).get("metadata", {}).get("annotations", {})
+    manifest["spec"] |= (patch or {}).get("spec", {}) | changes
+    return cleanup_of(manifest | {"status": {"startTime": world.at(7200)}})
+
+
+def test_a_queue_that_opens_its_lock_lets_nothing_go() -> None:
+    """Kueue admits any Job of a namespace with a LocalQueue named default."""
+    admitted = seen(suspend=False)
+    assert admitted.dormant
+    there = world.observed(cleanups=(admitted,))
+    assert plan(world.resource(**DELETING), there, NOW).actions == ()
+    assert orphans((admitted,), None) == (admitted,)
+
+    merge = release(admitted, NOW)
+    assert merge.patch["spec"]["parallelism"] == 1
+    assert merge.patch["spec"]["activeDeadlineSeconds"] == 7200 + 3600  # it started long ago
+    waiting = seen(merge.patch, suspend=True)
+    assert orphans((waiting,), None) == ()  # its turn comes; the queue has it now
+
+
+def test_a_job_of_an_earlier_version_is_let_go_too() -> None:
+    assert orphans((seen(parallelism=1),), None) != ()
+    assert orphans((seen(parallelism=1, suspend=False),), None) == ()
+
+
+def test_a_job_that_somebody_holds_back_again_is_not_let_go_without_pause() -> None:
+    patch = release_patch(None, NOW)
+    assert patch["spec"]["activeDeadlineSeconds"] == 3600
+    held = seen(patch, parallelism=0)
+    assert orphans((held,), None) == (held,)
+    assert not is_due(held, NOW)
+    assert is_due(held, NOW + timedelta(seconds=30))
+    assert is_due(held, NOW - timedelta(hours=1))  # a time from the future stops nothing
+    forged = {"metadata": {"annotations": {"sid-dit.dev/released": "never"}}}
+    assert is_due(seen(forged), NOW)
 
 
 def test_the_next_resource_of_the_name_waits() -> None:
-    earlier = of_run(of_uid="uid-of-an-earlier-one", suspended=False)
+    earlier = of_run(of_uid="uid-of-an-earlier-one", dormant=False)
     seen = world.observed(job=None, cleanups=(earlier,))
     waiting = plan(world.resource(), seen, NOW)
     assert waiting.actions == ()

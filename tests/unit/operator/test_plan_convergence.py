@@ -96,7 +96,7 @@ _cleanups = st.lists(
         uid=st.just("uid-of-cleanup"),
         of_uid=st.sampled_from([world.UID, "earlier"]),
         hash=st.sampled_from(["old", _CLEANUP["metadata"]["annotations"]["sid-dit.dev/hash"]]),
-        suspended=st.booleans(),
+        dormant=st.booleans(),
         finished=st.booleans(),
         deleting=st.booleans(),
     ),

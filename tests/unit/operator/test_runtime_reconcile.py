@@ -389,7 +389,9 @@ async def test_the_bucket_is_emptied_when_the_resource_is_gone(plant: Plant) -> 
     plant.api.put("siddistillations", world.raw(deletionPolicy="Delete"))
     await until(lambda: len(plant.api.of("jobs")) == 2)
     (cleanup,) = [job for job in plant.api.of("jobs") if "cleanup" in job["metadata"]["name"]]
-    assert cleanup["spec"]["suspend"] is True
+    assert (cleanup["spec"]["suspend"], cleanup["spec"]["parallelism"]) == (True, 0)
+    cleanup["spec"]["suspend"] = False  # by a queue of the namespace
+    plant.api.put("jobs", cleanup)
     pod = plant.api.put("pods", world.raw_pod(0, phase="Running"))
 
     plant.api.remove("siddistillations", world.NAMESPACE, world.NAME)
@@ -397,7 +399,7 @@ async def test_the_bucket_is_emptied_when_the_resource_is_gone(plant: Plant) -> 
     await plant.stop()
     plant.start()  # what happened while the operator was away is caught up with
     plant.api.remove("pods", world.NAMESPACE, pod["metadata"]["name"])
-    await until(lambda: plant.api.of("jobs")[0]["spec"]["suspend"] is False)
+    await until(lambda: plant.api.of("jobs")[0]["spec"]["parallelism"] == 1)
     await until(lambda: "CleaningUp" in reasons(plant.api))
 
 
