@@ -168,6 +168,7 @@ STRAYS: Final = (
     "Pods of the previous Job that are still ending: {count}, such as {name}. Where its node is "
     "lost, kubectl delete pod --force removes it."
 )
+LEFTOVERS: Final = "The objects of an earlier resource of this name are still being removed."
 IN_QUEUE: Final = "The queue {queue} has not admitted the Job yet."
 STILL_CLEANING: Final = (
     "The objects of the deleted resource of this name are still being removed from the bucket."

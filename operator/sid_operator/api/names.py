@@ -32,6 +32,10 @@ ANNOTATION_RELEASED: Final = f"{GROUP}/released"
 ANNOTATION_HASH: Final = f"{GROUP}/hash"
 """On every child object: hash of the object as it was applied."""
 
+LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
+"""On a Job: the queue that owns its ``suspend``. Kueue itself sets it where a namespace has a
+default queue."""
+
 MAX_NAME_LENGTH: Final = 50
 """Pods are called NAME-INDEX, which must be a DNS label of 63 characters."""
 

@@ -5,9 +5,13 @@ Rules this module keeps:
 * A child that is there with the right hash is left alone; a missing one is created again, as long
   as the run is not over.
 * What belongs to somebody else is never touched; what is being deleted is waited for.
-* No Job is made while objects of an earlier resource of the name are being removed, nor while a
-  pod of an earlier Job is there: it would meet the new ones, and write into the same folder.
-* A Job whose spec no longer fits is deleted with its pods, and made anew when it is gone.
+* No Job is made while anything of an earlier resource of the name is being removed (its pods would
+  read another's configuration), nor while a pod of an earlier Job is there: it would meet the new
+  ones, and write into the same folder.
+* A Job whose spec no longer fits is deleted with its pods, and made anew when it is gone; so is one
+  that ended before its spec was changed.
+* A suspended run has no Job where there is none, nor where a queue owns the Job's ``suspend``: any
+  Job that is there may be admitted.
 """
 
 from __future__ import annotations
@@ -53,11 +57,17 @@ def actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Acti
     if run is None:
         return ()
     restoring = resource.status.start_time is not None
-    waits = held or is_cleaning(run.uid, observed) or (observed.job is None and observed.strays)
+    if observed.job is not None:
+        of_job = _changed_job(run, observed.job)
+    elif held or _waits(run, observed):
+        of_job = None
+    else:
+        notice = _restored(JOBS, run.name) if restoring else None
+        of_job = Apply(JOBS, job(run), creates=True, notice=notice)
     wanted = [
         _config_map(run, observed.config_map, restoring),
         _settled(SERVICES, service(run), observed.service, restoring),
-        None if waits else _job(run, observed.job, restoring),
+        of_job,
     ]
     return tuple(action for action in wanted if action is not None)
 
@@ -71,9 +81,12 @@ def created(run: Run) -> Notice:
     return Notice("Normal", reasons.EVENT_CREATED, message)
 
 
-def held_back(run: Run) -> bool:
-    """Whether there must be no Job: suspended, where ``suspend`` of the Job is the queue's."""
-    return run.spec.run_policy.suspend and run.spec.scheduling.queue_name is not None
+def _waits(run: Run, observed: Observed) -> bool:
+    """Whether it is too early for a Job."""
+    suspended = run.spec.run_policy.suspend
+    return (
+        suspended or observed.leftovers or bool(observed.strays) or is_cleaning(run.uid, observed)
+    )
 
 
 def _config_map(run: Run, seen: Child | None, restoring: bool) -> Action | None:
@@ -93,20 +106,17 @@ def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool
     return Apply(kind, manifest, creates=False)
 
 
-def _job(run: Run, seen: Job | None, restoring: bool) -> Action | None:
-    if seen is None:
-        notice = _restored(JOBS, run.name) if restoring else None
-        return None if held_back(run) else Apply(JOBS, job(run), creates=True, notice=notice)
-    if seen.deleting or seen.finished:
+def _changed_job(run: Run, seen: Job) -> Action | None:
+    if seen.deleting:
         return None
-    if held_back(run):
+    if run.spec.run_policy.suspend and seen.queue:
         return Delete(JOBS, run.name, seen.uid)
     if seen.hash != run_hash(run):
         notice = Notice("Normal", reasons.EVENT_RECREATING, reasons.SPEC_CHANGED)
         return Delete(JOBS, run.name, seen.uid, notice)
     if seen.policy_hash != policy_hash(run):
         notice = Notice("Normal", reasons.EVENT_UPDATED, reasons.POLICY_CHANGED)
-        return Merge(JOBS, run.name, policy_patch(run), notice)
+        return Merge(JOBS, run.name, policy_patch(run, queued=bool(seen.queue)), notice)
     return None
 
 

@@ -1,4 +1,10 @@
-"""How a run ends: Complete or Failed, once and for all."""
+"""How a run ends: Complete or Failed, once and for all.
+
+Rules this module keeps:
+
+* The end of a Job that was made for another spec says nothing of this one, which was not tried yet.
+* A Job that is being deleted fails because of it: its failure counts only from before.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,8 @@ from sid_operator.plan.causes import Cause
 from sid_operator.plan.conditions import Verdict, find, updated
 from sid_operator.plan.failure import job_failure
 from sid_operator.plan.model import Observed, Resource
+from sid_operator.plan.observed import Job
+from sid_operator.resources.metadata import run_hash
 from sid_operator.resources.run import Run
 
 COMPLETE, FAILED = ConditionType.COMPLETE, ConditionType.FAILED
@@ -38,7 +46,7 @@ def ended(
 ) -> SiDDistillationStatus | None:
     """The status at the end, or None where the Job goes on."""
     job = observed.job
-    if job is None or not job.ours:
+    if job is None or not _speaks_for(job, run):
         return None
     if job.complete is not None:
         status = progress.completed(status, run)
@@ -56,6 +64,14 @@ def ended(
         "observed_generation": resource.generation,
     }
     return status.model_copy(update=update)
+
+
+def _speaks_for(job: Job, run: Run) -> bool:
+    """Whether the end of the Job is the run's."""
+    if not job.ours or not job.finished or job.hash != run_hash(run):
+        return False
+    caused_by_deletion = job.failed and job.deleted and job.failed >= job.deleted
+    return not caused_by_deletion
 
 
 def _complete(status: SiDDistillationStatus) -> Verdict:

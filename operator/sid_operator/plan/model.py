@@ -100,6 +100,12 @@ class Observed:
     cleanups: tuple[Cleanup, ...] = ()
     nodes: Nodes = field(default_factory=Nodes)
 
+    @property
+    def leftovers(self) -> bool:
+        """Whether what the pods read is that of an earlier resource, and is being removed."""
+        held = (self.config_map, self.service)
+        return any(child is not None and child.deleting for child in held)
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:

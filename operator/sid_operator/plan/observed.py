@@ -20,6 +20,7 @@ from sid_operator.api.names import (
     COMPONENT_CLEANUP,
     KIND,
     LABEL_COMPONENT,
+    LABEL_QUEUE,
     TRAINER_CONTAINER,
 )
 from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH
@@ -108,6 +109,8 @@ class Job:
     Attributes:
         ours: The resource owns it.
         deleting: It is being deleted, or about to be, as its owner is gone.
+        deleted: Since when it is being deleted, or None.
+        queue: The queue that owns its ``suspend``, or "".
         complete: Since when it is complete, or None.
         failed: Since when it has failed, or None.
         fail_reason: Reason of its Failed (or FailureTarget) condition.
@@ -117,6 +120,8 @@ class Job:
     ours: bool
     created: datetime
     deleting: bool = False
+    deleted: datetime | None = None
+    queue: str = ""
     hash: str = ""
     policy_hash: str = ""
     suspended: bool = False
@@ -193,6 +198,8 @@ def job_of(obj: Object, owner: str, owner_uid: str) -> Job:
         ours=owned_by(obj, owner_uid),
         created=time_of(metadata["creationTimestamp"]),
         deleting=is_leaving(obj, owner, owner_uid),
+        deleted=_maybe_time(metadata.get("deletionTimestamp")),
+        queue=(metadata.get("labels") or {}).get(LABEL_QUEUE, ""),
         hash=annotations.get(ANNOTATION_HASH, ""),
         policy_hash=annotations.get(ANNOTATION_POLICY_HASH, ""),
         suspended=bool(spec.get("suspend")),

@@ -96,7 +96,7 @@ def _not_asked_for(run: Run, observed: Observed, held: Cause | None) -> tuple[st
     if job.deleting:
         return reasons.RECREATING, reasons.JOB_LEAVING
     if job.suspended:
-        queue = run.spec.scheduling.queue_name or "of the cluster"
+        queue = job.queue or "of the cluster"
         return reasons.QUEUED, reasons.IN_QUEUE.format(queue=queue)
     return None
 
@@ -107,6 +107,8 @@ def _without_job(run: Run, observed: Observed, held: Cause | None) -> tuple[str,
     if observed.strays:
         told = reasons.STRAYS.format(count=len(observed.strays), name=observed.strays[0])
         return reasons.RECREATING, told
+    if observed.leftovers:
+        return reasons.RECREATING, reasons.LEFTOVERS
     return (held.reason, held.message) if held else (reasons.NO_JOB, reasons.JOB_MISSING)
 
 

@@ -6,7 +6,7 @@ Rules this module keeps:
   finalizer is needed: a deletion never waits for the operator, and one that happens while the
   operator is away is caught up with.
 * Two locks hold it, for it would empty the folder of a run that trains: it is suspended, and its
-  parallelism is 0. A queue may open the first, which is its own; the second is the operator's alone.
+  parallelism is 0. A queue may open the first, which is its own; the second is the operator's.
 * It has no owner, or it would go with the resource; it removes itself when it is done.
 * What it removes is in its pod template, which nobody can change: who may edit other objects of the
   namespace gains nothing.

@@ -5,14 +5,15 @@ Rules this module keeps:
 * The pod template of a Job cannot be changed; what differs in :func:`run_hash` needs a new Job.
 * The run policy can be changed in place (:func:`policy_patch`), without rendering the template
   again: another version of the operator may have made it.
-* With a queue, ``suspend`` belongs to the queue and is never written.
+* With a queue, ``suspend`` belongs to the queue and is never written; a Job may have one that the
+  resource does not name.
 * Exit codes 64 to 78 end the run at once; disruptions and exit code 143 (asked to end) do not
   count; everything else may be retried, a whole gang at a time, hence ``nodes * backoffLimit``.
 """
 
 from __future__ import annotations
 
-from sid_operator.api.names import ANNOTATION_HASH, TRAINER_CONTAINER
+from sid_operator.api.names import ANNOTATION_HASH, LABEL_QUEUE, TRAINER_CONTAINER
 from sid_operator.resources.metadata import (
     ANNOTATION_POLICY_HASH,
     Manifest,
@@ -24,12 +25,11 @@ from sid_operator.resources.pod import pod_template
 from sid_operator.resources.run import Run
 from sid_trainer.contract import PERMANENT_EXIT_CODES, ExitCode
 
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-
 
 def job(run: Run) -> Manifest:
     """The Job of a run."""
     workers = run.spec.workers
+    policy = _policy(run, queued=run.spec.scheduling.queue_name is not None)
     spec = {
         "completionMode": "Indexed",
         "completions": workers.nodes,
@@ -37,7 +37,7 @@ def job(run: Run) -> Manifest:
         "podReplacementPolicy": "Failed",  # a straggler must be gone before its successor comes
         "podFailurePolicy": {"rules": _failure_rules()},
         "template": pod_template(run),
-        **{key: value for key, value in _policy(run).items() if value is not None},
+        **{key: value for key, value in policy.items() if value is not None},
     }
     return {
         "apiVersion": "batch/v1",
@@ -47,11 +47,16 @@ def job(run: Run) -> Manifest:
     }
 
 
-def policy_patch(run: Run) -> Manifest:
-    """The merge patch that gives an existing Job the run policy of today."""
+def policy_patch(run: Run, *, queued: bool) -> Manifest:
+    """The merge patch that gives an existing Job the run policy of today.
+
+    Args:
+        run: Tells the policy.
+        queued: The Job is in a queue.
+    """
     return {
         "metadata": {"annotations": {ANNOTATION_POLICY_HASH: policy_hash(run)}},
-        "spec": _policy(run),
+        "spec": _policy(run, queued=queued),
     }
 
 
@@ -62,17 +67,17 @@ def _job_metadata(run: Run) -> Manifest:
         ANNOTATION_POLICY_HASH: policy_hash(run),
     }
     if run.spec.scheduling.queue_name is not None:
-        result["labels"] = result["labels"] | {QUEUE_LABEL: run.spec.scheduling.queue_name}
+        result["labels"] = result["labels"] | {LABEL_QUEUE: run.spec.scheduling.queue_name}
     return result
 
 
-def _policy(run: Run) -> Manifest:
+def _policy(run: Run, *, queued: bool) -> Manifest:
     policy = run.spec.run_policy
     values: Manifest = {
         "backoffLimit": run.spec.workers.nodes * policy.backoff_limit,
         "activeDeadlineSeconds": policy.active_deadline_seconds,
     }
-    if run.spec.scheduling.queue_name is None:
+    if not queued:
         values["suspend"] = policy.suspend
     return values
 

@@ -124,6 +124,25 @@ def test_a_job_left_by_an_earlier_resource_of_the_name_is_waited_for() -> None:
     assert world.told(made)["PodsReady"] == ("False", "Recreating")
 
 
+@pytest.mark.parametrize("part", ["config_map", "service"])
+@pytest.mark.parametrize("ours", [True, False])
+def test_no_job_starts_beside_what_is_being_removed(part: str, ours: bool) -> None:
+    """Its pods would read the configuration of an earlier resource of the name."""
+    leaving = Child("x", ours=ours, deleting=True)
+    made = first(world.observed(job=None, **{part: leaving}))
+    assert made.actions == ()
+    assert world.told(made)["PodsReady"] == ("False", "Recreating")
+    gone = world.followed(made, world.observed(job=None, **{part: None}))
+    assert len(gone.actions) == 2
+    assert gone.actions[-1].kind is JOBS
+
+
+def test_a_run_is_suspended_though_its_config_map_is_being_removed(running: Plan) -> None:
+    leaving = Child("x", ours=True, deleting=True)
+    later = world.followed(running, world.observed(config_map=leaving), runPolicy={"suspend": True})
+    assert [type(a) for a in later.actions] == [Merge]
+
+
 def test_pods_of_an_earlier_job_are_waited_for() -> None:
     seen = world.observed(job=None, strays=("digits-0-x", "digits-1-x"))
     made = first(seen)
@@ -435,6 +454,33 @@ def test_with_a_queue_the_job_waits_for_it_and_is_absent_while_suspended() -> No
     stopped = first(world.observed(world.run(**stop), job=world.job(of)), **stop)
     assert [type(a) for a in stopped.actions] == [Delete]
     assert first(world.observed(world.run(**stop), job=None), **stop).actions == ()
+
+
+def test_a_queue_that_the_resource_does_not_name_is_read_from_the_job() -> None:
+    """Kueue labels the Jobs of a namespace with a LocalQueue named default, and admits them."""
+    admitted = dataclasses.replace(world.job(suspend=False), queue="default")
+    waiting = first(world.observed(job=dataclasses.replace(admitted, suspended=True)))
+    assert waiting.status.phase is Phase.QUEUED
+    ready = next(c for c in waiting.status.conditions if c.type == "PodsReady")
+    assert "queue default" in ready.message
+
+    longer = first(world.observed(job=admitted), runPolicy={"backoffLimit": 5})
+    (change,) = longer.actions
+    assert isinstance(change, Merge)
+    assert "suspend" not in change.patch["spec"]
+
+    stop = {"runPolicy": {"suspend": True}}
+    stopped = first(world.observed(world.run(**stop), job=admitted), **stop)
+    assert [type(a) for a in stopped.actions] == [Delete]
+
+
+def test_a_suspended_run_gets_no_job_that_a_queue_might_admit() -> None:
+    stop = {"runPolicy": {"suspend": True}}
+    made = first(Observed(), **stop)
+    assert [a.kind for a in made.actions] == [CONFIG_MAPS, SERVICES]
+    assert made.status.phase is Phase.SUSPENDED
+    resumed = world.followed(made, world.observed(job=None))
+    assert [a.kind for a in resumed.actions] == [JOBS]
 
 
 def test_unschedulable_pods_are_told_with_the_schedulers_words() -> None:

@@ -25,7 +25,10 @@ ROUNDS = 6
 """Writes that may be needed: recreate, create, tell; then rest."""
 
 _child = st.sampled_from(
-    [None, Child("", ours=True), Child("old", ours=True), Child("x", ours=False)]
+    [
+        *(None, Child("", ours=True), Child("old", ours=True), Child("x", ours=False)),
+        *(Child("old", ours=True, deleting=True), Child("x", ours=False, deleting=True)),
+    ]
 )
 _reports = st.none() | st.builds(
     world.report,
@@ -74,7 +77,7 @@ def _pods(draw: st.DrawFn) -> tuple[Pod, ...]:
 @st.composite
 def _jobs(draw: st.DrawFn) -> Job | None:
     job = world.job()
-    choice = draw(st.integers(0, 8))
+    choice = draw(st.integers(0, 12))
     reason = draw(st.sampled_from(["BackoffLimitExceeded", "DeadlineExceeded", "", "Other"]))
     changed: dict[int, dict[str, Any]] = {
         0: {},
@@ -85,6 +88,10 @@ def _jobs(draw: st.DrawFn) -> Job | None:
         5: {"suspended": True},
         6: {"complete": NOW},
         7: {"failed": NOW, "fail_reason": reason},
+        9: {"failed": NOW, "fail_reason": reason, "hash": "old"},
+        10: {"complete": NOW, "deleting": True, "hash": "old"},
+        11: {"failed": NOW, "deleting": True, "deleted": NOW, "fail_reason": reason},
+        12: {"queue": "default"},
     }
     return None if choice == 8 else dataclasses.replace(job, **changed[choice])
 
@@ -140,8 +147,8 @@ _specs = st.sampled_from(
 def _after(seen: Observed, made: Plan, spec: dict[str, Any]) -> Observed:
     """What would be seen once the actions were carried out; deletions take one round."""
     changes: dict[str, Any] = {"pods": tuple(pod for pod in seen.pods if not pod.leaving)}
-    if seen.job is not None and seen.job.deleting:
-        changes["job"] = None
+    children = {"job": seen.job, "config_map": seen.config_map, "service": seen.service}
+    changes |= {part: None for part, child in children.items() if child and child.deleting}
     changes["cleanups"] = tuple(job for job in seen.cleanups if not job.deleting)
     names = {"ConfigMap": "config_map", "Service": "service", "Job": "job"}
     for action in made.actions:

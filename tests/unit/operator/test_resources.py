@@ -84,9 +84,11 @@ def test_suspend_belongs_to_the_queue_where_there_is_one() -> None:
     queued = job(world.run(**ALL_SET))
     assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
     assert "suspend" not in queued["spec"]
-    assert "suspend" not in policy_patch(world.run(**ALL_SET))["spec"]
+    assert "suspend" not in policy_patch(world.run(**ALL_SET), queued=True)["spec"]
+    # Kueue labels Jobs of resources that name no queue, where the namespace has a default one.
+    assert "suspend" not in policy_patch(world.run(), queued=True)["spec"]
     assert job(world.run())["spec"]["suspend"] is False
-    assert policy_patch(world.run())["spec"]["activeDeadlineSeconds"] is None
+    assert policy_patch(world.run(), queued=False)["spec"]["activeDeadlineSeconds"] is None
 
 
 def test_pods_are_restricted_and_get_no_service_account() -> None:

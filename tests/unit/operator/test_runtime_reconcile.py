@@ -257,7 +257,8 @@ async def test_an_event_is_not_repeated_while_the_status_cannot_be_written(plant
         resource["metadata"]["labels"] = {"by-somebody": str(left)}  # hence a new version
         plant.api.put("siddistillations", resource)
     await until(lambda: phase(plant.api) == "Suspended")
-    assert sorted(reasons(plant.api)) == ["Created", "StatusRefused", "Suspended"]
+    assert sorted(reasons(plant.api)) == ["StatusRefused", "Suspended"]
+    assert plant.api.of("jobs") == []
 
 
 async def test_a_refused_status_is_told_by_an_event_and_counted(plant: Plant) -> None:

@@ -11,6 +11,7 @@ from sid_operator.plan.model import Child, Observed, Plan, Resource, status_json
 from sid_operator.plan.observed import Job, Pod, job_of, pod_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.config_map import config_map
+from sid_operator.resources.job import job as built_job
 from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH, policy_hash, run_hash
 from sid_operator.resources.run import Run
 from sid_operator.resources.service import service
@@ -64,12 +65,25 @@ def run(**spec: Any) -> Run:
     return found
 
 
-def job(of: Run | None = None, *, conditions: tuple[Object, ...] = (), **spec: Any) -> Job:
-    """Its Job, a minute old; keyword arguments stand in the Job's spec."""
+def job(
+    of: Run | None = None,
+    *,
+    conditions: tuple[Object, ...] = (),
+    deleted: float | None = None,
+    **spec: Any,
+) -> Job:
+    """Its Job, a minute old; keyword arguments stand in the Job's spec.
+
+    ``deleted`` is how many seconds ago its deletion began.
+    """
     of = of or run()
+    deletion = {} if deleted is None else {"deletionTimestamp": at(deleted)}
+    manifest = built_job(of)
     return job_of(
         {
             "metadata": {
+                **deletion,
+                "labels": manifest["metadata"]["labels"],
                 "namespace": NAMESPACE,
                 "name": NAME,
                 "uid": "uid-of-job",
@@ -80,7 +94,7 @@ def job(of: Run | None = None, *, conditions: tuple[Object, ...] = (), **spec: A
                 },
                 "ownerReferences": [{"uid": UID, "controller": True}],
             },
-            "spec": spec,
+            "spec": manifest["spec"] | spec,
             "status": {"startTime": at(60), "conditions": list(conditions)},
         },
         NAME,
