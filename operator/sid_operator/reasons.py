@@ -57,6 +57,7 @@ NOT_STARTED: Final = "NotStarted"
 RESTARTING: Final = "Restarting"
 FAILING: Final = "Failing"
 NO_REPORT: Final = "NoReport"
+CHANGED: Final = "SpecChanged"
 FINISHED: Final = "Finished"
 
 # Stalled

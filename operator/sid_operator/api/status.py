@@ -86,7 +86,10 @@ class SiDDistillationStatus(StatusPart):
     start_time: Time | None = Field(default=None, description="When the pods were first asked for.")
     completion_time: Time | None = Field(default=None, description="When the run ended.")
     restarts: int = Field(
-        default=0, ge=0, description="How often training was started again after a failure."
+        default=0,
+        ge=0,
+        description="How often training was started again: after a failure, a lost pod, a "
+        "suspension or a change of the spec.",
     )
     progress: ProgressStatus | None = Field(default=None, description="How far the run is.")
     metrics: Annotated[dict[MetricName, FiniteFloat], Field(max_length=64)] = Field(

@@ -262,14 +262,16 @@ class RunPolicy(Section):
         le=100,
         description="How often the pods of the run are restarted after a failure before it counts "
         "as failed. Evictions and preemptions do not count; errors that retrying cannot cure "
-        "(configuration, credentials, missing teacher) fail at once.",
+        "(configuration, credentials, missing teacher) fail at once. A change of the spec that "
+        "replaces the pods starts the count anew.",
     )
     active_deadline_seconds: int | None = Field(
         default=None,
         ge=1,
         le=2**31 - 1,
         description="Seconds after which a run that has not finished is stopped and failed, "
-        "counted from its start or last resumption. Default: no limit.",
+        "counted from its start or last resumption, and anew when a change of the spec replaces "
+        "the pods. Default: no limit.",
     )
     ttl_seconds_after_finished: int | None = Field(
         default=None,

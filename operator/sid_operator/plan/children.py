@@ -19,6 +19,7 @@ from __future__ import annotations
 from sid_operator import reasons
 from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, JOBS, SERVICES, Kind
+from sid_operator.plan.change import is_lost
 from sid_operator.plan.cleanup import is_cleaning
 from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Notice, Observed, Resource
 from sid_operator.plan.observed import Job
@@ -62,7 +63,8 @@ def actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Acti
     elif held or _waits(run, observed):
         of_job = None
     else:
-        notice = _restored(JOBS, run.name) if restoring else None
+        lost = is_lost(resource, run, observed)
+        notice = _restored(JOBS, run.name) if lost else None
         of_job = Apply(JOBS, job(run), creates=True, notice=notice)
     wanted = [
         _config_map(run, observed.config_map, restoring),

@@ -81,6 +81,7 @@ def _after_the_end(
     actions = cleanup.keeping(resource, observed)
     if left is not None and left <= 0:
         actions = (*actions, expiry.deletion(resource))
+        left = RETRY_SECONDS  # in case the deletion comes to nothing
     return Plan(actions=actions, status=status, look_again_after=left)
 
 
@@ -110,7 +111,7 @@ def _going_on(
     space = room(run, resource.status, observed)
     waits = space.held or blocking_cause(run, observed, now)
     cause = None if run.spec.run_policy.suspend else waits
-    at_work = running(run, resource.status, observed, now)
+    at_work = running(resource, run, observed, now)
     no_job = space.held or (refusal.cause(observed.refusal) if observed.refusal else None)
     verdicts = [
         refusal.accepted(observed.refusal),

@@ -44,26 +44,26 @@ def job_failure(
     """Why the run failed for good: the verdict for the condition, and the cause behind it.
 
     Args:
-        run: Tells the limits that were exceeded.
-        job: Which has failed.
+        run: The run.
+        job: Which has failed; it tells the limits that were exceeded, whatever the spec says now.
         pods: What is left of them.
         last: The failure that the status held before.
     """
     if job.fail_reason == reasons.DEADLINE:
-        seconds = run.spec.run_policy.active_deadline_seconds
-        verdict = Cause(reasons.DEADLINE, reasons.DEADLINE_EXCEEDED.format(seconds=seconds))
+        message = reasons.DEADLINE_EXCEEDED.format(seconds=job.deadline)
+        verdict = Cause(reasons.DEADLINE, message)
         return verdict, verdict
     cause = pod_cause(pods) or _remembered(last) or _from_message(job.fail_message)
     if job.fail_reason == reasons.BACKOFF_LIMIT:
-        verdict = _worn_out(run, cause)
+        verdict = _worn_out(job.backoff_limit // run.spec.workers.nodes, cause)
         return verdict, cause or verdict
     cause = cause or Cause(reasons.JOB_FAILED, job.fail_message or reasons.UNKNOWN_CAUSE)
     return cause, cause
 
 
-def _worn_out(run: Run, cause: Cause | None) -> Cause:
+def _worn_out(limit: int, cause: Cause | None) -> Cause:
     told = f"{cause.reason}: {cause.message}" if cause else reasons.UNKNOWN_CAUSE
-    message = reasons.BACKOFF_EXCEEDED.format(limit=run.spec.run_policy.backoff_limit, cause=told)
+    message = reasons.BACKOFF_EXCEEDED.format(limit=limit, cause=told)
     return Cause(reasons.BACKOFF_LIMIT, message, cause.pod if cause else None)
 
 

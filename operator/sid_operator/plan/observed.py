@@ -114,6 +114,8 @@ class Job:
         complete: Since when it is complete, or None.
         failed: Since when it has failed, or None.
         fail_reason: Reason of its Failed (or FailureTarget) condition.
+        deadline: Its activeDeadlineSeconds, or None.
+        backoff_limit: How many failures of pods it stands.
     """
 
     uid: str
@@ -130,6 +132,8 @@ class Job:
     failed: datetime | None = None
     fail_reason: str = ""
     fail_message: str = ""
+    deadline: int | None = None
+    backoff_limit: int = 0
 
     @property
     def finished(self) -> bool:
@@ -208,6 +212,8 @@ def job_of(obj: Object, owner: str, owner_uid: str) -> Job:
         failed=_since(failed),
         fail_reason=str((failed or {}).get("reason", "")),
         fail_message=printable(str((failed or {}).get("message", ""))),
+        deadline=spec.get("activeDeadlineSeconds"),
+        backoff_limit=spec.get("backoffLimit", 0),
     )
 
 

@@ -6,6 +6,7 @@ Rules this module keeps:
   may have been away.
 * Ready pods that tell nothing for long make the condition Unknown, not False: they may train
   unseen behind a NetworkPolicy.
+* Pods that are made anew for a changed spec are no restart after a failure.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from datetime import datetime, timedelta
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType, Phase
 from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.plan.change import is_under_way
 from sid_operator.plan.conditions import Verdict, find, is_true
 from sid_operator.plan.failure import is_failing
 from sid_operator.plan.gang import rank_zero
-from sid_operator.plan.model import Observed
+from sid_operator.plan.model import Observed, Resource
 from sid_operator.plan.observed import Pod
 from sid_operator.plan.progress import is_news
 from sid_operator.plan.readiness import all_ready
@@ -30,10 +32,13 @@ REPORT_GRACE = timedelta(minutes=3)
 RUNNING_STAGES = frozenset({"training", "exporting", "done"})
 
 
-def running(run: Run, before: SiDDistillationStatus, observed: Observed, now: datetime) -> Verdict:
+def running(resource: Resource, run: Run, observed: Observed, now: datetime) -> Verdict:
     """The condition Running of a run that is not over."""
+    before = resource.status
     if run.spec.run_policy.suspend:
         return _verdict("False", reasons.SUSPENDED, reasons.NO_PODS_WANTED)
+    if is_under_way(resource, run, observed):
+        return _verdict("False", reasons.CHANGED, reasons.SPEC_CHANGED)
     if not all_ready(run, observed.pods):
         return _without_pods(before, observed)
     report = observed.report

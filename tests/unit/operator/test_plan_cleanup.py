@@ -159,6 +159,13 @@ def test_a_finished_resource_is_deleted_when_its_time_is_up() -> None:
     assert action.notice.reason == "Expired"
 
 
+def test_a_deletion_that_shows_no_effect_is_not_repeated_without_pause() -> None:
+    spec = {"runPolicy": {"ttlSecondsAfterFinished": 30}}
+    status = finished(**spec).status.model_dump(by_alias=True, exclude_none=True, mode="json")
+    status["completionTime"] = world.at(3600)
+    assert plan(world.resource(status, **spec), world.observed(), NOW).look_again_after == 30
+
+
 def test_a_deletion_that_is_refused_is_tried_again_later() -> None:
     spec = {"runPolicy": {"ttlSecondsAfterFinished": 0}}
     done = finished(**spec)

@@ -81,6 +81,22 @@ def test_what_was_told_at_the_end_stays_when_the_spec_is_changed_later() -> None
     assert later.actions == ()
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("DeadlineExceeded", "activeDeadlineSeconds (60)"), ("BackoffLimitExceeded", "Limit (5)")],
+)
+@pytest.mark.parametrize("by_then", [{}, {"backoffLimit": 9, "activeDeadlineSeconds": 700}])
+def test_the_limit_that_was_exceeded_is_told_whatever_the_spec_says_by_then(
+    reason: str, told: str, by_then: Spec
+) -> None:
+    of = world.run(runPolicy={"backoffLimit": 5, "activeDeadlineSeconds": 60})
+    dead = world.observed(job=world.job(of, conditions=(world.condition("Failed", reason),)))
+    changed = plan(world.resource(runPolicy=by_then), dead, NOW)
+    later = world.followed(changed, dead)
+    for made in (changed, later):
+        assert told in made.status.conditions[-1].message
+
+
 def test_a_job_that_is_deleted_by_its_owners_end_ends_no_run() -> None:
     stale = dataclasses.replace(over("Failed"), ours=False, deleting=True)
     assert "Failed" not in world.told(plan(world.resource(), world.observed(job=stale), NOW))
