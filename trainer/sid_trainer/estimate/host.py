@@ -1,4 +1,4 @@
-"""Host memory of a node, and what a run stores.
+"""Host memory and disk of a node, and what a run stores.
 
 Rules this module keeps:
 
@@ -63,6 +63,24 @@ def node_account(rank: Rank, exported: int) -> Account:
         else Part("the exported student", exported)
     )
     return Account("node", [*parts, larger])
+
+
+def disk_account(teacher: int, converted: int, exported: int) -> Account:
+    """Disk of the first node, where no volume is named in SID_CACHE.
+
+    Args:
+        teacher: bytes of the teacher's files, where they are downloaded.
+        converted: bytes of the text encoders in the type that computes.
+        exported: bytes of the student as it is exported.
+    """
+    return Account(
+        "disk",
+        [
+            Part("the teacher, downloaded", teacher),
+            Part("text encoders, if their files have another type", converted),
+            Part("the exported student, until it is uploaded", exported),
+        ],
+    )
 
 
 def storage_account(

@@ -13,7 +13,7 @@ from sid_trainer.data.encoding import CAPACITY as PROMPTS_HELD
 from sid_trainer.data.images.latents import CAPACITY as IMAGES_HELD
 from sid_trainer.estimate.activations import META, Batch, measured_updates, network_size, teacher_of
 from sid_trainer.estimate.conditions import condition_bytes, condition_shapes
-from sid_trainer.estimate.host import Rank, node_account, storage_account
+from sid_trainer.estimate.host import Rank, disk_account, node_account, storage_account
 from sid_trainer.estimate.report import Estimate
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.estimate.visitors import decoding_visit, encoding_visit
@@ -73,6 +73,7 @@ def estimate_run(config: RunConfig, skeleton: Skeleton) -> Estimate:
         resident=need.resident,
         phases=need.phases,
         node=_node(run),
+        disk=_disk(run),
         storage=_storage(run),
     )
 
@@ -116,6 +117,13 @@ def _node(run: _Run) -> Account:
     )
     exported = run.network.total * (4 + (element if element != 4 else 0))
     return node_account(rank, exported)
+
+
+def _disk(run: _Run) -> Account:
+    student = run.network.total * run.batch.dtype.itemsize
+    others = run.visit.weights + run.decoding.weights
+    downloaded = not run.config.teacher.model.startswith("/")
+    return disk_account(student + others if downloaded else 0, run.visit.weights, student)
 
 
 def _storage(run: _Run) -> Account:

@@ -16,12 +16,14 @@ class Estimate(GpuNeed):
         title: the run in a line.
         parameters: of one of the three networks.
         node: host memory of the node that needs most.
+        disk: its disk.
         storage: objects in the bucket.
     """
 
     title: str
     parameters: int
     node: Account
+    disk: Account
     storage: Account
 
 
@@ -33,6 +35,7 @@ def as_text(estimate: Estimate, capacity: int) -> str:
         mark = " (the largest)" if phase is estimate.largest_phase else ""
         lines += ["", *_table(f"each GPU, {phase.name}{mark}", phase)]
     lines += ["", *_table("each node, host memory", estimate.node)]
+    lines += ["", *_table("each node, disk", estimate.disk)]
     lines += ["", *_table("storage", estimate.storage)]
     return "\n".join([*lines, "", verdict(estimate, capacity), ""])
 
@@ -56,6 +59,7 @@ def as_json(estimate: Estimate, capacity: int) -> dict[str, Any]:
         "resident": _json(estimate.resident),
         "phases": [{"name": phase.name, **_json(phase)} for phase in estimate.phases],
         "node": _json(estimate.node),
+        "disk": _json(estimate.disk),
         "storage": _json(estimate.storage),
     }
 

@@ -346,6 +346,7 @@ def test_report_names_the_largest_phase_and_whether_it_fits() -> None:
         resident=Account("always", [Part("weights", 6 * GIB), Part("nothing", 0)]),
         phases=[Account("one", [Part("a", GIB)]), Account("two", [Part("b", 3 * GIB)])],
         node=Account("node", [Part("programs", GIB)]),
+        disk=Account("disk", [Part("the teacher", GIB)]),
         storage=Account("storage", [Part("checkpoint", GIB)]),
     )
     text = as_text(estimate, 8 * GIB)
