@@ -14,12 +14,13 @@ from sid_trainer.conditions import Condition
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data import encoding_entry
 from sid_trainer.data.encoding import EncodedPrompts, encode_each
-from sid_trainer.data.encoding_cache import CachedEncoder
+from sid_trainer.data.encoding_cache import MAX_ENTRY, THREADS, CachedEncoder
 from sid_trainer.data.encoding_entry import DamagedError, entry_key, packed, unpacked
 from sid_trainer.data.encoding_folder import check_cache, open_cache
 from sid_trainer.data.prompts import PromptIndex
 from sid_trainer.data.prompts.index import write_index
 from sid_trainer.data.prompts.order import PromptOrder
+from sid_trainer.storage import FileStorage
 from sid_trainer.teachers.text_encoders import ENCODER_BATCH, encode_in_batches
 
 IDENTITY = {"family": "sd3", "dtype": "torch.bfloat16", "settings": {"t5_tokens": 256}}
@@ -215,6 +216,53 @@ def test_a_damaged_encoding_is_told_and_made_anew(
         assert CachedEncoder(storage, IDENTITY, encoder)(["1"]).tensors["text"].item() == 1.0
     assert encoder.visits == [["1"]]
     assert f"{file.as_uri()} is damaged: its checksum is wrong" in caplog.text
+
+
+class AwayCache(FileStorage):
+    """A folder of a store that does not answer, and counts how often it is asked."""
+
+    away = True
+
+    def __init__(self, path: Path, reading: bool, reason: FailureReason) -> None:
+        super().__init__(path)
+        self.asked, self._reads, self._reason = 0, reading, reason
+
+    def get_bytes(self, key: str, max_bytes: int = MAX_ENTRY) -> bytes:
+        self._answer(self._reads)
+        return super().get_bytes(key, max_bytes)
+
+    def put_bytes(
+        self, key: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> None:
+        self._answer(True)
+        super().put_bytes(key, data, content_type)
+
+    def _answer(self, concerned: bool) -> None:
+        if self.away and concerned:
+            self.asked += 1
+            raise TrainerError(self._reason, "no answer")
+
+
+@pytest.mark.parametrize("reading", [True, False])
+def test_a_run_goes_on_without_a_cache_that_does_not_answer(
+    reading: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = AwayCache(tmp_path, reading, FailureReason.STORAGE_UNAVAILABLE)
+    encoder = Encoder()
+    encode = CachedEncoder(storage, IDENTITY, encoder)
+    assert encode(numbered(100)).tensors["text"][:, 0].tolist() == [*map(float, range(100))]
+    assert encoder.visits == [numbered(100)]
+    assert storage.asked <= THREADS, "not each prompt waits for the store"
+    assert caplog.text.count("no answer") == 1
+    storage.away = False  # the next visit finds it again
+    encode(["1"])
+    assert [*tmp_path.rglob("*.safetensors")]
+
+
+def test_a_cache_that_refuses_is_told(tmp_path: Path) -> None:
+    storage = AwayCache(tmp_path, True, FailureReason.ACCESS_DENIED)
+    with pytest.raises(TrainerError, match="no answer"):
+        CachedEncoder(storage, IDENTITY, Encoder())(["1"])
 
 
 def test_writers_of_the_same_encodings_do_not_disturb_one_another(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ Rules this module keeps:
   other batches, seeds or numbers of ranks find what they need, and writers never touch one another,
   as each object is written whole and two of the same name have the same content.
 * What is damaged is told, made anew and replaced; what belongs to something else is not used.
+* A store that does not answer costs time, not the run: what is asked for is made, and the rest of
+  the visit does without the cache. Each visit asks anew.
 * It is a function of prompts like the text encoders that it wraps; what it finds all of needs no
   text encoder to be loaded.
 """
@@ -13,6 +15,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -60,14 +63,16 @@ class CachedEncoder:
         self._storage = storage
         self._identity = identity
         self._encode = encode
+        self._away, self._telling = False, threading.Lock()
 
     def __call__(self, prompts: Sequence[str]) -> Condition:
         """Encodings of prompts in host memory; row i is prompt i.
 
         Raises:
-            TrainerError: ``AccessDenied``, ``NotFound`` or ``StorageUnavailable``.
+            TrainerError: ``AccessDenied``.
         """
         different = list(dict.fromkeys(prompts))
+        self._away = False
         with ThreadPoolExecutor(THREADS) as pool:
             found = dict(zip(different, pool.map(self._read, different), strict=True))
             missing = [prompt for prompt, row in found.items() if row is None]
@@ -87,6 +92,8 @@ class CachedEncoder:
 
     def _read(self, prompt: str) -> Condition | None:
         key = entry_key(self._identity, prompt)
+        if self._away:
+            return None
         try:
             data = self._storage.get_bytes(key, MAX_ENTRY)
             return unpacked(data, self._identity, prompt)
@@ -94,10 +101,24 @@ class CachedEncoder:
             logger.warning("%s is damaged: %s; it is made anew", self._storage.uri(key), error)
             return None
         except TrainerError as error:
-            if error.reason is FailureReason.NOT_FOUND:
-                return None
-            raise
+            if error.reason is not FailureReason.NOT_FOUND:
+                self._do_without(error)
+            return None
 
     def _write(self, prompt: str, row: Condition) -> None:
         key = entry_key(self._identity, prompt)
-        self._storage.put_bytes(key, packed(self._identity, prompt, row))
+        if self._away:
+            return
+        try:
+            self._storage.put_bytes(key, packed(self._identity, prompt, row))
+        except TrainerError as error:
+            self._do_without(error)
+
+    def _do_without(self, error: TrainerError) -> None:
+        """Leave the cache alone for this visit if its store does not answer; else raise."""
+        if error.reason is not FailureReason.STORAGE_UNAVAILABLE:
+            raise error
+        with self._telling:
+            if not self._away:
+                self._away = True
+                logger.warning("encodings are made without data.encodingCache: %s", error)
