@@ -501,17 +501,6 @@ def test_server_side_apply_refuses_unknown_fields() -> None:
 
 
 IMMUTABLE: dict[str, dict[str, Any]] = {
-    "length": {"spec/training/iterations": 7_000_000},
-    "memory": {
-        "spec/training/microBatchSize": 1,
-        "spec/training/gradientCheckpointing": False,
-        "spec/deepspeed/offload": "optimizer",
-        "spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 2}},
-    },
-    "compile": {"spec/training/compile": True},
-    "watchdog": {"spec/training/watchdogSeconds": 60, "spec/training/maxSkippedUpdates": 0},
-    "export": {"spec/student/exportPrecision": "fp32"},
-    "encodings": {"spec/data/encodingCache": {"uri": "/cache"}},
     "teacher.model": {"spec/teacher/model": "organisation/other"},
     "teacher.family": {"spec/teacher/family": "sd3"},
     "teacher.revision": {"spec/teacher/revision": REMOVED},
@@ -521,8 +510,6 @@ IMMUTABLE: dict[str, dict[str, Any]] = {
     "data.prompts": {"spec/data/prompts/uri": "s3://sid/other.txt"},
     "data.resolution": {"spec/data/resolution": 512},
     "training.batchSize": {"spec/training/batchSize": 512},
-    "training.learningRate": {"spec/training/learningRate": 1e-4},
-    "training.fakeLearningRate": {"spec/training/fakeLearningRate": 1e-4},
     "training.ema": {"spec/training/ema": {"halfLifeImages": 1}},
     "training.seed": {"spec/training/seed": 7},
     "checkpoint.bucket": {"spec/checkpoint/bucket": "other"},
@@ -538,6 +525,12 @@ MUTABLE: dict[str, dict[str, Any]] = {
         "spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 2}},
     },
     "compile": {"spec/training/compile": True},
+    "learning rates": {
+        "spec/training/learningRate": 1e-7,
+        "spec/training/fakeLearningRate": 1e-7,
+        "spec/training/warmupIterations": 10,
+        "spec/training/gradientClipping": 1,
+    },
     "watchdog": {"spec/training/watchdogSeconds": 60, "spec/training/maxSkippedUpdates": 0},
     "export": {"spec/student/exportPrecision": "fp32"},
     "encodings": {"spec/data/encodingCache": {"uri": "/cache"}},

@@ -48,6 +48,22 @@ def test_length_and_memory_may_change_between_attempts() -> None:
     assert resume_settings(longer) == resume_settings(run_config())
 
 
+def test_learning_rates_and_clipping_may_change_between_attempts() -> None:
+    """As the message of a run that ended with numbers that are not finite advises."""
+    calmer = run_config(
+        training={
+            "learningRate": 3e-7,
+            "fakeLearningRate": 2e-7,
+            "gradientClipping": 1.0,
+            "warmupIterations": 50,
+        }
+    )
+    assert resume_settings(calmer) == resume_settings(run_config())
+    stored = resume_settings(run_config())
+    stored["training"] |= {"learningRate": 1e-6, "warmupIterations": 0}  # of an older program
+    assert differences(resume_settings(calmer), completed(stored)) == []
+
+
 def test_encodings_may_be_kept_elsewhere_from_one_attempt_to_the_next() -> None:
     prompts = {"uri": "/prompts.txt"}
     cached = run_config(data={"prompts": prompts, "encodingCache": {"uri": "/cache"}})

@@ -2,10 +2,11 @@
 
 Rules this module keeps:
 
-* What gives the state another meaning (teacher, student, loss, data, batch, optimiser, seed) binds
-  it. What does not (length, memory against time, where encodings are kept, how the student is
-  exported) is free: both the trainer, which compares a checkpoint's settings, and the API server,
-  which refuses changes of a live resource, go by this table.
+* What gives the state another meaning (teacher, student, loss, data, batch, precision, seed) binds
+  it. What does not is free: length, learning rates and clipping, on which no state depends, memory
+  against time, where encodings are kept, how the student is exported. Both the trainer, which
+  compares a checkpoint's settings, and the API server, which refuses changes of a live resource, go
+  by this table.
 * A new setting binds until it is listed here.
 """
 
@@ -23,6 +24,10 @@ FREE: Mapping[str, frozenset[str]] = {
         {
             "iterations",
             "images",
+            "learning_rate",
+            "fake_learning_rate",
+            "warmup_iterations",
+            "gradient_clipping",
             "micro_batch_size",
             "gradient_checkpointing",
             "compile",
