@@ -90,6 +90,7 @@ EVENT_RECREATING: Final = "Recreating"
 EVENT_UPDATED: Final = "Updated"
 EVENT_EXPIRED: Final = "Expired"
 EVENT_CLEANING: Final = "CleaningUp"
+EVENT_NOT_CLEANED: Final = "CleanUpFailed"
 EVENT_RESUMED: Final = "Resumed"
 EVENT_STALLED: Final = "Stalled"
 EVENT_NOT_STORED: Final = "CheckpointNotStored"
@@ -289,6 +290,10 @@ SPEC_CHANGED: Final = (
     "The pods are replaced because the spec changed; training goes on from the last checkpoint."
 )
 CLEANING_UP: Final = "The run's folder is being removed from the bucket (deletionPolicy Delete)."
+NOT_CLEANED: Final = (
+    "The run's folder could not be removed from the bucket, or not all of it: {details} See the "
+    "log of Job {name} while it is there; what is left is to be removed by hand."
+)
 EXPIRED: Final = (
     "The resource is deleted, as it ended more than runPolicy.ttlSecondsAfterFinished ({seconds}) "
     "seconds ago; what it wrote stays in the bucket."

@@ -5,6 +5,7 @@ Rules this module keeps:
 * As long as the resource is there, its Job is there too and makes no pod, whatever the phase: one
   that somebody else let go is removed.
 * A Job whose resource is gone is let go once no pod of the run is left that might still write.
+* A Job that failed is told, for nobody else looks at what it left.
 * A new resource of the same name waits until the objects of the old one are gone.
 """
 
@@ -57,6 +58,18 @@ def release(job: Cleanup, now: datetime) -> Merge:
     """Let a Job go."""
     notice = Notice("Normal", reasons.EVENT_CLEANING, reasons.CLEANING_UP)
     return Merge(JOBS, job.name, release_patch(job.started, now), notice)
+
+
+def failures(cleanups: tuple[Cleanup, ...], living: str | None) -> tuple[Cleanup, ...]:
+    """Jobs that failed, and whose resource is gone."""
+    return tuple(job for job in cleanups if job.of_uid != living and job.failed)
+
+
+def not_cleaned(job: Cleanup) -> Notice:
+    """The Event of a Job that failed."""
+    details = f"{job.failed.rstrip('.')}."
+    message = reasons.NOT_CLEANED.format(details=details, name=job.name)
+    return Notice("Warning", reasons.EVENT_NOT_CLEANED, message)
 
 
 def is_cleaning(uid: str, observed: Observed) -> bool:

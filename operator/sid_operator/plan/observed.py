@@ -150,6 +150,7 @@ class Cleanup:
         dormant: It makes no pod, whatever a queue does to it.
         released: When it was let go, or None.
         started: Since when its deadline is counted, or None.
+        failed: Why it was given up, or "".
     """
 
     name: str
@@ -160,6 +161,7 @@ class Cleanup:
     released: datetime | None = None
     started: datetime | None = None
     finished: bool = False
+    failed: str = ""
     deleting: bool = False
 
 
@@ -226,7 +228,8 @@ def cleanup_of(obj: Object) -> Cleanup:
     """Read a clean-up Job."""
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     annotations = metadata.get("annotations") or {}
-    conditions = status.get("conditions") or []
+    conditions = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
+    failed = conditions.get("Failed") or {}
     released = _noted_time(annotations.get(ANNOTATION_RELEASED))
     return Cleanup(
         name=metadata["name"],
@@ -237,9 +240,8 @@ def cleanup_of(obj: Object) -> Cleanup:
         dormant=spec.get("parallelism") == 0 or (bool(spec.get("suspend")) and released is None),
         released=released,
         started=_maybe_time(status.get("startTime")),
-        finished=any(
-            c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions
-        ),
+        finished="Complete" in conditions or "Failed" in conditions,
+        failed=printable(str(failed.get("message") or failed.get("reason", ""))),
         deleting="deletionTimestamp" in metadata,
     )
 

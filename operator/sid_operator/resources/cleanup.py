@@ -10,6 +10,8 @@ Rules this module keeps:
 * It has no owner, or it would go with the resource; it removes itself when it is done.
 * What it removes is in its pod template, which nobody can change: who may edit other objects of the
   namespace gains nothing.
+* Its pod may go where those of the run may, for other nodes may be closed to the namespace, and has
+  requests and limits, which a quota may ask for.
 * It has a deadline, counted from when it is let go: a Secret that is gone, or a store that does not
   answer, keeps it for an hour.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sid_operator.api import names
-from sid_operator.resources import bucket
+from sid_operator.resources import bucket, placement
 from sid_operator.resources.metadata import Manifest, digest, labels
 from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY
 from sid_operator.resources.run import Run
@@ -27,6 +29,11 @@ from sid_operator.resources.run import Run
 DEADLINE_SECONDS = 3600
 KEPT_SECONDS = 3600
 """How long a finished Job stays, for a look at its log."""
+RESOURCES: Manifest = {
+    "requests": {"cpu": "100m", "memory": "512Mi"},
+    "limits": {"cpu": "1", "memory": "1Gi"},
+}
+"""It takes 560 MiB, of which torch, which comes with the trainer's packages, takes most."""
 _NAME_LENGTH = 40
 
 
@@ -43,7 +50,7 @@ def cleanup_job(run: Run) -> Manifest:
         "completions": 1,
         "backoffLimit": 5,
         "ttlSecondsAfterFinished": KEPT_SECONDS,
-        "template": {"metadata": {"labels": _pod_labels(run)}, "spec": _pod_spec(run)},
+        "template": {"metadata": _pod_metadata(run), "spec": _pod_spec(run)},
     }
     return {
         "apiVersion": "batch/v1",
@@ -81,10 +88,15 @@ def release_patch(started: datetime | None, now: datetime) -> Manifest:
     }
 
 
-def _pod_labels(run: Run) -> Manifest:
-    """Labels of its pod, which is none of the run's gang."""
-    every = labels(run, names.COMPONENT_CLEANUP)
-    return {key: value for key, value in every.items() if key != names.LABEL_DISTILLATION}
+def _pod_metadata(run: Run) -> Manifest:
+    """Labels and annotations of its pod, which is none of the run's gang."""
+    workers = run.spec.workers
+    every = {**workers.pod_labels, **labels(run, names.COMPONENT_CLEANUP)}
+    every.pop(names.LABEL_DISTILLATION)
+    metadata: Manifest = {"labels": every}
+    if workers.pod_annotations:
+        metadata["annotations"] = dict(workers.pod_annotations)
+    return metadata
 
 
 def _pod_spec(run: Run) -> Manifest:
@@ -100,7 +112,9 @@ def _pod_spec(run: Run) -> Manifest:
         spec["volumes"] = volumes
     if workers.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": one.name} for one in workers.image_pull_secrets]
-    return spec
+    if affinity := placement.node_affinity(run):
+        spec["affinity"] = {"nodeAffinity": affinity}
+    return spec | placement.nodes(run)
 
 
 def _container(run: Run) -> Manifest:
@@ -109,7 +123,7 @@ def _container(run: Run) -> Manifest:
         "image": run.image,
         "args": bucket.remove_arguments(run),
         "env": bucket.credentials(run),
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+        "resources": RESOURCES,
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

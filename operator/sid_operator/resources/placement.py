@@ -19,8 +19,16 @@ _HIGHEST_WEIGHT = 100
 
 def affinity(run: Run) -> Manifest:
     """The pods' affinity; empty where nothing is asked for."""
-    parts = {"nodeAffinity": _nodes(run), "podAffinity": _together(run)}
+    parts = {"nodeAffinity": node_affinity(run), "podAffinity": _together(run)}
     return {name: part for name, part in parts.items() if part}
+
+
+def nodes(run: Run) -> Manifest:
+    """The fields of a pod, but for its affinity, that say which nodes may have it."""
+    workers = run.spec.workers
+    tolerations = [one.model_dump(by_alias=True, exclude_none=True) for one in workers.tolerations]
+    fields = {"nodeSelector": workers.node_selector, "tolerations": tolerations}
+    return {name: value for name, value in fields.items() if value}
 
 
 def queue_annotations(run: Run) -> dict[str, str]:
@@ -31,7 +39,8 @@ def queue_annotations(run: Run) -> dict[str, str]:
     return {KUEUE_TOPOLOGY[scheduling.topology]: scheduling.topology_key}
 
 
-def _nodes(run: Run) -> Manifest:
+def node_affinity(run: Run) -> Manifest:
+    """What the labels of a pod's node must satisfy; empty where nothing is asked for."""
     wanted = run.spec.workers.node_affinity
     if not wanted:
         return {}

@@ -65,16 +65,12 @@ def _pod_spec(run: Run) -> Manifest:
     optional = {
         "imagePullSecrets": [{"name": secret.name} for secret in workers.image_pull_secrets],
         "runtimeClassName": workers.runtime_class_name,
-        "nodeSelector": workers.node_selector,
         "affinity": placement.affinity(run),
-        "tolerations": [
-            toleration.model_dump(by_alias=True, exclude_none=True)
-            for toleration in workers.tolerations
-        ],
         "schedulerName": scheduling.scheduler_name,
         "priorityClassName": scheduling.priority_class_name,
     }
-    return spec | {key: value for key, value in optional.items() if value}
+    given = {key: value for key, value in optional.items() if value}
+    return spec | placement.nodes(run) | given
 
 
 def _security(run: Run) -> Manifest:

@@ -22,7 +22,7 @@ from typing import Any
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS, Kind
-from sid_operator.plan.cleanup import is_due, orphans, release
+from sid_operator.plan.cleanup import failures, is_due, not_cleaned, orphans, release
 from sid_operator.plan.decide import RETRY_SECONDS, plan
 from sid_operator.plan.model import (
     Action,
@@ -82,6 +82,7 @@ class Reconciler:
         self._default_image = default_image
         self._now = now
         self._untold: set[Key] = set()
+        self._told_failures: set[str] = set()
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one resource where it should be.
@@ -122,10 +123,17 @@ class Reconciler:
     async def _release_orphans(self, key: Key, raw: Object | None) -> float | None:
         """Let the clean-up Jobs go whose resource is gone, once its pods are gone too.
 
+        Those that failed are told.
+
         Returns:
             Seconds until that is to be tried again, or None.
         """
-        waiting = orphans(self._caches.cleanups(key), raw["metadata"]["uid"] if raw else None)
+        cleanups, uid = self._caches.cleanups(key), raw["metadata"]["uid"] if raw else None
+        for job in failures(cleanups, uid):
+            if job.uid not in self._told_failures:
+                await self._recorder.post(_deleted(key, job.of_uid), [not_cleaned(job)])
+                self._told_failures.add(job.uid)
+        waiting = orphans(cleanups, uid)
         if not waiting or self._caches.pods.owned_by(key):
             return None
         now = self._now()

@@ -14,6 +14,7 @@ from sid_operator.plan.decide import plan
 from sid_operator.plan.model import Apply, Delete, Plan, Refusal
 from sid_operator.plan.observed import Cleanup, cleanup_of
 from sid_operator.resources.cleanup import cleanup_job, cleanup_name, release_patch
+from sid_operator.resources.job import job
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -50,6 +51,27 @@ def test_its_pod_is_none_of_the_gang() -> None:
     assert "sid-dit.dev/distillation" not in template["metadata"]["labels"]
 
 
+def test_its_pod_may_go_where_those_of_the_run_may() -> None:
+    taint = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
+    workers = world.raw()["spec"]["workers"] | {
+        "nodeSelector": {"kubernetes.io/arch": "arm64"},
+        "nodeAffinity": [{"key": "pool", "operator": "In", "values": ["sid"]}],
+        "tolerations": [taint],
+        "podLabels": {"team": "images"},
+        "podAnnotations": {"sidecar.istio.io/inject": "false"},
+    }
+    of = world.run(workers=workers)
+    template = cleanup_job(of)["spec"]["template"]
+    pod, trains = template["spec"], job(of)["spec"]["template"]["spec"]
+    for field in ("nodeSelector", "tolerations"):
+        assert pod[field] == trains[field] != {}
+    assert pod["affinity"] == {"nodeAffinity": trains["affinity"]["nodeAffinity"]}
+    assert template["metadata"]["labels"]["team"] == "images"
+    assert template["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+    resources = pod["containers"][0]["resources"]
+    assert set(resources["limits"]) == set(resources["requests"]) == {"cpu", "memory"}
+
+
 def test_it_is_left_alone_once_it_is_there() -> None:
     seen = world.observed(cleanups=(of_run(),))
     assert plan(world.resource(**DELETING), seen, NOW).actions == ()
@@ -83,11 +105,11 @@ def test_names_differ_between_resources_of_one_name() -> None:
 
 
 def test_a_job_is_let_go_when_its_resource_is_gone() -> None:
-    job = of_run()
-    assert orphans((job,), world.UID) == ()
-    assert orphans((job,), None) == (job,)
-    assert orphans((job,), "uid of the next resource of the name") == (job,)
-    assert orphans((dataclasses.replace(job, dormant=False),), None) == ()
+    made = of_run()
+    assert orphans((made,), world.UID) == ()
+    assert orphans((made,), None) == (made,)
+    assert orphans((made,), "uid of the next resource of the name") == (made,)
+    assert orphans((dataclasses.replace(made, dormant=False),), None) == ()
 
 
 def seen(patch: dict[str, Any] | None = None, **changes: Any) -> Cleanup:

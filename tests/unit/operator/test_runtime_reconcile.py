@@ -403,6 +403,21 @@ async def test_the_bucket_is_emptied_when_the_resource_is_gone(plant: Plant) -> 
     await until(lambda: plant.api.of("jobs")[0]["spec"]["parallelism"] == 1)
     await until(lambda: "CleaningUp" in reasons(plant.api))
 
+    (cleanup,) = plant.api.of("jobs")
+    late = world.condition("Failed", "DeadlineExceeded", "Job was active longer than its deadline")
+    cleanup["status"] = {"conditions": [late]}
+    plant.api.put("jobs", cleanup)
+    await until(lambda: "CleanUpFailed" in reasons(plant.api))
+    plant.api.put("jobs", cleanup)
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: phase(plant.api) == "Pending")
+    (failed,) = [event for event in plant.api.of("events") if event["reason"] == "CleanUpFailed"]
+    assert failed["type"] == "Warning"
+    assert (
+        f"longer than its deadline. See the log of Job {cleanup['metadata']['name']}"
+        in (failed["message"])
+    )
+
 
 async def test_an_expired_resource_is_deleted(plant: Plant) -> None:
     plant.start()
