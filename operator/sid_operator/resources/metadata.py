@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from sid_operator.api import names
+from sid_operator.resources.first_defaults import with_first_defaults
 from sid_operator.resources.run import Run
 
 Manifest = dict[str, Any]
@@ -30,15 +31,17 @@ def digest(content: object) -> str:
 def run_hash(run: Run) -> str:
     """Hash of what the user asked for, but for what is changed in place or concerns no pod.
 
-    Defaults are left out, so that a field that is new with this version changes nothing.
+    Defaults are left out, so that a field that is new with this version changes nothing; nor does
+    a default that is another than before (:mod:`sid_operator.resources.first_defaults`).
     """
-    spec = run.spec.model_dump(
+    wanted, added = with_first_defaults(run.spec)
+    spec = wanted.model_dump(
         by_alias=True,
         mode="json",
         exclude={"run_policy": True, "deletion_policy": True, "teacher": {"architecture"}},
         exclude_defaults=True,
     )
-    return digest(spec)
+    return digest([spec, added] if added else spec)
 
 
 def policy_hash(run: Run) -> str:
