@@ -96,4 +96,4 @@ class _After:
     def _nothing(self, iteration: int) -> None:
         """None are made or written."""
 
-    samples = checkpoint = keep = meet = metrics = _nothing
+    samples = checkpoint = secure = keep = meet = metrics = _nothing

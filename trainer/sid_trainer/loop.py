@@ -4,11 +4,13 @@ Rules this module keeps:
 
 * What is due after an iteration is decided from its number alone, so that all ranks do the same
   collectives in the same order.
+* The checkpoint comes first: what takes long or may fail (pictures, a measurement) comes after it.
 * An update that is not finite is skipped, so what a checkpoint holds is sound at any time.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,11 +22,13 @@ from sid_trainer.adversarial import RealSamples
 from sid_trainer.checkpoint.group import SharedError
 from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
-from sid_trainer.contract import FailureReason
+from sid_trainer.contract import TrainerError
 from sid_trainer.data.encoding import EncodedPrompts
 from sid_trainer.iteration import Distiller, MicroBatch
 from sid_trainer.training_metrics import TrainingMetrics
 from sid_trainer.transfer import to_device
+
+logger = logging.getLogger(__name__)
 
 
 class Services(Protocol):
@@ -39,6 +43,9 @@ class Services(Protocol):
     def checkpoint(self, iteration: int) -> None:
         """A checkpoint is due, and may be stored while training goes on; a collective."""
 
+    def secure(self, iteration: int) -> None:
+        """A checkpoint is to be stored first, if the store answers; a collective."""
+
     def keep(self, iteration: int) -> None:
         """What is trained is to be stored before anything else happens; a collective."""
 
@@ -46,7 +53,10 @@ class Services(Protocol):
         """All ranks are here, every few seconds; a collective."""
 
     def metrics(self, iteration: int) -> None:
-        """A measurement of the student is due; a collective."""
+        """A measurement of the student is due; a collective.
+
+        It ends the run where a pod is to end.
+        """
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ class Schedule:
 
     def samples_due(self, iteration: int) -> bool:
         """Whether sample pictures are due after ``iteration`` iterations."""
-        return iteration == self.total or iteration % self.samples_every == 0
+        return iteration >= self.total or iteration % self.samples_every == 0
 
     def checkpoint_due(self, iteration: int) -> bool:
         """Whether a checkpoint is due after ``iteration`` iterations."""
@@ -87,7 +97,7 @@ class Schedule:
     def metrics_due(self, iteration: int) -> bool:
         """Whether a measurement is due on the way; that of the end is not the loop's."""
         every = self.metrics_every
-        return every is not None and iteration % every == 0 and iteration < self.total
+        return every is not None and iteration % every == 0 and 0 < iteration < self.total
 
 
 class RealImages(Protocol):
@@ -156,7 +166,8 @@ def run_loop(
 
     Raises:
         TrainerError: ``NumericalError`` on every rank when too many updates in a row were skipped,
-            ``InvalidData`` when images cannot be used; a checkpoint was written before.
+            ``InvalidData`` and others when images cannot be used or had; a checkpoint was written
+            before.
     """
     metrics, networks = TrainingMetrics(), distiller.networks
     for iteration in range(done + 1, schedule.total + 1):
@@ -165,35 +176,47 @@ def run_loop(
             watch(f"iteration {iteration}"),
         ):
             metrics.add(distiller.iterate(iteration - 1, batches.of(iteration - 1)))
-            networks.tell_skipped(iteration)
             meeting = metrics.due or schedule.checkpoint_due(iteration)
             if meeting:
                 metrics.read()
+        with _keeping(iteration, done, services):
+            networks.tell_skipped(iteration)
         skipped = float(networks.skipped_updates)
         services.iteration(iteration, metrics.latest | {"skippedUpdates": skipped})
-        if schedule.samples_due(iteration):
-            services.samples(iteration)
         if meeting:
             services.meet(iteration)
-        if iteration == schedule.total:
-            services.keep(iteration)
-        elif schedule.checkpoint_due(iteration):
-            services.checkpoint(iteration)
-        if schedule.metrics_due(iteration):  # after the checkpoint: it takes long, and may fail
-            services.metrics(iteration)
+        _what_is_due(schedule, services, iteration)
+
+
+def _what_is_due(schedule: Schedule, services: Services, iteration: int) -> None:
+    """Store, draw and measure what is due after an iteration, in this order."""
+    if iteration == schedule.total:
+        services.keep(iteration)
+    elif schedule.metrics_due(iteration):
+        services.secure(iteration)
+    elif schedule.checkpoint_due(iteration):
+        services.checkpoint(iteration)
+    if schedule.samples_due(iteration):
+        services.samples(iteration)
+    if schedule.metrics_due(iteration):
+        services.metrics(iteration)
 
 
 @contextmanager
 def _keeping(iteration: int, done: int, services: Services) -> Iterator[None]:
-    """Store a checkpoint of what is trained when the data of the next iteration are bad.
+    """Store a checkpoint of what is trained when all ranks fail together.
 
-    Batches are made before anything changes, and bad data are known to all ranks at once.
+    Batches are made before anything changes, and updates that are not finite are left out: what is
+    trained is sound. What went wrong first is what the user is told.
     """
     try:
         yield
-    except SharedError as error:
-        if error.reason is FailureReason.INVALID_DATA and iteration > done:
-            services.keep(iteration)
+    except SharedError:
+        if iteration > done:
+            try:
+                services.keep(iteration)
+            except TrainerError as error:
+                logger.warning("what was trained last is lost: %s", error)
         raise
 
 

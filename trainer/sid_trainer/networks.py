@@ -67,7 +67,7 @@ class Networks:
         """Log which updates of an iteration were skipped; ``iteration`` counts it as finished.
 
         Raises:
-            TrainerError: ``NumericalError`` on every rank when they are too many in a row.
+            SharedError: ``NumericalError`` on every rank when they are too many in a row.
         """
         for network in (self.fake, self.student):
             if network.skipped.in_a_row:

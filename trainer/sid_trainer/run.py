@@ -36,8 +36,8 @@ from sid_trainer.data.prompts.order import PromptOrder
 from sid_trainer.deepspeed_config import refuse_settings
 from sid_trainer.distributed import Place, join, leave
 from sid_trainer.ending import end_process
+from sid_trainer.evaluate.opening import open_evaluation, open_sampling
 from sid_trainer.evaluate.ranks import Ranks
-from sid_trainer.evaluate.stage import open_evaluation, open_sampling
 from sid_trainer.export import Edition, export_student
 from sid_trainer.inputs import Inputs, fetch_inputs
 from sid_trainer.iteration import Distiller
@@ -52,13 +52,10 @@ from sid_trainer.run_directory import RunDirectory
 from sid_trainer.sampler import scheduler_config
 from sid_trainer.services import RunServices
 from sid_trainer.state import Json, RankState
-from sid_trainer.storage import Patience, Storage, open_storage
+from sid_trainer.storage import LONG_PATIENCE, Storage, open_storage
 from sid_trainer.storage.base import not_found
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.watchdog import Watchdog
-
-UPLOAD_PATIENCE = Patience(seconds=120.0, longest_delay=10.0)
-"""How long a part of a checkpoint waits for a store that does not answer: training goes on."""
 
 
 def train(config: RunConfig) -> None:
@@ -72,8 +69,9 @@ def train(config: RunConfig) -> None:
     group = TorchGroup()
     storage = open_storage(config.storage.uri, config.storage.server)
     claim = from_first(group, lambda: claim_attempt(storage))
+    patient = open_storage(config.storage.uri, config.storage.server, LONG_PATIENCE)
     with open_reporter(config, storage, place.rank, claim.attempt) as reporter:
-        run = Run(config, place, group, storage, reporter, claim)
+        run = Run(config, place, group, storage, patient, reporter, claim)
         if place.rank == 0:
             give_up_dead_uploads(storage, claim.attempt, run.fence)
         reporter.stage("loading")
@@ -89,18 +87,22 @@ def train(config: RunConfig) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What all parts of one process share."""
+    """What all parts of one process share.
+
+    ``patient`` is ``storage`` with more patience.
+    """
 
     config: RunConfig
     place: Place
     group: ProcessGroup
     storage: Storage
+    patient: Storage
     reporter: Reporter
     claim: Claim
 
     def fence(self) -> None:
         """Raise TrainerError where another start of the run has taken over."""
-        require_newest(self.storage, self.claim)
+        require_newest(self.patient, self.claim)
 
     @property
     def directory(self) -> RunDirectory | None:
@@ -118,9 +120,8 @@ def _train(run: Run, inputs: Inputs) -> None:
     networks = build_networks(config, teacher, inputs.student)
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
-    uploads = open_storage(config.storage.uri, config.storage.server, UPLOAD_PATIENCE)
     store = CheckpointStore(
-        run.storage, run.group, settings, run.claim.attempt, keep_last, uploads, run.fence
+        run.storage, run.group, settings, run.claim.attempt, keep_last, run.patient, run.fence
     )
     done = _resume(run, store, networks, inputs.prompts, images)
     run.reporter.stage("encoding")
@@ -144,18 +145,21 @@ def _train(run: Run, inputs: Inputs) -> None:
         partial(_export, run, teacher, networks),
     )
     store.keep_best(config.checkpoint.keep_best, lambda: evaluation.ranking)
-    evaluation.prepare(done)
-    keeper = _keeper(run, store, networks, _data_facts(inputs.prompts, images))
+    schedule = Schedule.of(config)
+    evaluation.prepare()
+    evaluation.make_good(done, schedule.samples_due(done), schedule.metrics_due(done))
+    keeper = _keeper(run, store, networks, _data_facts(inputs.prompts, images), done)
     services = RunServices(run.reporter, keeper, evaluation)
     batches = replace(_batches(run, distiller, encode, inputs.prompts), images=images)
     run.reporter.stage("training")
     if run.directory is not None:
         run.directory.note_training()
-    schedule = Schedule.of(config)
     with _watchdog(run) as watchdog:
         run_loop(distiller, batches, schedule, services, done, watchdog.watch)
     finished = max(done, schedule.total)  # a run may be cut short later
-    evaluation.finish(finished)
+    evaluation.last_metrics(finished, keeper.told_to_end)
+    keeper.meet(finished)
+    evaluation.finish()
     run.reporter.stage("exporting")
     run.reporter.student(_export(run, teacher, networks, evaluation.edition(finished)))
     run.reporter.report_page(evaluation.report(finished))
@@ -170,7 +174,7 @@ def _watchdog(run: Run) -> Watchdog:
 
 
 def _keeper(
-    run: Run, store: CheckpointStore, networks: Networks, data: Mapping[str, Json]
+    run: Run, store: CheckpointStore, networks: Networks, data: Mapping[str, Json], done: int
 ) -> Keeper:
     def snapshot(iteration: int) -> RankState:
         state, seed = networks.capture(), run.config.training.seed
@@ -179,7 +183,7 @@ def _keeper(
 
     tolerated = run.config.checkpoint.tolerated_failures
     saver = BackgroundSaver(store, run.group, tolerated, run.reporter.flush)
-    return Keeper(saver, run.group, snapshot, run.reporter, run.directory)
+    return Keeper(saver, run.group, snapshot, run.reporter, run.directory, done)
 
 
 def _data_facts(prompts: PromptIndex, images: RealImages | None) -> dict[str, Json]:
@@ -243,7 +247,7 @@ def _export(run: Run, teacher: Teacher, networks: Networks, edition: Edition) ->
         network = replace(teacher.exported(state_dict or {}, resolution), dtype=dtype)
         scheduler = scheduler_config(student)
         return export_student(
-            run.storage, run.config, teacher.directory, network, scheduler, edition
+            run.patient, run.config, teacher.directory, network, scheduler, edition
         )
 
     return from_first(run.group, export)

@@ -27,12 +27,17 @@ class RunServices:
         self.evaluation.samples(iteration)
 
     def metrics(self, iteration: int) -> None:
-        """Measure the student, store and tell the result; a collective."""
-        self.evaluation.metrics(iteration)
+        """Measure the student, store and tell the result; end where a pod is to end."""
+        self.evaluation.metrics(iteration, self.keeper.told_to_end)
+        self.keeper.meet(iteration)
 
     def checkpoint(self, iteration: int) -> None:
         """Begin to store a checkpoint; a collective."""
         self.keeper.due(iteration)
+
+    def secure(self, iteration: int) -> None:
+        """Store a checkpoint if the store answers; a collective."""
+        self.keeper.secure(iteration)
 
     def keep(self, iteration: int) -> None:
         """Store a checkpoint; a collective."""

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.checkpoint.group import SharedError
+from sid_trainer.contract import FailureReason
 
 logger = logging.getLogger(__name__)
 
@@ -60,16 +61,16 @@ def tell_skipped(
         loss_is_finite: whether this rank's own losses were.
 
     Raises:
-        TrainerError: ``NumericalError``.
+        SharedError: ``NumericalError``; all ranks have skipped the same updates.
     """
     if not loss_is_finite:
         logger.warning("iteration %d: the %s loss of this rank is not finite", iteration, network)
     if skipped.in_a_row > most:
-        raise TrainerError(
+        raise SharedError(
             FailureReason.NUMERICAL_ERROR,
             f"the loss or gradient of the {network} network is not finite in iteration {iteration}"
             f"{_row(skipped.in_a_row)}: lower training.learningRate and training.fakeLearningRate, "
-            "use a milder distillation.weighting, or set training.gradientClipping; these updates "
+            "or set training.gradientClipping, and go on from the last checkpoint; these updates "
             "were skipped, so weights and checkpoints are not harmed",
         )
     if torch.distributed.get_rank() == 0:

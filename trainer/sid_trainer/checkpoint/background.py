@@ -181,7 +181,7 @@ class BackgroundSaver:
             f"{self._tolerated} in a row): {error}"
         )
         if self._group.rank == 0:
-            logger.warning("%s; training goes on", problem)
+            logger.warning("%s", problem)
         return Settled(iteration, problem=problem)
 
 

@@ -62,7 +62,8 @@ class CheckpointStore:
         settings: settings that bind the state (:func:`~.settings.resume_settings`).
         attempt: number of this start of the run; parts of two attempts never share a key.
         keep_last: checkpoints to keep.
-        uploads: the same folder for parts that are uploaded, where it has a patience of its own.
+        uploads: the same folder, where parts and commits have a patience of their own: training
+            goes on meanwhile.
         fence: raises where another start of the run has taken over.
     """
 
@@ -119,7 +120,7 @@ class CheckpointStore:
             settings=self._settings,
             parts=tuple(parts),
         )
-        commit_manifest(self._storage, manifest, self._fence)
+        commit_manifest(self._uploads, manifest, self._fence)
         self._pruner.prune(manifest)
         return self._ref(manifest)
 

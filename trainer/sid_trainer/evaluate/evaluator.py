@@ -3,12 +3,13 @@
 Rules this module keeps:
 
 * Distances are computed on rank 0; every rank is told the results.
+* It takes minutes, so it can be given up on the way: on all ranks at the same place.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,15 @@ from sid_trainer.evaluate.sampling import Draw, Sampling
 from sid_trainer.evaluate.shares import chunks
 from sid_trainer.evaluate.statistics import frechet_distance
 from sid_trainer.evaluate.yardsticks import Yardsticks
+
+
+class MeasurementGivenUpError(Exception):
+    """A measurement was given up, on all ranks."""
+
+
+def never() -> bool:
+    """Go on to the end."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -91,19 +101,30 @@ class Evaluator:
         """Measure what the student is compared with, or take it from the run's storage."""
         self._yardsticks.measure()
 
-    def evaluate(self) -> Measured:
-        """Measure the averaged student as it is now."""
+    def evaluate(self, stop: Callable[[], bool] = never) -> Measured:
+        """Measure the averaged student as it is now.
+
+        Args:
+            stop: whether to give up, the same on all ranks; a collective, asked before each chunk.
+
+        Raises:
+            MeasurementGivenUpError: when it was given up.
+        """
         start = time.monotonic()
-        panel = self._judged(self._sampling.student())
+        panel = self._judged(self._sampling.student(), stop)
         metrics = from_first(self._ranks.group, lambda: self._results(panel))
         return Measured(metrics, time.monotonic() - start)
 
-    def _judged(self, network: AbstractContextManager[Draw]) -> Panel:
+    def _judged(
+        self, network: AbstractContextManager[Draw], stop: Callable[[], bool] = never
+    ) -> Panel:
         """Judges that have seen all ranks' samples of a network."""
         panel, place = self._models.panel(), self._ranks.place
         teacher = self._sampling.distiller.teacher
         with network as draw:
             for chunk in chunks(self._metrics.samples, place.world_size, place.rank):
+                if stop():
+                    raise MeasurementGivenUpError
                 captions = [self._captions[i % len(self._captions)] for i in chunk.samples]
                 latents = draw(chunk.samples, self._encoded(captions))[: chunk.judged]
                 if chunk.judged:

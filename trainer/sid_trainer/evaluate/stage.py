@@ -4,36 +4,40 @@ Rules this module keeps:
 
 * Every method is a collective, made on every rank after the same iteration.
 * A measurement is stored before the next one begins: a resumed run keeps its records and its best.
+  What an earlier attempt ended in the middle of is made good.
+* A store that does not answer costs a picture, and delays records: they are stored with the next
+  ones. It does not end the run, whose checkpoints have a tolerance of their own.
 * The report says nothing that is not in storage by then.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
-from sid_trainer.checkpoint.group import from_first, on_each
-from sid_trainer.conditions import Condition
+from sid_trainer.checkpoint.group import from_first
 from sid_trainer.config import RunConfig
-from sid_trainer.data.encoding import Encode
-from sid_trainer.data.prompts import Prompts, open_prompts
-from sid_trainer.evaluate.evaluator import Evaluator
-from sid_trainer.evaluate.judges import load_judges
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.evaluate.evaluator import Evaluator, MeasurementGivenUpError, never
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.records import Best, Evaluation, Records
 from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.speed import device_name
 from sid_trainer.export import Edition
-from sid_trainer.failures import told_of
-from sid_trainer.iteration import Distiller
-from sid_trainer.previews import Previews, preview_prompts
+from sid_trainer.previews import Previews
 from sid_trainer.report import write_report
 from sid_trainer.reporter import Reporter
-from sid_trainer.samples import save_grid
+from sid_trainer.samples import sample_key, save_grid
 
 BEST_FOLDER = "student-best"
 Export = Callable[[Edition], object]
 """Exports the student of now; a collective."""
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -61,18 +65,22 @@ class EvaluationStage:
     def __post_init__(self) -> None:
         self.records = from_first(self.ranks.group, lambda: Records.load(self.ranks.storage))
 
-    def prepare(self, done: int) -> None:
-        """Measure what the student will be compared with; draw the student of the start.
-
-        Args:
-            done: finished iterations.
-        """
+    def prepare(self) -> None:
+        """Measure what the student will be compared with."""
         if self.evaluator is not None:
             self.evaluator.prepare()
             self._keep(self.records.model_copy(update={"teacher": self.evaluator.teacher}))
             self.reporter.measured_before({**self.records.latest, **self.records.beside})
-        if done == 0:
-            self.samples(0)
+
+    def make_good(self, done: int, samples_due: bool, metrics_due: bool) -> None:
+        """Draw and measure what was due after ``done`` iterations and is not there.
+
+        The start is always drawn: until there is a checkpoint, its settings may change.
+        """
+        if samples_due and (done == 0 or not self._drawn(done)):
+            self.samples(done)
+        if metrics_due and not self._measured(done):
+            self.metrics(done)
 
     def samples(self, iteration: int) -> None:
         """Draw, store and tell a sample grid."""
@@ -85,13 +93,25 @@ class EvaluationStage:
             prompts = self.previews.prompts
             return save_grid(self.ranks.storage, iteration, images, prompts, above)
 
-        self.reporter.samples(from_first(self.ranks.group, save))
+        what = f"the sample pictures of iteration {iteration}"
+        uri = from_first(self.ranks.group, lambda: _unless_away(what, save))
+        if uri is not None:
+            self.reporter.samples(uri)
 
-    def metrics(self, iteration: int) -> None:
-        """Measure the student, store and tell the result, and export a best one."""
+    def metrics(self, iteration: int, stop: Callable[[], bool] = never) -> None:
+        """Measure the student, store and tell the result, and export a best one.
+
+        Args:
+            iteration: finished ones.
+            stop: whether to give up, see :meth:`~.evaluator.Evaluator.evaluate`.
+        """
         if self.evaluator is None:
             return
-        measured = self.evaluator.evaluate()
+        try:
+            measured = self.evaluator.evaluate(stop)
+        except MeasurementGivenUpError:
+            logger.warning("the measurement of iteration %d is given up", iteration)
+            return
         evaluation = Evaluation(
             iteration=iteration,
             images=iteration * self.config.training.batch_size,
@@ -106,13 +126,16 @@ class EvaluationStage:
             records = records.model_copy(update={"best": iteration})
         self._keep(records)
 
-    def finish(self, iteration: int) -> None:
-        """Measure the student of the end, unless an earlier attempt did, and its speed."""
-        known = self.evaluator is None or self.records.at(iteration, self.evaluator.settings)
-        if not known:
-            self.metrics(iteration)
+    def last_metrics(self, iteration: int, stop: Callable[[], bool] = never) -> None:
+        """Measure the student of the end, unless an earlier attempt did."""
+        if not self._measured(iteration):
+            self.metrics(iteration, stop)
+
+    def finish(self) -> None:
+        """Measure the student's speed, and store all records."""
         speed = self.previews.speed(self.sampling)
-        self._keep(self.records.model_copy(update={"speed": speed}))
+        self.records = self.records.model_copy(update={"speed": speed})
+        from_first(self.ranks.group, lambda: self.records.save(self.ranks.storage))
 
     @property
     def ranking(self) -> list[int]:
@@ -132,6 +155,16 @@ class EvaluationStage:
             self.ranks.group, lambda: write_report(storage, self.config, iteration, device)
         )
 
+    def _drawn(self, iteration: int) -> bool:
+        """Whether the grid of an iteration is stored."""
+        storage = self.ranks.storage
+        return from_first(self.ranks.group, lambda: storage.exists(sample_key(iteration)))
+
+    def _measured(self, iteration: int) -> bool:
+        """Whether there is nothing to measure after an iteration, or it was."""
+        evaluator = self.evaluator
+        return evaluator is None or self.records.at(iteration, evaluator.settings) is not None
+
     def _is_best(self, records: Records, evaluation: Evaluation) -> bool:
         ranked = self._ranked(records)
         return bool(ranked) and ranked[0].iteration == evaluation.iteration
@@ -144,67 +177,16 @@ class EvaluationStage:
 
     def _keep(self, records: Records) -> None:
         self.records = records
-        from_first(self.ranks.group, lambda: records.save(self.ranks.storage))
+        save = partial(records.save, self.ranks.storage)
+        from_first(self.ranks.group, lambda: _unless_away("the newest measurement", save))
 
 
-def open_evaluation(
-    config: RunConfig,
-    ranks: Ranks,
-    reporter: Reporter,
-    sampling: Sampling,
-    prompts: Prompts,
-    encode: Encode,
-    export: Export,
-) -> EvaluationStage:
-    """Fetch and load what evaluation needs; a collective.
-
-    Args:
-        config: the run.
-        ranks: this one and all others.
-        reporter: is told all results.
-        sampling: draws student and teacher.
-        prompts: the training prompts.
-        encode: the text encoders.
-        export: for the best student.
-
-    Raises:
-        TrainerError: naming the field whose value cannot be had or used.
-    """
-    previews = Previews(
-        sampling.distiller.teacher, encode, preview_prompts(config, prompts), ranks.place
-    )
-    evaluator = _evaluator(config, ranks, sampling, prompts, encode)
-    return EvaluationStage(config, ranks, reporter, sampling, previews, evaluator, export)
-
-
-def open_sampling(config: RunConfig, distiller: Distiller, empty: Condition) -> Sampling:
-    """How a run draws samples.
-
-    Args:
-        config: the run.
-        distiller: the networks.
-        empty: the empty prompt, once, on the accelerator.
-    """
-    teacher = config.evaluation.teacher
-    guidance = config.distillation.guidance.scale if teacher.guidance is None else teacher.guidance
-    seed, size = config.evaluation.seed, config.micro_batch_size
-    return Sampling(distiller, empty, seed, size, teacher.steps, guidance)
-
-
-def _evaluator(
-    config: RunConfig, ranks: Ranks, sampling: Sampling, prompts: Prompts, encode: Encode
-) -> Evaluator | None:
-    metrics, endpoint = config.evaluation.metrics, config.storage.server
-    if metrics is None:
+def _unless_away(what: str, store: Callable[[], Result]) -> Result | None:
+    """Store what training can do without for now; None where the store does not answer."""
+    try:
+        return store()
+    except TrainerError as error:
+        if error.reason is not FailureReason.STORAGE_UNAVAILABLE:
+            raise
+        logger.warning("%s: not stored, and the run goes on: %s", what, error)
         return None
-    adapter, captions = sampling.distiller.teacher, prompts
-    if metrics.captions is not None:
-        with told_of("evaluation.metrics.captions.uri"):
-            source = metrics.captions
-            captions = on_each(ranks.group, lambda: open_prompts(source, endpoint))
-    resolution = config.data.resolution or adapter.default_resolution
-    models = on_each(
-        ranks.group, lambda: load_judges(metrics, endpoint, ranks.place.device, resolution)
-    )
-    texts = [captions[number] for number in range(min(metrics.samples, len(captions)))]
-    return Evaluator(config, metrics, models, sampling, texts, encode, ranks)

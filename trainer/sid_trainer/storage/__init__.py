@@ -13,9 +13,10 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Endpoint, Server
 from sid_trainer.storage.base import BegunUpload, ObjectInfo, Storage, safe_key
 from sid_trainer.storage.file import FileStorage
-from sid_trainer.storage.retry import Patience
+from sid_trainer.storage.retry import LONG_PATIENCE, Patience
 
 __all__ = [
+    "LONG_PATIENCE",
     "BegunUpload",
     "Endpoint",
     "FileStorage",

@@ -58,6 +58,10 @@ class Patience:
         return mean * (0.5 + rng())
 
 
+LONG_PATIENCE = Patience(seconds=120.0, longest_delay=10.0)
+"""For checkpoints and students: much work is in them."""
+
+
 def patiently(
     operation: Callable[[], Result],
     patience: Patience,

@@ -17,13 +17,13 @@ from sid_ranks import PROMPTS, Rank, joined, quiet, run_config
 from sid_trainer.checkpoint.group import TorchGroup
 from sid_trainer.config import RunConfig
 from sid_trainer.distributed import Place, leave
-from sid_trainer.evaluate.evaluator import Evaluator
+from sid_trainer.evaluate.evaluator import Evaluator, MeasurementGivenUpError
 from sid_trainer.evaluate.judges import load_judges
+from sid_trainer.evaluate.opening import open_sampling
 from sid_trainer.evaluate.pixels import decoded
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.sampling import Draw, Sampling
 from sid_trainer.evaluate.shares import chunks
-from sid_trainer.evaluate.stage import open_sampling
 from sid_trainer.storage import FileStorage
 
 SAMPLES = 21  # odd, so that the last rank computes one in vain
@@ -71,6 +71,15 @@ def evaluator_of(config: RunConfig, rank: Rank, place: Place, output: Path) -> E
     return Evaluator(config, metrics, models, sampling, CAPTIONS, teacher.encode, ranks)
 
 
+def give_up(evaluator: Evaluator) -> None:
+    """Begin a measurement, and give it up in the middle."""
+    try:
+        evaluator.evaluate(lambda: True)
+    except MeasurementGivenUpError:
+        return
+    raise AssertionError("it was not given up")
+
+
 def pictures(config: RunConfig, rank: Rank) -> dict[str, torch.Tensor]:
     """All samples of student and teacher, drawn by every rank in the batches of both."""
     sampling, teacher = sampling_of(config, rank), rank.distiller.teacher
@@ -106,6 +115,7 @@ def main() -> None:
             rank.iterate(iteration)
             if case == "with":
                 measured.append(evaluator.evaluate().metrics)
+                give_up(evaluator)
         state = rank.networks.capture()
         teacher = evaluator.teacher
         results[case] = {"tensors": state.tensors, "measured": measured, "teacher": teacher}

@@ -144,6 +144,9 @@ class Recorder:
     def checkpoint(self, iteration: int) -> None:
         self.calls.append(f"checkpoint {iteration}")
 
+    def secure(self, iteration: int) -> None:
+        self.calls.append(f"secure {iteration}")
+
     def keep(self, iteration: int) -> None:
         self.calls.append(f"keep {iteration}")
 

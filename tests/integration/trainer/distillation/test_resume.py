@@ -11,10 +11,11 @@ import pytest
 import torch
 from sid_ranks import run_on_ranks
 
+from sid_trainer.attempts import claim_attempt
 from sid_trainer.checkpoint import CheckpointStore, SoloGroup
 from sid_trainer.config import CheckpointConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.run import _resume
+from sid_trainer.run import Run, _resume
 from sid_trainer.storage import FileStorage
 
 NO_SMALL_WHOLE = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
@@ -108,3 +109,19 @@ def test_a_run_that_requires_a_checkpoint_ends_where_there_is_none(tmp_path: Pat
     assert ended.value.reason is FailureReason.NOT_FOUND
     config.checkpoint = CheckpointConfig()
     assert _resume(run, store, nothing, nothing, None) == 0
+
+
+def test_whether_another_start_has_taken_over_is_asked_patiently(tmp_path: Path) -> None:
+    """A commit asks, whose parts have been uploaded with more patience than a moment's."""
+
+    class Impatient(FileStorage):
+        def get_bytes(self, key: str, max_bytes: int = 0) -> bytes:
+            raise TrainerError(FailureReason.STORAGE_UNAVAILABLE, "no answer")
+
+    patient, nothing = FileStorage(tmp_path), SimpleNamespace()
+    parts: Any = (nothing, nothing, SoloGroup(), Impatient(tmp_path), patient, nothing)
+    run = Run(*parts, claim_attempt(patient))
+    run.fence()
+    claim_attempt(patient)
+    with pytest.raises(TrainerError, match="attempt 2 of this run"):
+        run.fence()

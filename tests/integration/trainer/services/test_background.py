@@ -34,6 +34,20 @@ class Gate(FileStorage):
         super().put_buffers(key, buffers)
 
 
+class Away(FileStorage):
+    """A folder that does not answer to the first uploads of rank 1."""
+
+    def __init__(self, path: Path, failures: int) -> None:
+        super().__init__(path)
+        self.failures = failures
+
+    def put_buffers(self, key: str, buffers: Sequence[memoryview]) -> None:
+        if self.failures and "rank-00001" in key:
+            self.failures -= 1
+            raise TrainerError(FailureReason.STORAGE_UNAVAILABLE, "no answer")
+        super().put_buffers(key, buffers)
+
+
 @pytest.fixture
 def storage(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "run")

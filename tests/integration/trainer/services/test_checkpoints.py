@@ -291,6 +291,19 @@ def test_an_older_attempt_does_not_harm_a_newer_one(storage: Storage) -> None:
     assert storage.exists(newer)
 
 
+class Impatient(FileStorage):
+    """A folder of a store that does not answer in time."""
+
+    def put_if(self, key: str, data: bytes, etag: str | None, content_type: str) -> bool:
+        raise TrainerError(FailureReason.STORAGE_UNAVAILABLE, "no answer")
+
+
+def test_a_commit_is_as_patient_as_the_uploads_before_it(tmp_path: Path) -> None:
+    patient = FileStorage(tmp_path)
+    save(Impatient(tmp_path), 2, 7, uploads=patient)
+    assert_resumed(resume(patient, 2), 7)
+
+
 def test_a_solo_group_is_a_run_of_one(storage: Storage) -> None:
     ref = store(storage, SoloGroup()).save(state(0, 1, 7), 7)
     assert ref.uri == storage.uri("checkpoints/iter-00000007")

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from sid_trainer import keeping
 from sid_trainer.checkpoint import CheckpointStore
 from sid_trainer.checkpoint.background import BackgroundSaver
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
 from sid_trainer.keeping import Keeper
 from sid_trainer.reporter import Reporter
 from sid_trainer.run_directory import RunDirectory
+from sid_trainer.state import RankState
 
-from .test_background import WORLD, Gate, stored
+from .test_background import WORLD, Away, Gate, stored
 from .test_checkpoints import SETTINGS, on_ranks, state
 
 
@@ -94,6 +96,95 @@ def test_all_ranks_end_with_a_checkpoint_when_one_pod_is_told_to(
         with pytest.raises(TrainerError, match="newest checkpoint is that of iteration 7") as end:
             keeps.meet(7)
         return end.value.reason, told.stored
+
+    assert on_ranks(WORLD, rank) == [
+        (FailureReason.PEER_LOST, [7]),
+        (FailureReason.TERMINATED, [7]),
+    ]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow one another without a pause."""
+    monkeypatch.setattr(keeping, "AGAIN_SECONDS", 0.0)
+
+
+class Counted(Told):
+    """A rank's checkpoints, and how many snapshots were taken for them."""
+
+    def __init__(self, storage: Away, group: Any, tolerated: int, **more: Any) -> None:
+        super().__init__()
+        self.snapshots = 0
+        store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=9)
+        saver = BackgroundSaver(store, group, tolerated)
+
+        def snapshot(iteration: int) -> RankState:
+            self.snapshots += 1
+            return state(group.rank, WORLD, iteration)
+
+        self.keeper = Keeper(saver, group, snapshot, self, more.get("directory"))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_last_checkpoint_is_tried_until_it_is_stored(tmp_path: Path) -> None:
+    storage = Away(tmp_path / "run", failures=2)
+
+    def rank(group: Any) -> Counted:
+        counted = Counted(storage, group, tolerated=2)
+        counted.keeper.now(10)
+        return counted
+
+    for counted in on_ranks(WORLD, rank):
+        assert counted.stored == [10]
+        assert [problem[:45] for problem in counted.problems] == [
+            "the checkpoint of iteration 10 was not stored"
+        ] * 2
+        assert counted.snapshots == 1
+    assert stored(storage) == ["checkpoints/iter-00000010/manifest.json"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_last_checkpoint_is_tried_as_often_as_is_tolerated(tmp_path: Path) -> None:
+    storage = Away(tmp_path / "run", failures=9)
+
+    def rank(group: Any) -> FailureReason:
+        counted = Counted(storage, group, tolerated=2)
+        with pytest.raises(TrainerError, match="iteration 10 was not stored") as end:
+            counted.keeper.now(10)
+        return end.value.reason
+
+    assert on_ranks(WORLD, rank) == [FailureReason.STORAGE_UNAVAILABLE] * WORLD
+    assert storage.failures == 6
+
+
+def test_one_before_a_measurement_is_tried_once(tmp_path: Path) -> None:
+    storage = Away(tmp_path / "run", failures=1)
+
+    def rank(group: Any) -> tuple[list[int], int]:
+        counted = Counted(storage, group, tolerated=2)
+        counted.keeper.secure(10)
+        counted.keeper.secure(20)
+        return counted.stored, len(counted.problems)
+
+    assert on_ranks(WORLD, rank) == [([20], 1)] * WORLD
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_pod_that_is_told_to_end_tries_beyond_the_tolerance(tmp_path: Path) -> None:
+    """Its launcher ends it when the grace period is over, and not before."""
+    storage = Away(tmp_path / "run", failures=3)
+
+    def rank(group: Any) -> tuple[FailureReason, list[int]]:
+        directory = RunDirectory(tmp_path / str(group.rank))
+        directory.path.mkdir()
+        counted = Counted(storage, group, tolerated=0, directory=directory)
+        assert not counted.keeper.told_to_end()
+        if group.rank == 1:
+            directory.request_stop()
+        assert counted.keeper.told_to_end()
+        with pytest.raises(TrainerError, match="newest checkpoint is that of iteration 7") as end:
+            counted.keeper.meet(7)
+        return end.value.reason, counted.stored
 
     assert on_ranks(WORLD, rank) == [
         (FailureReason.PEER_LOST, [7]),

@@ -1,0 +1,180 @@
+"""What evaluation does when the store does not answer, and what it makes good after a resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sid_trainer.checkpoint import SoloGroup
+from sid_trainer.config import RunConfig
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.distributed import Place
+from sid_trainer.evaluate.evaluator import Measured, MeasurementGivenUpError
+from sid_trainer.evaluate.ranks import Ranks
+from sid_trainer.evaluate.records import Records
+from sid_trainer.evaluate.speed import Speed
+from sid_trainer.evaluate.stage import EvaluationStage
+from sid_trainer.export import Edition
+from sid_trainer.reporter import Reporter
+from sid_trainer.storage import FileStorage
+
+CONFIG = RunConfig.model_validate(
+    {
+        "teacher": {"model": "/teacher"},
+        "data": {"prompts": {"uri": "/prompts.txt"}},
+        "storage": {"uri": "file:///run"},
+        "training": {"batchSize": 8},
+        "evaluation": {
+            "metrics": {"everyIterations": 10, "clipScore": {"model": "/clip"}, "best": "clipScore"}
+        },
+    }
+)
+
+
+class Store(FileStorage):
+    """A folder that takes no objects where the test says so."""
+
+    failing: FailureReason | None = None
+
+    def put_bytes(
+        self, key: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> None:
+        if self.failing is not None:
+            raise TrainerError(self.failing, "no answer")
+        super().put_bytes(key, data, content_type)
+
+
+class Scores:
+    """An evaluator that gives scores one after the other."""
+
+    settings = "settings"
+    teacher: Mapping[str, float] = {}
+
+    def __init__(self, *scores: float) -> None:
+        self.left = [*scores]
+
+    def prepare(self) -> None:
+        """Nothing to compare with."""
+
+    def evaluate(self, stop: Callable[[], bool]) -> Measured:
+        if stop():
+            raise MeasurementGivenUpError
+        return Measured({"clipScore": self.left.pop(0)}, 1.0)
+
+
+class Pictures:
+    """Previews of two black pictures."""
+
+    prompts = ("a", "b")
+
+    def teacher(self, sampling: object) -> None:
+        """None stand above."""
+
+    def student(self, sampling: object) -> torch.Tensor:
+        return torch.zeros(2, 3, 8, 8)
+
+    def speed(self, sampling: object) -> Speed | None:
+        return None
+
+
+class Told(Reporter):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.pictures: list[str] = []
+        self.measured: list[int] = []
+
+    def samples(self, uri: str) -> None:
+        self.pictures.append(uri.rsplit("/", 1)[1])
+
+    def evaluated(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        self.measured.append(iteration)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def stage(storage: Store, *scores: float) -> tuple[EvaluationStage, Told, list[int]]:
+    """A stage, what it tells, and the iterations whose students it exports."""
+    told, exported = Told(), list[int]()
+
+    def export(edition: Edition) -> None:
+        exported.append(edition.iteration)
+
+    ranks = Ranks(Place(0, 1, torch.device("cpu")), SoloGroup(), storage)
+    parts: Any = (None, Pictures(), Scores(*scores), export)
+    return EvaluationStage(CONFIG, ranks, told, *parts), told, exported
+
+
+def measured(storage: Store) -> list[int]:
+    return [each.iteration for each in Records.load(storage).evaluations]
+
+
+def test_a_store_that_does_not_answer_costs_a_picture(
+    storage: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluation, told, _ = stage(storage)
+    storage.failing = FailureReason.STORAGE_UNAVAILABLE
+    evaluation.samples(10)
+    assert "the sample pictures of iteration 10: not stored" in caplog.text
+    storage.failing = None
+    evaluation.samples(20)
+    assert told.pictures == ["iter-00000020.png"]
+
+
+def test_records_that_were_not_stored_are_stored_with_the_next(storage: Store) -> None:
+    evaluation, _, exported = stage(storage, 0.2, 0.1)
+    storage.failing = FailureReason.STORAGE_UNAVAILABLE
+    evaluation.prepare()
+    evaluation.metrics(10)
+    assert measured(storage) == []
+    storage.failing = None
+    evaluation.metrics(20)
+    assert measured(storage) == [10, 20]
+    assert Records.load(storage).best == 10
+    assert exported == [10]
+
+
+@pytest.mark.parametrize("work", [EvaluationStage.samples, EvaluationStage.metrics])
+def test_a_store_that_refuses_ends_the_run(storage: Store, work: Any) -> None:
+    evaluation, _, _ = stage(storage, 0.2)
+    storage.failing = FailureReason.ACCESS_DENIED
+    with pytest.raises(TrainerError, match="no answer"):
+        work(evaluation, 10)
+
+
+def test_all_records_are_there_in_the_end(storage: Store) -> None:
+    evaluation, _, _ = stage(storage, 0.2)
+    storage.failing = FailureReason.STORAGE_UNAVAILABLE
+    evaluation.last_metrics(10)
+    with pytest.raises(TrainerError, match="no answer"):
+        evaluation.finish()
+    storage.failing = None
+    evaluation.finish()
+    assert measured(storage) == [10]
+
+
+def test_what_was_due_and_is_not_there_is_made_good(storage: Store) -> None:
+    evaluation, told, exported = stage(storage, 0.2)
+    evaluation.make_good(10, samples_due=True, metrics_due=True)
+    assert (told.pictures, told.measured, exported) == (["iter-00000010.png"], [10], [10])
+    evaluation, told, exported = stage(storage)
+    evaluation.make_good(10, samples_due=True, metrics_due=True)
+    evaluation.make_good(15, samples_due=False, metrics_due=False)
+    assert (told.pictures, told.measured, exported) == ([], [], [])
+    evaluation.make_good(0, samples_due=True, metrics_due=False)
+    evaluation.make_good(0, samples_due=True, metrics_due=False)
+    assert told.pictures == ["iter-00000000.png"] * 2
+
+
+def test_a_measurement_that_is_given_up_leaves_no_record(storage: Store) -> None:
+    evaluation, told, exported = stage(storage, 0.2)
+    evaluation.metrics(10, lambda: True)
+    assert (told.measured, exported, measured(storage)) == ([], [], [])
