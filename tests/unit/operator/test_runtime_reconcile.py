@@ -157,6 +157,25 @@ async def test_a_child_whose_creation_was_not_answered_is_known_again(plant: Pla
     assert reasons(plant.api) == ["Created"]
 
 
+async def test_a_changed_spec_gets_a_new_job_and_tells_of_no_failure(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "startTime" in plant.api.of("siddistillations")[0]["status"])
+    (job,), (resource,) = plant.api.of("jobs"), plant.api.of("siddistillations")
+    plant.api.put("pods", made_by(world.raw_pod(0, phase="Running"), job))
+    resource["spec"]["training"]["iterations"] = 300
+    resource["metadata"]["generation"] = 2
+    plant.api.put("siddistillations", resource)
+    await until(
+        lambda: not plant.api.of("jobs") and "digits-0-a" in waits_for(plant.api, "message")
+    )
+    plant.api.remove("pods", world.NAMESPACE, "digits-0-a")
+    await until(lambda: plant.api.of("jobs"))
+    assert plant.api.of("jobs")[0]["metadata"]["uid"] != job["metadata"]["uid"]
+    await until(lambda: waits_for(plant.api) == "PodsPending")
+    assert reasons(plant.api) == ["Created", "Recreating"]
+
+
 async def test_deleted_children_are_restored(plant: Plant) -> None:
     plant.start()
     plant.api.put("siddistillations", world.raw())
