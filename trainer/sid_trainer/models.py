@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.hub_models import CONFIG, model_from_hub, pipeline_from_hub
 from sid_trainer.launch.environment import cache_root
-from sid_trainer.node_cache import digest, downloaded
+from sid_trainer.node_cache import digest, downloaded, held
 from sid_trainer.pipeline_index import INDEX, check_pipeline
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
@@ -87,8 +89,22 @@ def fetch_file(uri: str, endpoint: Server = None, cache: Path | None = None) -> 
     Raises:
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, naming the file.
     """
+    with _held_file(uri, endpoint, cache) as path:
+        return path
+
+
+def open_file(uri: str, endpoint: Server = None, cache: Path | None = None) -> BinaryIO:
+    """As :func:`fetch_file`, but open: it can be read when another process removes it."""
+    with _held_file(uri, endpoint, cache) as path:
+        return path.open("rb")
+
+
+@contextmanager
+def _held_file(uri: str, endpoint: Server, cache: Path | None) -> Iterator[Path]:
+    """A file on this node, which nobody removes from its cache within the block."""
     if not uri.startswith("s3://"):
-        return _local_file(uri)
+        yield _local_file(uri)
+        return
     parent, name = _parent_and_name(uri)
     storage = open_storage(parent, endpoint)
     found = next((found for found in storage.list(name) if found.key == name), None)
@@ -96,7 +112,8 @@ def fetch_file(uri: str, endpoint: Server = None, cache: Path | None = None) -> 
         raise _no_file(uri)
     folder = (cache or cache_root()) / "files"
     place = folder / digest(uri, endpoint_of(endpoint).url, [found])
-    return downloaded(storage, [found], place) / name
+    with held(storage, [found], place):
+        yield place / name
 
 
 def check_model(reference: str, endpoint: Server = None) -> None:

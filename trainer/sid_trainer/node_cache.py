@@ -4,7 +4,9 @@ Rules this module keeps:
 
 * One download a node: its ranks share it under a file lock, and a finished one is reused by the
   next start in the same pod.
-* A folder that is there is whole; what is on its way has another name.
+* A folder that is there is whole; what is on its way, in or out, has another name.
+* What may be removed while another rank wants it is opened under the lock (:func:`held`): an open
+  file can be read to its end.
 """
 
 from __future__ import annotations
@@ -26,20 +28,40 @@ logger = logging.getLogger(__name__)
 
 def downloaded(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Path:
     """The folder with all objects; the first process of the node downloads, the others wait."""
+    with held(storage, objects, folder):
+        return folder
+
+
+@contextlib.contextmanager
+def held(storage: Storage, objects: list[ObjectInfo], folder: Path) -> Iterator[None]:
+    """As :func:`downloaded`; within the block nobody removes the folder (:func:`remove`)."""
     with locked(folder):
-        if folder.is_dir():
-            return folder
-        size = sum(found.size for found in objects)
-        what = storage.uri(objects[0].key) if len(objects) == 1 else storage.uri()
-        logger.info("downloading %s (%.1f MB)", what, size / 1e6)
-        need_space(folder.parent, size, storage.uri())
-        unfinished = folder.with_name(folder.name + ".partial")
-        for found in objects:
-            target = unfinished / found.key
-            if not (target.is_file() and target.stat().st_size == found.size):
-                storage.get_file(found.key, target)
-        unfinished.rename(folder)
-    return folder
+        if not folder.is_dir():
+            _download(storage, objects, folder)
+        yield
+
+
+def remove(folder: Path) -> None:
+    """Remove a download; one that another process has removed is no error."""
+    gone = folder.with_name(folder.name + ".removed")
+    with locked(folder):
+        shutil.rmtree(gone, ignore_errors=True)  # of a process that was killed meanwhile
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _download(storage: Storage, objects: list[ObjectInfo], folder: Path) -> None:
+    size = sum(found.size for found in objects)
+    what = storage.uri(objects[0].key) if len(objects) == 1 else storage.uri()
+    logger.info("downloading %s (%.1f MB)", what, size / 1e6)
+    need_space(folder.parent, size, storage.uri())
+    unfinished = folder.with_name(folder.name + ".partial")
+    for found in objects:
+        target = unfinished / found.key
+        if not (target.is_file() and target.stat().st_size == found.size):
+            storage.get_file(found.key, target)
+    unfinished.rename(folder)
 
 
 def digest(reference: str, variant: str | None, objects: list[ObjectInfo]) -> str:

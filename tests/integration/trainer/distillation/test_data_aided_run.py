@@ -95,7 +95,8 @@ def test_nothing_trained_is_lost_to_a_corrupt_image(
     file.write_text(yaml.safe_dump(config(tmp_path, tiny_sd3, shard)))
     take_census(find_parts(str(shard)), RESOLUTION, SoloGroup(), FileStorage(tmp_path / "run"))
     _, victim = ImageOrder([IMAGES], BATCH, seed=0).places(1, [0])[0]
-    member = next(m for m in members(shard, str(shard)) if m.name == f"{victim}.png")
+    with shard.open("rb") as tar:
+        member = next(m for m in members(tar, str(shard)) if m.name == f"{victim}.png")
     whole, date = shard.read_bytes(), shard.stat()
     start = member.offset + member.size // 2
     shard.write_bytes(whole[:start] + bytes(200) + whole[start + 200 :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.census import examine, take_census
 from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.latents import PartReader
+from sid_trainer.data.images.parts import opened
 from sid_trainer.data.images.places import find_parts
 
 
@@ -68,6 +70,25 @@ def test_shards_are_fetched_when_needed_and_released(minio: Any, shards: Any, ca
     reader.keep_only({2})
     assert downloads(cache) == ["s-02.tar"]
     assert shards.list("data/images-"), "what was found is kept for a later attempt"
+
+
+def test_ranks_of_a_node_open_and_release_one_shard_as_they_like(
+    minio: Any, shards: Any, cache: Path
+) -> None:
+    uri = shards.uri("set") + "/s-{00..00}.tar"
+
+    def rank(number: int) -> list[str]:
+        (part,) = find_parts(uri, minio.endpoint)
+        seen = []
+        for _ in range(20):
+            with opened(part) as found:
+                seen += [found.samples[number % 3].caption(), found.samples[0].caption()]
+        return seen
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(rank, range(8)))
+    assert seen == [[f"0 {number % 3}", "0 0"] * 20 for number in range(8)]
+    assert downloads(cache) == []
 
 
 def test_a_pattern_names_shards(minio: Any, shards: Any, cache: Path) -> None:

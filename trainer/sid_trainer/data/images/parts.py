@@ -8,7 +8,6 @@ is released.
 from __future__ import annotations
 
 import abc
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Protocol
 from sid_trainer.data.images.sample import CAPTION_READERS, Sample
 from sid_trainer.data.images.tar import TarShard
 from sid_trainer.endpoint import Server
-from sid_trainer.models import fetch_file
+from sid_trainer.models import open_file
+from sid_trainer.node_cache import remove
 from sid_trainer.storage import Storage
 
 
@@ -82,7 +82,7 @@ class LocalShard(Part):
 
     def open(self) -> OpenPart:
         """Read its table."""
-        return TarShard(Path(self.name), self.name, self.captioned)
+        return TarShard(Path(self.name).open("rb"), self.name, self.captioned)
 
 
 @dataclass
@@ -95,13 +95,14 @@ class StoredShard(Part):
 
     def open(self) -> OpenPart:
         """Download it, unless another rank of this node has, and read its table."""
-        self._fetched = fetch_file(self.name, self.endpoint)
-        return TarShard(self._fetched, self.name, self.captioned)
+        file = open_file(self.name, self.endpoint)
+        self._fetched = Path(file.name)
+        return TarShard(file, self.name, self.captioned)
 
     def release(self) -> None:
         """Remove the download; another rank of this node may have done so."""
         if self._fetched is not None:
-            shutil.rmtree(self._fetched.parent, ignore_errors=True)
+            remove(self._fetched.parent)
             self._fetched = None
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import BinaryIO
 
 from sid_trainer.data.images.sample import (
     CAPTION_READERS,
@@ -52,10 +53,11 @@ class Member:
 class TarShard:
     """The samples of one shard on this node's disk, which is open until :meth:`close`.
 
-    An open shard can be read to its end even when its file is removed meanwhile.
+    An open shard can be read to its end even when its file is removed meanwhile: nothing is read
+    but through the one open file.
 
     Args:
-        path: the file.
+        file: the tar, open; it is closed when its table is read.
         name: its address, for messages.
         captioned: whether each image must have a caption; otherwise none is looked for.
 
@@ -67,10 +69,11 @@ class TarShard:
         TrainerError: ``InvalidData`` when it is no whole tar, or an image has no caption.
     """
 
-    def __init__(self, path: Path, name: str, captioned: bool = True) -> None:
-        groups = [list(group) for _, group in groupby(members(path, name), lambda m: m.key)]
+    def __init__(self, file: BinaryIO, name: str, captioned: bool = True) -> None:
+        with file:
+            groups = [list(group) for _, group in groupby(members(file, name), lambda m: m.key)]
+            self._descriptor = os.dup(file.fileno())
         self._name, self._captioned = name, captioned
-        self._descriptor = os.open(path, os.O_RDONLY)
         try:
             found = [self._sample(group) for group in groups]
         except BaseException:
@@ -110,7 +113,7 @@ class TarShard:
         return os.pread(self._descriptor, member.size, member.offset)
 
 
-def members(path: Path, name: str) -> list[Member]:
+def members(file: BinaryIO, name: str) -> list[Member]:
     """The files in a tar, in order; hidden ones are left out.
 
     Raises:
@@ -118,9 +121,9 @@ def members(path: Path, name: str) -> list[Member]:
     """
     found: list[Member] = []
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             found.extend(_member(info) for info in archive if info.isreg())
-            whole = _ends(path, archive.offset)
+            whole = _ends(file, archive.offset)
     except tarfile.TarError:
         whole = False
     if not whole:
@@ -133,8 +136,7 @@ def _member(info: tarfile.TarInfo) -> Member:
     return Member(info.name, info.offset_data, info.size)
 
 
-def _ends(path: Path, offset: int) -> bool:
+def _ends(file: BinaryIO, offset: int) -> bool:
     """Whether the mark of an archive's end, a block of zeros, is where the members end."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(_BLOCK) == bytes(_BLOCK)
+    file.seek(offset)
+    return file.read(_BLOCK) == bytes(_BLOCK)
