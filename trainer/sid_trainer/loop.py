@@ -11,7 +11,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -145,13 +145,26 @@ class Batches:
         return RealSamples(to_device(latents, teacher.device), captions)
 
 
+class Watch(Protocol):
+    """Watches what is done within a context: :meth:`sid_trainer.watchdog.Watchdog.watch`."""
+
+    def __call__(self, name: str, *, paced: bool = True) -> AbstractContextManager[object]:
+        """Expect it to be finished in time; ``paced`` where it is one of many that are alike."""
+
+
+def unwatched(name: str, *, paced: bool = True) -> AbstractContextManager[object]:
+    """No watch at all."""
+    del name, paced
+    return nullcontext()
+
+
 def run_loop(
     distiller: Distiller,
     batches: Batches,
     schedule: Schedule,
     services: Services,
     done: int,
-    watch: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    watch: Watch = unwatched,
 ) -> None:
     """Train from ``done`` finished iterations to the end of the schedule; a collective.
 
@@ -161,8 +174,9 @@ def run_loop(
         schedule: what is due when.
         services: what is called on the way.
         done: iterations finished before.
-        watch: of a :class:`~sid_trainer.watchdog.Watchdog`. Checkpoints and measurements are not
-            watched: how long they take depends on the storage and on what is measured.
+        watch: of a :class:`~sid_trainer.watchdog.Watchdog`. Batches are made at no pace: some wait
+            for images to be fetched and encoded. Checkpoints and measurements are not watched: how
+            long they take depends on the storage and on what is measured.
 
     Raises:
         TrainerError: ``NumericalError`` on every rank when too many updates in a row were skipped,
@@ -173,9 +187,12 @@ def run_loop(
     for iteration in range(done + 1, schedule.total + 1):
         with (
             _keeping(iteration - 1, done, services),
-            watch(f"iteration {iteration}"),
+            watch(f"the data of iteration {iteration}", paced=False),
         ):
-            metrics.add(distiller.iterate(iteration - 1, batches.of(iteration - 1)))
+            batch = batches.of(iteration - 1)
+        with watch(f"iteration {iteration}"):
+            metrics.add(distiller.iterate(iteration - 1, batch))
+            del batch  # not to be there beside the next one
             meeting = metrics.due or schedule.checkpoint_due(iteration)
             if meeting:
                 metrics.read()

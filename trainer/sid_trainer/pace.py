@@ -4,12 +4,16 @@ Rules this module keeps:
 
 * Nothing is concluded from the first iterations: until then the user's bound holds, which later is
   the upper bound.
-* The slowest counts, not the mean: encoding prompts, compiling and first use of kernels fall into
-  some iterations only.
+* The slowest counts, not the mean: compiling and first use of kernels fall into some iterations
+  only.
+* What is no iteration (images and prompts are fetched and encoded) neither sets the pace nor is
+  held to it.
 """
 
 from __future__ import annotations
 
+USERS = "training.watchdogSeconds"
+"""Where the user's bound comes from."""
 SETTLED = 5
 """Iterations after which the pace is known."""
 TIMES = 20
@@ -46,5 +50,5 @@ class Pace:
     def told(self) -> str:
         """Where the bound comes from, in words for the user."""
         if self.bound == self._longest:
-            return "training.watchdogSeconds"
+            return USERS
         return f"the slowest iteration before took {self._slowest:.1f} s"

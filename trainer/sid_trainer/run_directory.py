@@ -5,6 +5,8 @@ Rules this module keeps:
 * The launcher makes the folder and names it in ``SID_RUN_DIRECTORY``; without a launcher (a local
   run in one process) there is none, and nothing is written.
 * A file appears whole or not at all; a file that cannot be read is an error of ours, never a guess.
+* Signs of life and of progress that cannot be written (the disk is full) end no run: that is told
+  once, and a sign that would grow old is taken back.
 * Files: ``failure-00001.json`` (rank 1 failed, and why), ``progress.json`` (the newest report of
   rank 0), ``checkpoint.json`` (the newest committed checkpoint), ``group`` (a group was formed),
   ``training`` (the workers look at ``stop``), ``stop`` (they are to store a checkpoint and end),
@@ -13,6 +15,8 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +29,8 @@ from sid_trainer.storage.file import replacing
 
 RUN_DIRECTORY = "SID_RUN_DIRECTORY"
 Content = TypeVar("Content", bound=BaseModel)
+
+logger = logging.getLogger(__name__)
 
 
 class Pulse(BaseModel):
@@ -46,6 +52,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._told = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> RunDirectory | None:
@@ -64,7 +71,7 @@ class RunDirectory:
 
     def write_progress(self, report: ProgressReport) -> None:
         """Leave the newest report for the termination message."""
-        self._write("progress.json", report)
+        self._sign("progress.json", report)
 
     def progress(self) -> ProgressReport | None:
         """The newest report of rank 0, if it was in this pod."""
@@ -72,7 +79,7 @@ class RunDirectory:
 
     def write_checkpoint(self, ref: CheckpointRef) -> None:
         """Note the newest committed checkpoint."""
-        self._write("checkpoint.json", ref)
+        self._sign("checkpoint.json", ref)
 
     def checkpoint(self) -> CheckpointRef | None:
         """The newest checkpoint that a worker of this pod saw committed."""
@@ -104,7 +111,9 @@ class RunDirectory:
 
     def write_pulse(self, pulse: Pulse) -> None:
         """Tell the launcher that this worker lives, and when to expect the next sign."""
-        self._write(_pulse_file(pulse.rank), pulse)
+        if not self._sign(_pulse_file(pulse.rank), pulse):
+            with contextlib.suppress(OSError):
+                self.end_pulse(pulse.rank)
 
     def end_pulse(self, rank: int) -> None:
         """Tell the launcher to expect no sign of this worker any more."""
@@ -125,6 +134,21 @@ class RunDirectory:
         told = (*self.path.glob("failure-*.json"), *self.path.glob("pulse-*.json"))
         for file in (*told, *launch):
             file.unlink(missing_ok=True)
+
+    def _sign(self, name: str, content: BaseModel) -> bool:
+        """Write a sign; return whether it was possible."""
+        try:
+            self._write(name, content)
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                logger.warning(
+                    "%s cannot be written (%s): training goes on, its launcher hears less of it",
+                    self.path / name,
+                    error.strerror or error,
+                )
+            return False
+        return True
 
     def _write(self, name: str, content: BaseModel) -> None:
         with replacing(self.path / name) as file:

@@ -33,7 +33,7 @@ import torch.distributed as dist
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.heartbeats import Heartbeats, collectives_begun
-from sid_trainer.pace import Pace
+from sid_trainer.pace import USERS, Pace
 from sid_trainer.run_directory import Pulse, RunDirectory
 from sid_trainer.stall import Heartbeat, Judgement, judge_stall, store_is_silent
 
@@ -49,11 +49,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Task:
-    """What the main thread is at: its number from 1, its name, and when it began."""
+    """What the main thread is at.
+
+    Attributes:
+        number: from 1.
+        name: in messages.
+        since: when it began.
+        paced: whether it is like those before it (:mod:`sid_trainer.pace`).
+    """
 
     number: int
     name: str
     since: float
+    paced: bool
 
 
 class Watchdog:
@@ -95,24 +103,32 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     @contextmanager
-    def watch(self, name: str) -> Iterator[None]:
+    def watch(self, name: str, *, paced: bool = True) -> Iterator[None]:
         """Expect what is done within to be finished in time.
 
         Args:
             name: of the task, in messages: ``iteration 120``.
+            paced: it takes about as long as the paced ones before it. What may take any time has
+                the user's bound.
         """
         self._begun += 1
-        task = self._task = _Task(self._begun, name, time.monotonic())
+        task = self._task = _Task(self._begun, name, time.monotonic(), paced)
         try:
             yield
         finally:
             self._task = None
-        self._pace.took(time.monotonic() - task.since)
+        if paced:
+            self._pace.took(time.monotonic() - task.since)
+
+    def _bound(self, task: _Task | None) -> float:
+        """Seconds that a task may take."""
+        return self._seconds if task is not None and not task.paced else self._pace.bound
 
     def _overdue(self) -> _Task | None:
         """The task, if it takes too long."""
         task = self._task
-        return task if task and time.monotonic() - task.since > self._pace.bound else None
+        late = task is not None and time.monotonic() - task.since > self._bound(task)
+        return task if late else None
 
     def _keep_telling(self, heartbeats: Heartbeats) -> None:
         while not self._stopped.wait(self._tick):
@@ -126,40 +142,43 @@ class Watchdog:
                 return
 
     def _keep_time(self) -> None:
-        rank = dist.get_rank()
         while not self._stopped.wait(self._tick):
+            task, overdue = self._task, self._overdue()
+            self._put_off(task)
             if self._directory is not None:
-                pulse = Pulse(rank=rank, time=time.monotonic(), bound=self._pace.bound)
+                bound = self._bound(task)
+                pulse = Pulse(rank=dist.get_rank(), time=time.monotonic(), bound=bound)
                 self._directory.write_pulse(pulse)
-            task = self._overdue()
-            if self._task is None:
-                faulthandler.cancel_dump_traceback_later()
-            else:
-                # Only a blocked interpreter keeps this from being put off again.
-                later = self._pace.bound + 2 * PATIENCE * self._tick
-                faulthandler.dump_traceback_later(later, exit=True, file=sys.stderr)
-            if task is not None:
-                self._conclude(task)
+            if overdue is not None:
+                self._conclude(overdue)
         if self._directory is not None:
-            self._directory.end_pulse(rank)
+            self._directory.end_pulse(dist.get_rank())
+
+    def _put_off(self, task: _Task | None) -> None:
+        """Set the timer in C anew: only a blocked interpreter keeps this from being done again."""
+        if task is None:
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            later = self._bound(task) + 2 * PATIENCE * self._tick
+            faulthandler.dump_traceback_later(later, exit=True, file=sys.stderr)
 
     def _conclude(self, task: _Task) -> None:
         """Dump the stacks, find out who hangs, and end the process."""
         logger.error(
             "%s is not finished after %.0f s; the stacks of this rank's threads follow",
             task.name,
-            self._pace.bound,
+            self._bound(task),
         )
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         judgement = self._judge(task)
         if self._stopped.is_set() or self._task is not task:
             logger.warning("%s went on in the end: training goes on", task.name)
             return
+        told = self._pace.told if task.paced else USERS
         self._end(
             TrainerError(
                 self._reason(judgement),
-                f"nothing was finished for {self._pace.bound:.0f} s ({self._pace.told}): "
-                f"{judgement.message}",
+                f"nothing was finished for {self._bound(task):.0f} s ({told}): {judgement.message}",
             )
         )
 
