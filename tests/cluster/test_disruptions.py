@@ -139,7 +139,7 @@ def test_a_gang_goes_on_whatever_its_processes_suffer(space: str) -> None:
         status = kubectl.wait_until("the run goes on", goes_on, seconds=600)
         assert status["restarts"] == restarts
         assert "failure" not in status
-        # What a frozen rank 0 has not written yet is lost with it: wait for it before the next blow.
+        # What a frozen rank 0 has not written is lost with it: wait before the next blow.
         kubectl.wait_until(
             "metrics of this attempt",
             lambda: len(runs.first_iterations(space, "run")) == restarts + 1,
