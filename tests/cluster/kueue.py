@@ -110,8 +110,8 @@ def _manifests(image: str) -> list[Object]:
     return [one for one in yaml.safe_load_all(text) if one and one["kind"] not in LEFT_OUT]
 
 
-def queue(namespace: str, cpu: str) -> list[Object]:
-    """A LocalQueue ``team`` with so much CPU, in which the important preempt the others."""
+def queue(namespace: str, cpu: str, local: str) -> list[Object]:
+    """A LocalQueue of that name with so much CPU, in which the important preempt the others."""
     name = f"of-{namespace}"
     covered = ["cpu", "memory"]
     quota = [
@@ -135,7 +135,7 @@ def queue(namespace: str, cpu: str) -> list[Object]:
         {
             "apiVersion": GROUP,
             "kind": "LocalQueue",
-            "metadata": {"name": "team", "namespace": namespace},
+            "metadata": {"name": local, "namespace": namespace},
             "spec": {"clusterQueue": name},
         },
         {
@@ -149,9 +149,9 @@ def queue(namespace: str, cpu: str) -> list[Object]:
 
 
 @contextlib.contextmanager
-def queued(namespace: str, cpu: str) -> Iterator[None]:
+def queued(namespace: str, cpu: str, local: str = "team") -> Iterator[None]:
     """The queue is there within the block."""
-    objects = queue(namespace, cpu)
+    objects = queue(namespace, cpu, local)
     # The webhook answers a moment after its pod is ready.
     kubectl.wait_until("Kueue takes a queue", lambda: _applied(objects), seconds=90)
     try:

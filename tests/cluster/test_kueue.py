@@ -6,15 +6,17 @@ is done by a stand-in in :mod:`tests.cluster.test_queue` each time.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.cluster import install, kubectl, kueue, runs
+from tests.cluster import install, kubectl, kueue, objects, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.campaign]
 
+EVALUATION = {"everyIterations": 60}
 CPU = "600m"
 """Of the queue: enough for the run's two pods, or for the important Job, not for both."""
 
@@ -23,6 +25,13 @@ CPU = "600m"
 def team(space: str) -> Iterator[str]:
     """A namespace with credentials, a teacher in MinIO, and a queue of Kueue's."""
     with kueue.installed(space), kueue.queued(space, CPU):
+        yield space
+
+
+@pytest.fixture
+def default_queue(space: str) -> Iterator[str]:
+    """A namespace whose queue takes Jobs that name none."""
+    with kueue.installed(space), kueue.queued(space, "2", "default"):
         yield space
 
 
@@ -94,7 +103,7 @@ def test_a_run_waits_is_preempted_and_goes_on_from_its_checkpoint(team: str) -> 
     preempted = wait_for_phase(team, "Queued")
     assert kubectl.condition(preempted, "Failed") is None
     kubectl.wait_until("it runs in the run's place", lambda: is_running(team), seconds=180)
-    assert not runs.pods(team, "queued")
+    kubectl.wait_until("its pods are gone", lambda: not runs.pods(team, "queued"), seconds=120)
     stored = runs.read(team, "queued")["status"]["checkpoint"]["iteration"]
     assert stored >= 25  # what it was at when it was told to end
 
@@ -105,3 +114,43 @@ def test_a_run_waits_is_preempted_and_goes_on_from_its_checkpoint(team: str) -> 
     assert len(begun) == 2
     assert begun[1] > stored
     print(f"preempted at {stored}, went on from {begun[1]}, restarts {status['restarts']}")
+
+
+def test_a_default_queue_takes_a_run_that_names_none_and_does_not_empty_its_folder(
+    default_queue: str,
+) -> None:
+    space, folder = default_queue, f"distillations/{default_queue}/run"
+
+    def jobs(component: str) -> list[dict[str, Any]]:
+        selector = f"sid-dit.dev/distillation=run,app.kubernetes.io/component={component}"
+        found: list[dict[str, Any]] = kubectl.get("jobs", "-n", space, "-l", selector)["items"]
+        return found
+
+    def suspend(value: bool) -> None:
+        patch = json.dumps({"spec": {"runPolicy": {"suspend": value}}})
+        kubectl.kubectl("patch", "sid", "run", "-n", space, "--type=merge", "-p", patch)
+
+    shorter = {"training": {"iterations": 60}, "checkpoint": {"everyIterations": 10}}
+    kubectl.apply(
+        runs.digits(space, "run", deletionPolicy="Delete", evaluation=EVALUATION, **shorter)
+    )
+    runs.wait_for_iteration(space, "run", 12, seconds=300)
+    (job,) = jobs("worker")
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "default"
+    kubectl.wait_until(
+        "the queue lets the clean-up Job start",
+        lambda: not jobs("cleanup")[0]["spec"]["suspend"],
+        seconds=120,
+    )
+    suspend(True)
+    kubectl.wait_until("its pods are gone", lambda: not runs.pods(space, "run"), seconds=120)
+    assert not jobs("worker")
+    assert runs.read(space, "run")["status"]["phase"] == "Suspended"
+    suspend(False)
+    status = runs.wait_for(space, "run", "Complete", seconds=600)["status"]
+    assert runs.first_iterations(space, "run")[1] > 12, "its checkpoints were kept"
+    assert status["progress"]["iteration"] == 60
+    with objects.connect() as store:
+        assert store.names(f"{folder}/student")
+        kubectl.kubectl("delete", "sid", "run", "-n", space, "--wait", "--timeout=30s")
+        kubectl.wait_until(f"{folder} is empty", lambda: not store.names(folder), seconds=180)
