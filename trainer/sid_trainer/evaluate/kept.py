@@ -4,16 +4,20 @@ Rules this module keeps:
 
 * A name holds a digest of all that the content depends on: other settings, another name.
 * Statistics have tens of megabytes and are needed on rank 0 alone: the other ranks hold none.
+* What was measured, for an hour maybe, is used also where the store does not answer then: it is not
+  kept, and that is told.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sid_trainer.checkpoint.group import ProcessGroup, from_first
+from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.evaluate.statistics import FeatureStatistics
 from sid_trainer.storage import Storage
 
@@ -21,6 +25,8 @@ FOLDER = "metrics/reference"
 MAX_BYTES = 2**30
 """Of a file of statistics; Inception's have 34 MB."""
 
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 Fitted = Callable[[], FeatureStatistics]
 """Gives the statistics of what all ranks have seen; called on rank 0 alone."""
 
@@ -28,6 +34,17 @@ Fitted = Callable[[], FeatureStatistics]
 def digest(*facts: Any) -> str:
     """A name for facts that JSON can express."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def unless_away(what: str, store: Callable[[], Result]) -> Result | None:
+    """Store what the run can do without for now; None where the store does not answer."""
+    try:
+        return store()
+    except TrainerError as error:
+        if error.reason is not FailureReason.STORAGE_UNAVAILABLE:
+            raise
+        logger.warning("%s: not stored, and the run goes on: %s", what, error)
+        return None
 
 
 class Kept:
@@ -57,7 +74,7 @@ class Kept:
 
         def keep() -> FeatureStatistics:
             statistics = fitted()
-            self._storage.put_bytes(key, statistics.to_npz())
+            self._put(key, statistics.to_npz(), "application/octet-stream")
             return statistics
 
         return self.on_first(keep)
@@ -75,8 +92,11 @@ class Kept:
             return known
         numbers = dict(measure())
         data = json.dumps(numbers).encode()
-        from_first(self._group, lambda: self._storage.put_bytes(key, data, "application/json"))
+        from_first(self._group, lambda: self._put(key, data, "application/json"))
         return numbers
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
+        unless_away(key, lambda: self._storage.put_bytes(key, data, content_type))
 
     def _recalled(self, key: str) -> dict[str, float] | None:
         if not self._storage.exists(key):

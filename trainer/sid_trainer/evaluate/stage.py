@@ -16,12 +16,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from sid_trainer.checkpoint.group import from_first
 from sid_trainer.config import RunConfig
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.evaluate.evaluator import Evaluator, MeasurementGivenUpError, never
+from sid_trainer.evaluate.kept import unless_away
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.records import Best, Evaluation, Records
 from sid_trainer.evaluate.sampling import Sampling
@@ -37,7 +36,6 @@ Export = Callable[[Edition], object]
 """Exports the student of now; a collective."""
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -94,7 +92,7 @@ class EvaluationStage:
             return save_grid(self.ranks.storage, iteration, images, prompts, above)
 
         what = f"the sample pictures of iteration {iteration}"
-        uri = from_first(self.ranks.group, lambda: _unless_away(what, save))
+        uri = from_first(self.ranks.group, lambda: unless_away(what, save))
         if uri is not None:
             self.reporter.samples(uri)
 
@@ -178,15 +176,4 @@ class EvaluationStage:
     def _keep(self, records: Records) -> None:
         self.records = records
         save = partial(records.save, self.ranks.storage)
-        from_first(self.ranks.group, lambda: _unless_away("the newest measurement", save))
-
-
-def _unless_away(what: str, store: Callable[[], Result]) -> Result | None:
-    """Store what training can do without for now; None where the store does not answer."""
-    try:
-        return store()
-    except TrainerError as error:
-        if error.reason is not FailureReason.STORAGE_UNAVAILABLE:
-            raise
-        logger.warning("%s: not stored, and the run goes on: %s", what, error)
-        return None
+        from_first(self.ranks.group, lambda: unless_away("the newest measurement", save))

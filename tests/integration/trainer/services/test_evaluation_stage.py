@@ -14,13 +14,20 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.distributed import Place
 from sid_trainer.evaluate.evaluator import Measured, MeasurementGivenUpError
+from sid_trainer.evaluate.kept import Kept
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.records import Records
 from sid_trainer.evaluate.speed import Speed
 from sid_trainer.evaluate.stage import EvaluationStage
 from sid_trainer.export import Edition
+from sid_trainer.keeping import Keeper
 from sid_trainer.reporter import Reporter
+from sid_trainer.run_directory import RunDirectory
+from sid_trainer.services import RunServices
 from sid_trainer.storage import FileStorage
+
+from .test_background import saver, stored
+from .test_checkpoints import state
 
 CONFIG = RunConfig.model_validate(
     {
@@ -178,3 +185,28 @@ def test_a_measurement_that_is_given_up_leaves_no_record(storage: Store) -> None
     evaluation, told, exported = stage(storage, 0.2)
     evaluation.metrics(10, lambda: True)
     assert (told.measured, exported, measured(storage)) == ([], [], [])
+
+
+def test_a_pod_that_is_told_to_end_gives_a_measurement_up(storage: Store, tmp_path: Path) -> None:
+    evaluation, told, _ = stage(storage, 0.2, 0.1)
+    directory, group = RunDirectory(tmp_path / "pod"), SoloGroup()
+    directory.path.mkdir()
+    keeper = Keeper(saver(storage, group), group, lambda at: state(0, 1, at), told, directory)
+    services = RunServices(told, keeper, evaluation)
+    services.secure(10)
+    services.metrics(10)
+    directory.request_stop()
+    with pytest.raises(TrainerError, match="newest checkpoint is that of iteration 20") as end:
+        services.metrics(20)
+    assert end.value.reason is FailureReason.TERMINATED
+    assert measured(storage) == [10]
+    assert len(stored(storage)) == 2
+
+
+def test_what_was_measured_is_used_where_it_cannot_be_kept(storage: Store) -> None:
+    kept = Kept(SoloGroup(), storage)
+    storage.failing = FailureReason.STORAGE_UNAVAILABLE
+    assert kept.numbers("teacher", lambda: {"fid": 1.0}) == {"fid": 1.0}
+    storage.failing = None
+    assert kept.numbers("teacher", lambda: {"fid": 2.0}) == {"fid": 2.0}
+    assert kept.numbers("teacher", lambda: {"fid": 3.0}) == {"fid": 2.0}
