@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from scipy import linalg
 
 from sid_trainer.conditions import Condition
-from sid_trainer.config import EvaluationConfig, RunConfig
+from sid_trainer.config import EvaluationConfig, MetricsConfig, RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.data.images.parts import LocalShard, Part
+from sid_trainer.evaluate.comparing import bases
 from sid_trainer.evaluate.cost import measures_teacher
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.records import KEY, Best, Evaluation, Records
@@ -151,6 +152,54 @@ def test_the_best_is_of_equal_settings_and_in_the_right_direction() -> None:
         assert best is not None
         assert best.iteration == iteration
     assert Best("preferenceScore", "a").of(records) is None
+
+
+FID = {"features": "/x.pt", "images": {"uri": "/images"}}
+SCORER = {"model": "owner/clip"}
+
+
+def basis(metrics: dict[str, Any], **changes: Any) -> dict[str, str]:
+    facts = {"extractor": "digest", "student": ["seed", 10], "teacher": [28, 4.5]} | changes
+    return bases(MetricsConfig.model_validate(metrics), **facts)
+
+
+def test_a_metric_has_the_basis_of_what_it_depends_on_alone() -> None:
+    alone = basis({"fid": FID, "best": "fid"})
+    assert alone.keys() == {"fid"}
+    more = basis({"fid": FID | {"teacher": True}, "clipScore": SCORER, "preference": SCORER})
+    assert more.keys() == {"fid", "fidTeacher", "clipScore", "preferenceScore"}
+    assert more["fid"] == alone["fid"]
+    assert len(set(more.values())) == 4
+    assert basis({"clipScore": SCORER})["clipScore"] == more["clipScore"]
+    sampled = basis({"fid": FID | {"teacher": True}}, teacher=[50, 4.5])
+    assert sampled["fid"] == alone["fid"]
+    assert sampled["fidTeacher"] != more["fidTeacher"]
+    others = (
+        basis({"fid": FID | {"imageSize": 299}}),
+        basis({"fid": FID | {"images": {"uri": "/others"}}}),
+        basis({"fid": FID}, extractor="another"),
+        basis({"fid": FID}, student=["seed", 20]),
+    )
+    assert len({alone["fid"], *(other["fid"] for other in others)}) == 5
+
+
+def test_another_metric_beside_leaves_the_ranking_as_it_is() -> None:
+    """Training goes on with a metric more: the best so far is still the best."""
+    old = [evaluated(iteration, fid=fid) for iteration, fid in ((1, 3.0), (2, 2.0))]
+    old = [each.model_copy(update={"bases": {"fid": "f"}}) for each in old]
+    new = evaluated(3, "with clipScore", fid=2.5, clipScore=0.3)
+    new = new.model_copy(update={"bases": {"fid": "f", "clipScore": "c"}})
+    records = Records(evaluations=(*old, new))
+    ranked = Best("fid", "with clipScore", {"fid": "f", "clipScore": "c"}).ranked(records)
+    assert [each.iteration for each in ranked] == [2, 3, 1]
+    assert Best.like("fid", new).ranked(records) == ranked
+    assert Best.like("clipScore", new).ranked(records) == [new]
+    assert Best("fid", "x", {"fid": "other features"}).ranked(records) == []
+
+
+def test_records_from_before_there_were_bases_count_by_their_settings() -> None:
+    records = Records(evaluations=(evaluated(1, fid=3.0), evaluated(2, "other", fid=1.0)))
+    assert [e.iteration for e in Best("fid", "a", {"fid": "f"}).ranked(records)] == [1]
 
 
 def scheduler(folder: Path, instance: Any) -> Any:

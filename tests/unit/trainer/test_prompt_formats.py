@@ -40,6 +40,9 @@ def test_every_format_gives_the_same_prompts(tmp_path: Path) -> None:
     assert read(tmp_path, "p.jsonl", records) == PROMPTS
     assert read(tmp_path, "p.jsonl.gz", gzip.compress(records, mtime=0)) == PROMPTS
     assert read(tmp_path, "p.csv", rows) == PROMPTS
+    tabbed = rows.replace(b"id,", b"id\t").replace(b"1,", b"1\t")
+    assert read(tmp_path, "p.tsv", tabbed) == PROMPTS
+    assert read(tmp_path, "p.tsv.gz", gzip.compress(tabbed, mtime=0)) == PROMPTS
     assert list(read_prompts(tmp_path / "p.parquet", "p.parquet")) == PROMPTS
 
 
@@ -60,6 +63,8 @@ def test_the_column_is_the_named_one_or_the_first_known(tmp_path: Path) -> None:
     data = b"text,caption,long\nt,c,l\n"
     assert read(tmp_path, "p.csv", data) == ["c"]
     assert read(tmp_path, "p.csv", data, "long") == ["l"]
+    assert read(tmp_path, "p.tsv", data.replace(b",", b"\t"), "long") == ["l"]
+    assert read(tmp_path, "p.tsv", b"text\tid\na cat, black\t1\n") == ["a cat, black"]
     path = table(tmp_path, text=["t"], long=["l"])
     assert list(read_prompts(path, "p.parquet", "long")) == ["l"]
 
@@ -85,6 +90,8 @@ def test_the_column_is_the_named_one_or_the_first_known(tmp_path: Path) -> None:
         ("p.csv", b'id,text\n1,"a"b\n', "line 2 of p.csv is no CSV"),
         ("p.csv", b'id,text\n1,"a\n', "of p.csv is no CSV"),
         ("p.csv", b"id,text\n1,a\n2\n", "line 3 of p.csv has 1 fields, and .* in field 2"),
+        ("p.tsv", b"id\ttext\n1\ta\n2,b\n", "line 3 of p.tsv has 1 fields, .* hold a tab"),
+        ("p.tsv", b'id\ttext\n1\t"a"b\n', "line 2 of p.tsv is no TSV"),
         ("p.csv", b"text\ncaf\xe9\n", "line 2 of p.csv is not UTF-8"),
         ("p.txt.gz", b"a cat\n", "line 1 of p.txt.gz cannot be unpacked"),
         ("p.txt.gz", gzip.compress(b"a cat\n" * 9, mtime=0)[:-9], "of p.txt.gz cannot be unpacked"),
@@ -118,7 +125,9 @@ def test_a_line_that_is_too_long_is_refused(
 
 @pytest.mark.parametrize("name", ["p.json", "p.zip", "p.parquet.gz", "p.tar.gz"])
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TrainerError, match=r"use one of \.txt, \.jsonl, \.csv, \.parquet") as no:
+    with pytest.raises(
+        TrainerError, match=r"use one of \.txt, \.jsonl, \.csv, \.tsv, \.parquet"
+    ) as no:
         read(tmp_path, name, b"a")
     assert no.value.reason is FailureReason.INVALID_CONFIGURATION
 

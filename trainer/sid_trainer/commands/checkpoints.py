@@ -132,13 +132,15 @@ def _prune(storage: Storage, found: Inventory, given: argparse.Namespace) -> Non
 
 
 def _best(storage: Storage, found: Inventory, metric: Any) -> set[int]:
-    """The checkpoint whose student is the best, among those under the newest settings."""
+    """The checkpoint whose student is the best, among those that compare with the newest."""
     records = Records.load(storage)
-    if not records.evaluations:
+    measured = [each for each in records.evaluations if metric in each.metrics]
+    if not measured:
         raise TrainerError(
-            FailureReason.NOT_FOUND, f"{storage.uri()} has no measurements: leave --best out"
+            FailureReason.NOT_FOUND,
+            f"{storage.uri()} has no measurements of {metric}: leave --best out",
         )
-    ranked = Best(metric, records.evaluations[-1].settings).ranked(records)
+    ranked = Best.like(metric, measured[-1]).ranked(records)
     manifests = [each.manifest for each in found.entries if each.manifest and not each.problem]
     return best_of([each.iteration for each in ranked], manifests, 1)
 

@@ -19,6 +19,7 @@ from sid_trainer.checkpoint.group import from_first
 from sid_trainer.conditions import Condition
 from sid_trainer.config import MetricsConfig, RunConfig
 from sid_trainer.data.encoding import Encode, encode_each
+from sid_trainer.evaluate.comparing import bases
 from sid_trainer.evaluate.judges import JudgeModels, Panel
 from sid_trainer.evaluate.kept import digest
 from sid_trainer.evaluate.pixels import decoded
@@ -94,8 +95,15 @@ class Evaluator:
 
     @cached_property
     def settings(self) -> str:
-        """Digest of all that makes two evaluations comparable."""
+        """Digest of all that an evaluation depends on: an equal one need not be made again."""
         return digest(self._sample_facts, self._judge_facts)
+
+    @cached_property
+    def bases(self) -> dict[str, str]:
+        """Digest, by metric, of all that makes two of its values comparable."""
+        names, (steps, guidance, seed), samples, _ = self._sample_facts
+        student = [names, seed, samples]
+        return bases(self._metrics, self._models.digest, student, [steps, guidance])
 
     def prepare(self) -> None:
         """Measure what the student is compared with, or take it from the run's storage."""

@@ -3,15 +3,15 @@
 Rules this module keeps:
 
 * An evaluation belongs to an iteration: measured again after a resume, it replaces the earlier one.
-* Only evaluations under equal settings are compared with one another: a distance in other features,
-  or of fewer images, is another number.
+* Only values of one basis are compared with one another: a distance in other features, or of fewer
+  images, is another number. What else was measured beside it does not matter.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -36,13 +36,24 @@ class _Document(BaseModel):
 
 
 class Evaluation(_Document):
-    """The averaged student after some iterations."""
+    """The averaged student after some iterations.
+
+    Attributes:
+        settings: digest of all that it depends on.
+        bases: the same of each metric alone (:mod:`.comparing`); a record from before there were
+            any has none.
+    """
 
     iteration: int
     images: int
     settings: str
     metrics: dict[str, float]
     seconds: float
+    bases: dict[str, str] = {}
+
+    def comparable(self, other: Evaluation, metric: str) -> bool:
+        """Whether a metric was measured alike in both."""
+        return _alike(metric, (self.settings, self.bases), (other.settings, other.bases))
 
 
 class Records(_Document):
@@ -91,24 +102,44 @@ class Records(_Document):
         return self.evaluations[-1].metrics if self.evaluations else {}
 
 
+def _alike(metric: str, one: tuple[str, dict[str, str]], other: tuple[str, dict[str, str]]) -> bool:
+    (settings, bases), (other_settings, other_bases) = one, other
+    if metric in bases and metric in other_bases:
+        return bases[metric] == other_bases[metric]
+    return settings == other_settings
+
+
 @dataclass(frozen=True)
 class Best:
-    """Which evaluation counts as the best one."""
+    """Which evaluation counts as the best one.
+
+    Attributes:
+        metric: by which.
+        settings: as evaluations that count have them (:class:`Evaluation`).
+        bases: likewise.
+    """
 
     metric: Metric
     settings: str
+    bases: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def like(cls, metric: Metric, evaluation: Evaluation) -> Best:
+        """Of those that are comparable with an evaluation."""
+        return cls(metric, evaluation.settings, evaluation.bases)
 
     def of(self, records: Records) -> Evaluation | None:
-        """The best evaluation under the settings, the earliest of equals."""
+        """The best comparable evaluation, the earliest of equals."""
         return next(iter(self.ranked(records)), None)
 
     def ranked(self, records: Records) -> list[Evaluation]:
-        """All evaluations under the settings, the best first, the earlier of equals before."""
+        """All comparable evaluations, the best first, the earlier of equals before."""
         sign = 1 if self.metric in LOWER_IS_BETTER else -1
+        own = (self.settings, self.bases)
         candidates = [
             evaluation
             for evaluation in records.evaluations
-            if evaluation.settings == self.settings
+            if _alike(self.metric, own, (evaluation.settings, evaluation.bases))
             and math.isfinite(evaluation.metrics.get(self.metric, math.nan))
         ]
         return sorted(candidates, key=lambda each: sign * each.metrics[self.metric])

@@ -116,6 +116,7 @@ class EvaluationStage:
             settings=self.evaluator.settings,
             metrics=measured.metrics,
             seconds=measured.seconds,
+            bases=self.evaluator.bases,
         )
         self.reporter.evaluated(iteration, measured.metrics)
         records = self.records.with_evaluation(evaluation)
@@ -171,7 +172,8 @@ class EvaluationStage:
         metrics = self.config.evaluation.metrics
         if self.evaluator is None or metrics is None or metrics.best is None:
             return []
-        return Best(metrics.best, self.evaluator.settings).ranked(records)
+        own = Best(metrics.best, self.evaluator.settings, self.evaluator.bases)
+        return own.ranked(records)
 
     def _keep(self, records: Records) -> None:
         self.records = records

@@ -126,15 +126,15 @@ def _beside(records: Records, name: str) -> str:
 
 
 def _measured(records: Records) -> list[Line]:
-    """Evaluations that compare with the last one, as lines of a history; the teacher beside all."""
+    """Metrics that compare with the last ones, as lines of a history; the teacher beside all."""
     if not records.evaluations:
         return []
-    last = records.evaluations[-1].settings
-    return [
-        {"iteration": each.iteration, **each.metrics, **records.beside}
-        for each in records.evaluations
-        if each.settings == last
-    ]
+    last, lines = records.evaluations[-1], list[Line]()
+    for each in records.evaluations:
+        metrics = {n: value for n, value in each.metrics.items() if each.comparable(last, n)}
+        if metrics:
+            lines.append({"iteration": each.iteration, **metrics, **records.beside})
+    return lines
 
 
 def _charts(kinds: Mapping[str, Sequence[str]], lines: Sequence[Line]) -> list[Chart]:

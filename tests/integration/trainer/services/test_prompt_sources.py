@@ -69,7 +69,7 @@ def test_what_is_not_in_the_bucket_is_named(folder: Any, endpoint: str) -> None:
         (folder.uri("b.txt"), "b.txt does not exist: upload it there"),
         (folder.uri("more"), "it is a folder: end the address with /"),
         (folder.uri("*.parquet"), "does not exist"),
-        (folder.uri("none") + "/", "put .txt, .jsonl, .csv or .parquet files there"),
+        (folder.uri("none") + "/", "put .txt, .jsonl, .csv, .tsv or .parquet files there"),
         ("s3://nowhere/p.txt", "nowhere"),
     ]:
         with pytest.raises(TrainerError) as refused:

@@ -1,4 +1,4 @@
-"""Prompts out of files: text, JSON lines, CSV and Parquet, told by the file's suffix.
+"""Prompts out of files: text, JSON lines, CSV, TSV and Parquet, told by the file's suffix.
 
 Rules this module keeps:
 
@@ -79,7 +79,16 @@ def _json_lines(path: Path, name: str, column: str | None) -> Iterator[str | Non
 
 
 def _csv(path: Path, name: str, column: str | None) -> Iterator[str]:
-    rows = csv.reader((line for _, line in _lines(path, name)), strict=True)
+    return _separated(path, name, column, ",")
+
+
+def _tsv(path: Path, name: str, column: str | None) -> Iterator[str]:
+    return _separated(path, name, column, "\t")
+
+
+def _separated(path: Path, name: str, column: str | None, by: str) -> Iterator[str]:
+    kind, what = ("CSV", "a comma") if by == "," else ("TSV", "a tab")
+    rows = csv.reader((line for _, line in _lines(path, name)), delimiter=by, strict=True)
     try:
         at = None
         for row in rows:
@@ -88,11 +97,11 @@ def _csv(path: Path, name: str, column: str | None) -> Iterator[str]:
             elif len(row) > at:
                 yield row[at]
             elif row:
-                what = f"has {len(row)} fields, and the prompts are in field {at + 1}"
-                raise _unusable(name, rows.line_num, f"{what}: quote fields that hold a comma")
+                found = f"has {len(row)} fields, and the prompts are in field {at + 1}"
+                raise _unusable(name, rows.line_num, f"{found}: quote fields that hold {what}")
     except csv.Error as error:
-        what = f"is no CSV ({error}): put fields in double quotes, and double the quotes in them"
-        raise _unusable(name, rows.line_num, what) from error
+        remedy = "put fields in double quotes, and double the quotes in them"
+        raise _unusable(name, rows.line_num, f"is no {kind} ({error}): {remedy}") from error
 
 
 def _parquet(path: Path, name: str, column: str | None) -> Iterator[str | None]:
@@ -116,6 +125,7 @@ _READERS: dict[str, Reader] = {
     "": _text,
     ".jsonl": _json_lines,
     ".csv": _csv,
+    ".tsv": _tsv,
     ".parquet": _parquet,
 }
 

@@ -102,7 +102,7 @@ def select(names: list[str], wanted: str, uri: str) -> list[str]:
         start = f"{folder}/" if folder else ""
         found = [name for name in names if name.startswith(start) and is_prompt_file(name)]
         found = [name for name in found if "." in name.rpartition("/")[2]]
-        remedy = "put .txt, .jsonl, .csv or .parquet files there, or correct the address"
+        remedy = "put .txt, .jsonl, .csv, .tsv or .parquet files there, or correct the address"
     else:
         found = [
             name
