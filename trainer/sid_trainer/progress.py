@@ -5,11 +5,15 @@ Rules this module keeps:
 * Throughput is measured over a window, so that a pause for a checkpoint does not colour hours.
 * The endpoint serves a snapshot and never waits for training; training never waits for it.
 * It serves GET on two fixed paths only, to whoever reaches the pod: no secrets are in a report.
+* Who asks to be heard at every address is heard by IPv4 and IPv6 alike: a pod has an address of the
+  family that its cluster prefers, and some have no other.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -24,6 +28,10 @@ HEALTH_PATH = "/healthz"
 WINDOW_SECONDS = 60.0
 """Throughput is that of the last minute, or of the last two reports where they are rarer."""
 _REQUEST_SECONDS = 5.0
+ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - asked for by who configures one of them
+EVERY_IPV4, EVERY_ADDRESS = ANY_ADDRESS
+"""What is listened on for one of :data:`ANY_ADDRESS`, by what the machine has."""
+_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +71,7 @@ class ProgressServer:
     """Serves the newest report as JSON at ``/progress``, and ``/healthz``.
 
     Args:
-        host: address to listen on.
+        host: address to listen on; one of :data:`ANY_ADDRESS` for all of either family.
         port: port; 0 takes a free one.
 
     Raises:
@@ -73,14 +81,13 @@ class ProgressServer:
     def __init__(self, host: str, port: int) -> None:
         self._body = b""
         try:
-            self._server = ThreadingHTTPServer((host, port), self._handler())
+            self._server = _serving(_listener(host, port), self._handler())
         except OSError as error:
             raise TrainerError(
                 FailureReason.INVALID_CONFIGURATION,
                 f"cannot serve progress on {host}:{port}: {error.strerror}; choose another "
                 "launch.progressHost or launch.progressPort, or port 0 for none",
             ) from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True
         )
@@ -141,3 +148,32 @@ class ProgressServer:
                 logger.debug(format, *args)
 
         return Handler
+
+
+def _serving(listener: socket.socket, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server on a socket that listens."""
+    server = ThreadingHTTPServer(listener.getsockname()[:2], handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket, server.server_address = listener, listener.getsockname()
+    server.daemon_threads = True
+    return server
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address, or on all that the machine has.
+
+    Raises:
+        OSError: it cannot be listened there.
+    """
+    if host not in ANY_ADDRESS:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(
+                (EVERY_ADDRESS, port), family=socket.AF_INET6, dualstack_ipv6=True
+            )
+        except OSError as error:
+            if error.errno not in _NO_SUCH_FAMILY:
+                raise
+    return socket.create_server((EVERY_IPV4, port))

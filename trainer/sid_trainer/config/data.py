@@ -21,8 +21,8 @@ class PromptsConfig(Section):
     )
     column: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
         default=None,
-        description="Column of CSV, TSV and Parquet, or field of JSON lines, that holds the prompts. "
-        "Default: the first of prompt, caption, text that is there.",
+        description="Column of CSV, TSV and Parquet, or field of JSON lines, that holds the "
+        "prompts. Default: the first of prompt, caption, text that is there.",
     )
 
     @model_validator(mode="after")

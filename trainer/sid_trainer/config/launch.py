@@ -92,7 +92,9 @@ class LaunchConfig(Section):
     )
     rendezvous_port: int = Field(default=29500, ge=1024, le=65535, description="Port there.")
     progress_host: str = Field(
-        default="127.0.0.1", description="Address on which rank 0 serves its progress."
+        default="127.0.0.1",
+        description="Address on which rank 0 serves its progress; 0.0.0.0 or :: for all, of IPv4 "
+        "and of IPv6.",
     )
     progress_port: int = Field(default=9400, ge=0, le=65535, description="Port there; 0 = none.")
     grace_seconds: int = Field(

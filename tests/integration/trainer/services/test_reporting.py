@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sid_trainer import progress
 from sid_trainer.attempts import claim_attempt, last_attempt
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import (
@@ -92,6 +93,37 @@ def test_the_endpoint_serves_the_newest_report_and_nothing_else() -> None:
         assert get(server.port, "/healthz") == b"ok\n"
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(server.port, "/etc/passwd")
+
+
+@pytest.mark.parametrize("asked", progress.ANY_ADDRESS)
+@pytest.mark.parametrize(
+    ("bound", "reached"), [("::1", "[::1]"), ("::ffff:127.0.0.1", "127.0.0.1")]
+)
+def test_every_address_is_of_ipv4_and_of_ipv6(
+    asked: str, bound: str, reached: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One socket that would be bound to all: here to loopback, once by each family.
+    monkeypatch.setattr(progress, "EVERY_ADDRESS", bound)
+    with ProgressServer(asked, 0) as server:
+        url = f"http://{reached}:{server.port}/healthz"
+        with urllib.request.urlopen(url, timeout=5) as response:
+            assert response.read() == b"ok\n"
+
+
+def test_an_address_of_ipv6_may_be_named() -> None:
+    with (
+        ProgressServer("::1", 0) as server,
+        urllib.request.urlopen(f"http://[::1]:{server.port}/healthz", timeout=5) as response,
+    ):
+        assert response.status == 200
+
+
+def test_a_machine_without_ipv6_is_heard_by_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An address that the machine does not have, as "::" is one where IPv6 is off.
+    monkeypatch.setattr(progress, "EVERY_ADDRESS", "2001:db8::1")
+    monkeypatch.setattr(progress, "EVERY_IPV4", "127.0.0.1")
+    with ProgressServer("0.0.0.0", 0) as server:  # noqa: S104 - see above
+        assert get(server.port, "/healthz") == b"ok\n"
 
 
 def test_a_taken_port_is_named() -> None:
