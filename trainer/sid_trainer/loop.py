@@ -196,7 +196,8 @@ def run_loop(
             meeting = metrics.due or schedule.checkpoint_due(iteration)
             if meeting:
                 metrics.read()
-        with _keeping(iteration, done, services):
+        # Where all updates were left out, nothing was learned, and the start itself may be bad.
+        with _keeping(iteration, done + networks.skipped_in_a_row, services):
             networks.tell_skipped(iteration)
         skipped = float(networks.skipped_updates)
         services.iteration(iteration, metrics.latest | {"skippedUpdates": skipped})
@@ -225,6 +226,11 @@ def _keeping(iteration: int, done: int, services: Services) -> Iterator[None]:
 
     Batches are made before anything changes, and updates that are not finite are left out: what is
     trained is sound. What went wrong first is what the user is told.
+
+    Args:
+        iteration: finished ones.
+        done: those of them that need not be kept.
+        services: keep them.
     """
     try:
         yield

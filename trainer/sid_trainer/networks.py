@@ -58,6 +58,11 @@ class Networks:
         """Updates of either network that were left out in the whole run."""
         return self.student.skipped.total + self.fake.skipped.total
 
+    @property
+    def skipped_in_a_row(self) -> int:
+        """Updates of either network that were left out just now, one after the other."""
+        return max(self.student.skipped.in_a_row, self.fake.skipped.in_a_row)
+
     def begin(self, iteration: int) -> None:
         """Set what depends on the iteration before which ``iteration`` were finished."""
         self.student.begin(iteration)

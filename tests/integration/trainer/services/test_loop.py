@@ -24,7 +24,9 @@ from .test_checkpoints import state
 from .test_keeping import Told
 
 DISTILLER: Any = SimpleNamespace(
-    networks=SimpleNamespace(tell_skipped=lambda iteration: None, skipped_updates=0),
+    networks=SimpleNamespace(
+        tell_skipped=lambda iteration: None, skipped_updates=0, skipped_in_a_row=0
+    ),
     iterate=lambda iteration, batch: IterationResult({"generatorLoss": torch.tensor(1.0)}),
 )
 
@@ -139,3 +141,23 @@ def test_the_first_failure_is_told_where_nothing_can_be_kept(
     with pytest.raises(SharedError, match="no images"):
         run(Away(), Schedule(total=9, samples_every=99, checkpoint_every=99), batch)
     assert "what was trained last is lost: no answer" in caplog.text
+
+
+@pytest.mark.parametrize(("sound", "kept"), [(0, []), (3, ["keep 5"])])
+def test_numbers_that_were_never_finite_are_not_kept(
+    sound: int, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher with bad weights gives a bad student, which is not to be resumed."""
+    networks = DISTILLER.networks
+
+    def tell(iteration: int) -> None:
+        networks.skipped_in_a_row = max(0, iteration + 1 - sound)
+        if iteration == sound + 2:
+            raise SharedError(FailureReason.NUMERICAL_ERROR, "not finite")
+
+    monkeypatch.setattr(networks, "skipped_in_a_row", max(0, 1 - sound))
+    monkeypatch.setattr(networks, "tell_skipped", tell)
+    calls = Calls()
+    with pytest.raises(SharedError, match="not finite"):
+        run(calls, Schedule(total=9, samples_every=99, checkpoint_every=99))
+    assert calls.made == kept
