@@ -17,7 +17,7 @@ ITERATIONS = 3
 class Recorder:
     """Distiller, batches, services and watch of a run, which note what is called."""
 
-    skipped_updates = 0
+    skipped_updates = skipped_in_a_row = 0
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -43,7 +43,7 @@ class Recorder:
     def iteration(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Nothing is told."""
 
-    samples = meet = keep = checkpoint = metrics = tell_skipped
+    samples = meet = keep = secure = checkpoint = metrics = tell_skipped
 
 
 def test_data_are_made_at_no_pace(monkeypatch: Any) -> None:

@@ -60,6 +60,7 @@ class Scores:
 
     settings = "settings"
     teacher: Mapping[str, float] = {}
+    bases: Mapping[str, str] = {}
 
     def __init__(self, *scores: float) -> None:
         self.left = [*scores]
