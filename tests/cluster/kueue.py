@@ -154,6 +154,7 @@ def queued(namespace: str, cpu: str, local: str = "team") -> Iterator[None]:
     objects = queue(namespace, cpu, local)
     # The webhook answers a moment after its pod is ready.
     kubectl.wait_until("Kueue takes a queue", lambda: _applied(objects), seconds=90)
+    kubectl.wait_until("the queue is open", lambda: _is_open(namespace, local), seconds=90)
     try:
         yield
     finally:
@@ -168,6 +169,10 @@ def _applied(objects: list[Object]) -> bool:
     except kubectl.CommandError:
         return False
     return True
+
+
+def _is_open(namespace: str, local: str) -> bool:
+    return kubectl.is_true(kubectl.get("localqueue", local, "-n", namespace), "Active")
 
 
 def _cluster_queues() -> list[Any]:
