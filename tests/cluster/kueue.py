@@ -57,8 +57,9 @@ def installed(namespace: str) -> Iterator[None]:
         yield
     finally:
         _delete(rest)
-        _delete(crds)
-        kubectl.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        # Gone for good: what is installed next would be removed with it.
+        _delete(crds, "--timeout=120s")
+        kubectl.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
 
 
 def _confined(document: Object, namespace: str) -> Object:
@@ -68,9 +69,9 @@ def _confined(document: Object, namespace: str) -> Object:
     return document
 
 
-def _delete(documents: list[Object]) -> None:
+def _delete(documents: list[Object], waiting: str = "--wait=false") -> None:
     bundle = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
-    kubectl.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=bundle)
+    kubectl.kubectl("delete", "--ignore-not-found", waiting, "-f", "-", stdin=bundle)
 
 
 def _image() -> str:
