@@ -86,14 +86,14 @@ class Watchdog:
         self._pace = Pace(seconds)
         self._per_node = int(environ.get("LOCAL_WORLD_SIZE", "1"))
         self._tick = min(LONGEST_TICK, seconds / TICKS)
-        self._begun, self._beats = 0, 0
+        self._rank, self._begun, self._beats = 0, 0, 0
         self._task: _Task | None = None
         self._heard: list[Heartbeat] | None = None
         self._stopped = threading.Event()
 
     def __enter__(self) -> Watchdog:
         if self._seconds:
-            heartbeats = Heartbeats()
+            heartbeats, self._rank = Heartbeats(), dist.get_rank()
             for work in (lambda: self._keep_telling(heartbeats), self._keep_time):
                 threading.Thread(target=work, name="watchdog", daemon=True).start()
         return self
@@ -147,12 +147,13 @@ class Watchdog:
             self._put_off(task)
             if self._directory is not None:
                 bound = self._bound(task)
-                pulse = Pulse(rank=dist.get_rank(), time=time.monotonic(), bound=bound)
+                pulse = Pulse(rank=self._rank, time=time.monotonic(), bound=bound)
                 self._directory.write_pulse(pulse)
             if overdue is not None:
                 self._conclude(overdue)
+        faulthandler.cancel_dump_traceback_later()  # it may have been put off once more at the end
         if self._directory is not None:
-            self._directory.end_pulse(dist.get_rank())
+            self._directory.end_pulse(self._rank)
 
     def _put_off(self, task: _Task | None) -> None:
         """Set the timer in C anew: only a blocked interpreter keeps this from being done again."""
@@ -194,5 +195,5 @@ class Watchdog:
     def _reason(self, judgement: Judgement) -> FailureReason:
         """Stalled in the pods of the ranks that hang, or in the first where none is known."""
         nodes = {rank // self._per_node for rank in judgement.ranks or (0,)}
-        here = dist.get_rank() // self._per_node in nodes
+        here = self._rank // self._per_node in nodes
         return FailureReason.STALLED if here else FailureReason.PEER_LOST
