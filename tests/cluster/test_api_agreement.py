@@ -31,6 +31,7 @@ BASE: dict[str, Any] = {
         "tolerations": [{"key": "k", "operator": "Exists"}],
         "imagePullSecrets": [{"name": "registry"}],
         "nodeAffinity": [{"key": "k", "operator": "Exists"}],
+        "env": [{"name": "A", "value": "b"}],
     },
 }
 TEXTS = ("", "a", "7", "A-b_c", "a b", "a\n", "a/b", "../a", "/a/../b", "/mnt/é", "s3://sid/é", "'")
