@@ -113,7 +113,7 @@ def _loose(spec: Object, *, cleans: bool) -> Iterator[str]:
 
 
 def _is_harmless(variable: Object) -> bool:
-    """Whether it is the operator's own, or one of the author's that takes nothing from elsewhere."""
+    """Whether it is the operator's own, or one of the author's that takes nothing else in."""
     name, plain = variable["name"], variable.get("value", "").replace("$$", "")
     if "$" in plain:
         return False
