@@ -87,7 +87,8 @@ def _number_as_text(value: object) -> object:
     return str(value) if whole_number else value
 
 
-def _rfc3339(value: datetime) -> str:
+def rfc3339(value: datetime) -> str:
+    """A moment, to the second and in UTC, as metav1.Time is written."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -120,7 +121,7 @@ ReleasedModel = Annotated[
 ]
 """A teacher whose need of memory is known, by its id on the Hugging Face Hub."""
 
-Time = Annotated[AwareDatetime, PlainSerializer(_rfc3339, return_type=str, when_used="json")]
+Time = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 """A moment, to the second and in UTC, as metav1.Time is written."""
 
 DnsLabel = Annotated[

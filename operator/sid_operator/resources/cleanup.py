@@ -21,6 +21,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sid_operator.api import names
+from sid_operator.api.fields import rfc3339
 from sid_operator.resources import bucket, placement
 from sid_operator.resources.metadata import Manifest, digest, labels
 from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY
@@ -77,9 +78,7 @@ def release_patch(started: datetime | None, now: datetime) -> Manifest:
     """
     waited = int((now - started).total_seconds()) if started is not None else 0
     return {
-        "metadata": {
-            "annotations": {names.ANNOTATION_RELEASED: now.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        },
+        "metadata": {"annotations": {names.ANNOTATION_RELEASED: rfc3339(now)}},
         "spec": {
             "suspend": False,
             "parallelism": 1,

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from sid_operator.api.fields import rfc3339
 from sid_operator.api.names import API_VERSION, KIND
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
@@ -84,7 +85,7 @@ class Recorder:
         version = str(metadata["resourceVersion"])
         mark = digest([metadata["uid"], version, *_known_by(notice)])
         suffix = f"{version.rjust(VERSION_DIGITS, '0')}.{mark}"
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = rfc3339(datetime.now(UTC))
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.name,

@@ -9,7 +9,6 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 import torch
 
 from sid_trainer.checkpoint.checksums import Checksum
-from sid_trainer.checkpoint.manifest import DamagedError, Part
+from sid_trainer.checkpoint.manifest import DamagedError, Part, read_twice
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
 
@@ -25,8 +24,6 @@ BLOCK = 16 * 2**20
 """Bytes of a range: large enough for full speed, small enough to be verified while others come."""
 AHEAD = 3
 """Ranges on their way at a time: more come in parallel than can be verified, which is in order."""
-
-logger = logging.getLogger(__name__)
 
 
 def fetch(storage: Storage, key: str, part: Part) -> memoryview:
@@ -38,11 +35,7 @@ def fetch(storage: Storage, key: str, part: Part) -> memoryview:
     """
     # Not zeroed first: every byte is read, or none is used. A byte more would show a longer object.
     buffer = torch.empty(part.size + 1, dtype=torch.uint8).numpy().data
-    try:
-        _fill(storage, key, part, buffer)
-    except DamagedError as error:
-        logger.warning("%s; it is read once more", error)
-        _fill(storage, key, part, buffer)
+    read_twice(lambda: _fill(storage, key, part, buffer))
     return buffer[: part.size]
 
 

@@ -10,16 +10,13 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sid_trainer.checkpoint import manifest as layout
-from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifest
+from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifest, read_twice
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def _found(storage: Storage, iteration: int, sizes: Mapping[str, int]) -> Found 
     """None where it was removed since it was listed."""
     key = layout.manifest_key(iteration)
     try:
-        manifest = _read(storage, key)
+        manifest = read_twice(lambda: _read(storage, key))
         damage = manifest.unlisted(sizes, storage.uri)
         if damage:  # it may be newer than the listing
             damage = manifest.unlisted(_sizes(storage), storage.uri)
@@ -88,9 +85,5 @@ def _found(storage: Storage, iteration: int, sizes: Mapping[str, int]) -> Found 
 
 
 def _read(storage: Storage, key: str) -> Manifest:
-    """A manifest, read once more where it seems to be none."""
-    try:
-        return read_manifest(storage.get_bytes(key, layout.MAX_MANIFEST_BYTES), storage.uri(key))
-    except DamagedError as error:
-        logger.warning("%s; it is read once more", error)
-        return read_manifest(storage.get_bytes(key, layout.MAX_MANIFEST_BYTES), storage.uri(key))
+    data = storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
+    return read_manifest(data, storage.uri(key))

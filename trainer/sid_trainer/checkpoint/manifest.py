@@ -9,10 +9,11 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -20,6 +21,9 @@ from pydantic.alias_generators import to_camel
 from sid_trainer.checkpoint import checksums
 from sid_trainer.checkpoint.settings import digest
 from sid_trainer.contract import FailureReason, TrainerError
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 FORMAT_VERSION: Literal[2] = 2
 """Version 1 had SHA-256 for checksums, under a key of that name; it is read as well."""
@@ -111,6 +115,18 @@ class Manifest(_Stored):
 
 class DamagedError(Exception):
     """A checkpoint is not what its manifest says; the message names the object."""
+
+
+def read_twice(read: Callable[[], Result]) -> Result:
+    """What ``read`` gives, asked once more where it finds damage.
+
+    Bytes are damaged on their way, too, and a checkpoint that is passed over is lost.
+    """
+    try:
+        return read()
+    except DamagedError as error:
+        logger.warning("%s; it is read once more", error)
+        return read()
 
 
 def folder(iteration: int) -> str:

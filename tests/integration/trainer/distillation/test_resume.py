@@ -52,6 +52,12 @@ def folder(tiny_sd3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Every tensor of one state is that of the other, bit for bit."""
+    for name, tensor in theirs["tensors"].items():
+        torch.testing.assert_close(ours["tensors"][name], tensor, rtol=0, atol=0, msg=name)
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_resume_is_exact(case: str, rank: int, folder: Path) -> None:
@@ -62,10 +68,10 @@ def test_resume_is_exact(case: str, rank: int, folder: Path) -> None:
     losses = straight["losses"][-len(resumed["losses"]) :]
     torch.testing.assert_close(resumed["losses"], losses, rtol=0, atol=0)
     assert resumed["tensors"].keys() == straight["tensors"].keys()
+    assert_same(resumed, straight)
     for name, tensor in straight["tensors"].items():
         pure = case == "pure-bf16" and not name.startswith("ema/")
         assert tensor.dtype == (torch.bfloat16 if pure else torch.float32)
-        torch.testing.assert_close(resumed["tensors"][name], tensor, rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -75,8 +81,7 @@ def test_offload_changes_nothing(rank: int, folder: Path) -> None:
     )
     # Losses and norms: DeepSpeed adds up the norm in another order when it offloads.
     torch.testing.assert_close(ours["losses"], theirs["losses"], rtol=1e-6, atol=0)
-    for name, tensor in theirs["tensors"].items():
-        torch.testing.assert_close(ours["tensors"][name], tensor, rtol=0, atol=0, msg=name)
+    assert_same(ours, theirs)
 
 
 @pytest.mark.parametrize("case", SWITCHED)
@@ -85,8 +90,7 @@ def test_offload_may_change_on_the_way(case: str, rank: int, folder: Path) -> No
     switched = torch.load(folder / f"{case}-rank{rank}-resumed.pt")
     straight = torch.load(folder / f"fp32-rank{rank}-straight.pt")
     assert switched["meta"] == straight["meta"]
-    for name, tensor in straight["tensors"].items():
-        torch.testing.assert_close(switched["tensors"][name], tensor, rtol=0, atol=0, msg=name)
+    assert_same(switched, straight)
 
 
 @pytest.mark.parametrize("case", ["bf16", "pure-bf16"])
