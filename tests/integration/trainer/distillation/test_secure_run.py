@@ -25,14 +25,15 @@ from tests.integration.trainer.secure_server import (
 )
 from tests.minio_server import BUCKET, MinioServer
 
-TEAM = f"s3://{BUCKET}/team"
-"""What the documented policy opens."""
+FOLDER = "team/whole-run"
+"""Below what the documented policy opens; other tests have a folder beside it."""
+TEAM = f"s3://{BUCKET}/{FOLDER}"
 
 
 @pytest.fixture(scope="module")
 def bucket(secure: MinioServer, tiny_sd3: Path) -> Storage:
-    """The team's folder, with a teacher and prompts in it."""
-    storage = S3Storage(BUCKET, "team", trusted(secure), secure.environ)
+    """The folder, with a teacher and prompts in it."""
+    storage = S3Storage(BUCKET, FOLDER, trusted(secure), secure.environ)
     for file in tiny_sd3.rglob("*"):
         if file.is_file():
             storage.put_file(f"teacher/{file.relative_to(tiny_sd3).as_posix()}", file)

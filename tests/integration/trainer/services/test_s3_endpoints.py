@@ -37,6 +37,9 @@ from tests.integration.trainer.secure_server import (
 )
 from tests.minio_server import BUCKET, MinioServer
 
+FOLDER = "team/endpoints"
+"""Below what the documented policy opens; a whole run has a folder beside it."""
+
 
 @pytest.fixture
 def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -58,7 +61,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def opened(
     server: MinioServer, endpoint: Endpoint, environ: dict[str, str] | None = None
 ) -> S3Storage:
-    return S3Storage(BUCKET, "team", endpoint, environ or server.environ, Patience(seconds=1.0))
+    return S3Storage(BUCKET, FOLDER, endpoint, environ or server.environ, Patience(seconds=1.0))
 
 
 def refused(storage: S3Storage, reason: FailureReason) -> str:
@@ -211,7 +214,7 @@ def test_each_right_is_needed_and_named_where_it_is_missing(
 ) -> None:
     full = opened(secure, trusted(secure))
     full.put_bytes("there", b"1")
-    connect(trusted(secure), secure.environ).begin_upload(BUCKET, "team/begun", {})
+    connect(trusted(secure), secure.environ).begin_upload(BUCKET, f"{FOLDER}/begun", {})
     policy = documented_policy()
     assert any(action in statement["Action"] for statement in policy["Statement"])
     for statement in policy["Statement"]:
