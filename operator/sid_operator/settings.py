@@ -38,6 +38,12 @@ class Settings:
     default_image: str = _setting(
         "", "Trainer image of resources that name none in workers.image. Empty: they must name one."
     )
+    default_pull_secrets: str = _setting(
+        "",
+        "Pull secrets of resources that name none in workers.imagePullSecrets, with commas "
+        "between. They are Secrets of each resource's namespace, and whoever may create a "
+        "resource there can have any image pulled with them.",
+    )
     liveness: str = _setting(
         "http://127.0.0.1:8080/healthz",
         "URL at which health is served. Without host (http://:8080/healthz) at all addresses, IPv4 "
@@ -108,6 +114,11 @@ class Settings:
     identity: str = _setting(
         "", "Name of this process in the Lease. Empty: host name and a random suffix."
     )
+
+    def pull_secrets(self) -> tuple[str, ...]:
+        """The names in ``default_pull_secrets``."""
+        names = (name.strip() for name in self.default_pull_secrets.split(","))
+        return tuple(name for name in names if name)
 
     def resolved_identity(self) -> str:
         """The identity, made up once where none was set (two calls give two names)."""

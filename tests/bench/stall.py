@@ -90,8 +90,9 @@ def on_rank(device: str, endpoint: str, rounds: int) -> dict[str, Any]:
 
 def keeper(training: Any, endpoint: str) -> Any:
     """The run's own keeper of checkpoints, with nobody to tell."""
-    from sid_trainer.checkpoint import CheckpointStore, TorchGroup  # noqa: PLC0415
     from sid_trainer.checkpoint.background import BackgroundSaver  # noqa: PLC0415
+    from sid_trainer.checkpoint.group import TorchGroup  # noqa: PLC0415
+    from sid_trainer.checkpoint.store import CheckpointStore  # noqa: PLC0415
     from sid_trainer.keeping import Keeper  # noqa: PLC0415
     from sid_trainer.reporter import Reporter  # noqa: PLC0415
     from sid_trainer.state import RankState  # noqa: PLC0415

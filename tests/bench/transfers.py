@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from sid_trainer.checkpoint import CheckpointStore, TorchGroup
+from sid_trainer.checkpoint.group import TorchGroup
 from sid_trainer.checkpoint.shard import Shard
+from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.state import RankState
 from sid_trainer.storage import open_storage
 from tests.bench.boto3_library import library

@@ -35,6 +35,7 @@ def as_kubernetes_reads(manifest: str) -> dict[str, Any]:
 EVERYTHING_ON = {
     "replicas": 2,
     "image": {"registry": "registry.example.org", "pullSecrets": ["pull"]},
+    "trainer": {"image": {"pullSecrets": ["team", "everyone"]}},
     "operator": {"logFormat": "json"},
     "networkPolicy": {
         "enabled": True,
@@ -66,6 +67,7 @@ SWITCHES = {"default": {}, "on": EVERYTHING_ON, "off": EVERYTHING_OFF, "one": ON
 ANOTHER: dict[str, Any] = {
     "image.pullPolicy": "Never",
     "image.pullSecrets": ["other"],
+    "trainer.image.pullSecrets": ["other"],
     "networkPolicy.apiServerPorts": [16443],
     "networkPolicy.metricsFrom": [{"namespaceSelector": {}}],
     "networkPolicy.trainingNamespaces": ["default"],

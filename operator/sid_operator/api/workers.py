@@ -141,7 +141,9 @@ class WorkersSpec(Section):
         "latest, else IfNotPresent).",
     )
     image_pull_secrets: Annotated[list[SecretRef], Field(max_length=8)] = Field(
-        default_factory=list, description="Secrets that the image is pulled with."
+        default_factory=list,
+        description="Secrets that the image is pulled with. Default: those of the names that the "
+        "operator was installed with, if any.",
     )
     resources: ResourceRequirements = Field(
         default_factory=ResourceRequirements,

@@ -17,16 +17,16 @@ from sid_operator.api.spec import SiDDistillationSpec
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.model import Resource
 from sid_operator.plan.observed import printable
-from sid_operator.resources.run import Run
+from sid_operator.resources.run import Run, TrainerImage
 
 MAX_PROBLEMS = 3
 """Mistakes of a spec that are told at a time."""
 
 
-def resource_of(obj: dict[str, Any], default_image: str) -> Resource:
-    """Read a resource; ``default_image`` is used where workers.image is not given."""
+def resource_of(obj: dict[str, Any], default: TrainerImage) -> Resource:
+    """Read a resource; ``default`` is used where it names no image, or no pull secrets."""
     metadata = obj["metadata"]
-    run, problem = _run(obj, default_image)
+    run, problem = _run(obj, default)
     return Resource(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -38,7 +38,7 @@ def resource_of(obj: dict[str, Any], default_image: str) -> Resource:
     )
 
 
-def _run(obj: dict[str, Any], default_image: str) -> tuple[Run | None, str]:
+def _run(obj: dict[str, Any], default: TrainerImage) -> tuple[Run | None, str]:
     metadata = obj["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     try:
@@ -46,10 +46,19 @@ def _run(obj: dict[str, Any], default_image: str) -> tuple[Run | None, str]:
         run_config(spec, namespace, name)
     except pydantic.ValidationError as error:
         return None, reasons.INVALID.format(details=_told(error))
-    image = spec.workers.image or default_image
+    image = spec.workers.image or default.reference
     if not image:
         return None, reasons.NO_IMAGE
-    return Run(namespace=namespace, name=name, uid=metadata["uid"], spec=spec, image=image), ""
+    own = tuple(secret.name for secret in spec.workers.image_pull_secrets)
+    run = Run(
+        namespace=namespace,
+        name=name,
+        uid=metadata["uid"],
+        spec=spec,
+        image=image,
+        pull_secrets=own or default.pull_secrets,
+    )
+    return run, ""
 
 
 def _told(error: pydantic.ValidationError) -> str:

@@ -63,7 +63,7 @@ def _pod_spec(run: Run) -> Manifest:
         "volumes": _volumes(run),
     }
     optional = {
-        "imagePullSecrets": [{"name": secret.name} for secret in workers.image_pull_secrets],
+        "imagePullSecrets": [{"name": name} for name in run.pull_secrets],
         "runtimeClassName": workers.runtime_class_name,
         "affinity": placement.affinity(run),
         "schedulerName": scheduling.scheduler_name,

@@ -35,6 +35,7 @@ from sid_operator.plan.model import (
 )
 from sid_operator.plan.refusal import notice
 from sid_operator.plan.resource import resource_of
+from sid_operator.resources.run import TrainerImage
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.events import EventReader
 from sid_operator.runtime.executor import Executor, FoundError, RefusedError
@@ -58,7 +59,7 @@ class Reconciler:
         caches: What was seen last.
         scraper: Holds the progress reports.
         recorder: Posts Events.
-        default_image: Image of resources that name none.
+        default: Image and pull secrets of resources that name none.
         now: Wall clock, in UTC.
     """
 
@@ -69,7 +70,7 @@ class Reconciler:
         scraper: Scraper,
         recorder: Recorder,
         *,
-        default_image: str,
+        default: TrainerImage,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
@@ -79,7 +80,7 @@ class Reconciler:
         self._events = EventReader(client)
         self._executor = Executor(client, caches, recorder)
         self._teller = Teller(client, caches, recorder)
-        self._default_image = default_image
+        self._default = default
         self._now = now
         self._untold: set[Key] = set()
         self._told_failures: set[str] = set()
@@ -102,7 +103,7 @@ class Reconciler:
             self._caches.pods.forget_gone(key)
             self._untold.discard(key)
             return retried_after
-        resource = resource_of(raw, self._default_image)
+        resource = resource_of(raw, self._default)
         gone = self._caches.pods.gone(key)
         plan = await self._carried_out(key, raw, resource)
         if plan is None:

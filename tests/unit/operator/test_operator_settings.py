@@ -31,6 +31,11 @@ def test_every_setting_says_what_it_is_for() -> None:
     assert all(field.metadata["doc"].endswith((".", ";")) for field in dataclasses.fields(Settings))
 
 
+def test_pull_secrets_are_names_with_commas_between() -> None:
+    assert Settings().pull_secrets() == ()
+    assert parse(["--default-pull-secrets", "one, two,"], {}).pull_secrets() == ("one", "two")
+
+
 def test_identities_differ_between_processes() -> None:
     assert Settings().resolved_identity() != Settings().resolved_identity()
     assert Settings(identity="pod-1").resolved_identity() == "pod-1"

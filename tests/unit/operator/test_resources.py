@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from sid_operator.plan.resource import resource_of
 from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
 from sid_operator.resources.metadata import run_hash
+from sid_operator.resources.run import TrainerImage
 from sid_operator.resources.service import service
 from sid_trainer.config import RunConfig
 from tests.unit.operator import world
@@ -174,6 +176,20 @@ def test_what_the_user_asks_of_nodes_is_passed_on() -> None:
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "16Gi"}
     assert set(mounts.values()) == set(volumes)
+
+
+@pytest.mark.parametrize(
+    ("own", "pulled_with"), [([], ["everyone"]), ([{"name": "pull"}], ["pull"])]
+)
+def test_pull_secrets_of_the_installation_are_for_those_that_name_none(
+    own: list[Any], pulled_with: list[str]
+) -> None:
+    raw = world.raw(workers={"nodes": 1, "gpusPerNode": 0, "imagePullSecrets": own})
+    run = resource_of(raw, TrainerImage(world.IMAGE, ("everyone",))).run
+    assert run is not None
+    for build in (job, cleanup_job):
+        secrets = build(run)["spec"]["template"]["spec"]["imagePullSecrets"]
+        assert secrets == [{"name": name} for name in pulled_with]
 
 
 def affinity(**spec: Any) -> dict[str, Any]:

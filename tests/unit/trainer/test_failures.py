@@ -200,6 +200,20 @@ def test_the_command_line_imports_no_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_removing_a_run_takes_no_torch(tmp_path: Path) -> None:
+    """The clean-up pod asks for little memory."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "report.html").touch()
+    code = (
+        "import sys, sid_trainer.cli as cli, sid_trainer.storage.s3;"
+        f"cli.main(['remove', '--storage', {run.as_uri()!r}]);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not list(run.iterdir())
+
+
 def long_record(character: str, key_length: int = 300) -> TerminationRecord:
     now = datetime.now(UTC)
     return TerminationRecord(

@@ -11,9 +11,11 @@ import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
-from sid_trainer.checkpoint import CheckpointStore, SoloGroup, resume_settings
 from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.manifest import Manifest, Part
+from sid_trainer.checkpoint.settings import resume_settings
+from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.cli import main
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import ExitCode

@@ -12,7 +12,8 @@ import torch
 from sid_ranks import run_on_ranks
 
 from sid_trainer.attempts import claim_attempt
-from sid_trainer.checkpoint import CheckpointStore, SoloGroup
+from sid_trainer.checkpoint.group import SoloGroup
+from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.config import CheckpointConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.run import Run, _resume

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from sid_trainer.checkpoint import CheckpointStore, background
+from sid_trainer.checkpoint import background
 from sid_trainer.checkpoint.background import BackgroundSaver, Settled
+from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import FileStorage
 

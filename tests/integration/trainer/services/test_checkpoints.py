@@ -13,10 +13,11 @@ import xxhash
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from sid_trainer.checkpoint import CheckpointStore, Resumed, SoloGroup
 from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.checkpoint.shard import Shard, read_shard
+from sid_trainer.checkpoint.store import CheckpointStore, Resumed
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.state import RankState
 from sid_trainer.storage import FileStorage, Storage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sid_trainer.checkpoint import SoloGroup
+from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.distributed import Place

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sid_trainer import keeping
-from sid_trainer.checkpoint import CheckpointStore
 from sid_trainer.checkpoint.background import BackgroundSaver
+from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
 from sid_trainer.keeping import Keeper
 from sid_trainer.reporter import Reporter

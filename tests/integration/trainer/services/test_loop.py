@@ -11,8 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from sid_trainer.checkpoint import SoloGroup
-from sid_trainer.checkpoint.group import SharedError
+from sid_trainer.checkpoint.group import SharedError, SoloGroup
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.iteration import IterationResult
 from sid_trainer.keeping import Keeper

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from sid_trainer.attempts import Claim, claim_attempt, claim_key, require_newest
-from sid_trainer.checkpoint import CheckpointStore, SoloGroup
 from sid_trainer.checkpoint.commit import announce
+from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.inspection import inventory, verify
+from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.commands.remove import remove
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.leftovers import give_up_dead_uploads
