@@ -79,7 +79,7 @@ class Observed:
     Attributes:
         pods: Pods of the Job that exist, and those deleted since the last pass as they were last
             seen.
-        strays: Names of pods of an earlier Job of this name that are still there.
+        strays: Names of pods of an earlier Job of this name that have not ended.
         report: What rank 0 told of late.
         refusal: The API server's answer to this pass's attempt.
         creation_failures: Asked for when :attr:`Plan.wants_creation_failures`; else empty.

@@ -279,6 +279,11 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
     )
 
 
+def has_ended(obj: Object) -> bool:
+    """Whether nothing of a pod runs any more, though it may stay for its logs."""
+    return (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 def printable(text: str, limit: int = MAX_TEXT) -> str:
     """The end of a text that fits into a message, without control characters."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())

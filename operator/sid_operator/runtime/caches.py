@@ -13,6 +13,7 @@ from sid_operator.plan.model import Child, Observed, Resource
 from sid_operator.plan.observed import (
     Cleanup,
     cleanup_of,
+    has_ended,
     is_cleanup,
     is_leaving,
     job_of,
@@ -83,7 +84,11 @@ class Caches:
             service=_child(found.get(SERVICES) or self.services.get(key), resource),
             job=job,
             pods=tuple(pods),
-            strays=tuple(o["metadata"]["name"] for o in there if owner_of(o) != job_uid),
+            strays=tuple(
+                obj["metadata"]["name"]
+                for obj in there
+                if owner_of(obj) != job_uid and not has_ended(obj)
+            ),
             report=scraper.report(key, zero.uid if zero is not None else None),
             cleanups=self.cleanups(key),
             nodes=self.nodes.nodes(),

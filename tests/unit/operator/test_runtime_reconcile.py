@@ -360,8 +360,9 @@ async def test_a_resource_made_again_waits_for_what_the_earlier_one_left(plant: 
     assert phase(plant.api) == "Pending"
 
 
-async def test_pods_left_without_their_job_are_waited_for_until_they_are_gone(
-    plant: Plant,
+@pytest.mark.parametrize("end", ["gone", "Succeeded", "Failed"])
+async def test_pods_left_without_their_job_are_waited_for_until_they_end(
+    plant: Plant, end: str
 ) -> None:
     """``kubectl delete job digits --cascade=orphan``."""
     plant.start()
@@ -374,7 +375,10 @@ async def test_pods_left_without_their_job_are_waited_for_until_they_are_gone(
     plant.api.remove("jobs", world.NAMESPACE, world.NAME)
     await until(lambda: "digits-0-a" in waits_for(plant.api, "message"))
     assert plant.api.of("jobs") == []
-    plant.api.remove("pods", world.NAMESPACE, pod["metadata"]["name"])
+    if end == "gone":
+        plant.api.remove("pods", world.NAMESPACE, pod["metadata"]["name"])
+    else:
+        plant.api.put("pods", pod | {"status": pod["status"] | {"phase": end}})
     await until(lambda: plant.api.of("jobs"))
 
 
