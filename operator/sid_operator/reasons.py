@@ -27,6 +27,7 @@ FITS: Final = "Fits"
 FITS_BARELY: Final = "FitsBarely"
 MAY_NOT_FIT: Final = "MayNotFit"
 TOO_LARGE: Final = "TooLargeForGPUs"
+HOST_TOO_SMALL: Final = "TooLargeForHostMemory"
 DEPENDS_ON_NODE: Final = "DependsOnNode"
 NEED_UNKNOWN: Final = "NeedUnknown"
 GPUS_UNKNOWN: Final = "GPUsUnknown"
@@ -131,6 +132,11 @@ FITS_SOME: Final = (
     "workers.nodeSelector or workers.nodeAffinity, or by the queue."
 )
 FITS_NONE: Final = "The largest GPU that the pods may get has {gpu}: {lacking} GiB too little."
+HOST_LIMIT: Final = (
+    "In host memory a pod may take up to {need} GiB ({part}: {largest}), and "
+    "workers.resources.limits.memory lets it have {limit}: one that takes more is killed. Raise "
+    "the limit, which may be done in place."
+)
 IN_DOUBT: Final = "The estimate may be too high, so the run goes on."
 IS_HELD: Final = (
     "The run is held, and takes no GPUs, until it fits; with runPolicy.roomCheck Warn it starts "

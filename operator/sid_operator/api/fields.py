@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
@@ -90,6 +91,23 @@ def _number_as_text(value: object) -> object:
 def rfc3339(value: datetime) -> str:
     """A moment, to the second and in UTC, as metav1.Time is written."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_SUFFIXES = {
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate("num", start=-3)},
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate(["", "k", *"MGTPE"])},
+    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
+}
+
+
+def amount(quantity: str) -> int:
+    """What a quantity is, in whole numbers.
+
+    >>> amount("64Gi"), amount("1.5k"), amount("2e3")
+    (68719476736, 1500, 2000)
+    """
+    number = quantity.rstrip("".join(_SUFFIXES))
+    return int(Decimal(number) * _SUFFIXES[quantity.removeprefix(number)])
 
 
 Quantity = Annotated[

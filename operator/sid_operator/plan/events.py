@@ -16,7 +16,9 @@ TROUBLE = (
     (ConditionType.CHECKPOINTS, "False", reasons.EVENT_NOT_STORED),
 )
 """Conditions, the status in which they are bad news, and the reason of the Event."""
-ROOM = frozenset({reasons.MAY_NOT_FIT, reasons.TOO_LARGE, reasons.DEPENDS_ON_NODE})
+ROOM = frozenset(
+    {reasons.MAY_NOT_FIT, reasons.TOO_LARGE, reasons.DEPENDS_ON_NODE, reasons.HOST_TOO_SMALL}
+)
 """Reasons of FitsMemory that are bad news."""
 MAX_MESSAGE = 1000
 """Characters; the API takes 1024."""

@@ -1,5 +1,7 @@
 """Condition FitsMemory: whether the GPUs that the pods may get are large enough for the run.
 
+So is the pods' own limit of host memory, where they have one.
+
 It is told before any GPU is taken.
 
 Rules this module keeps:
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType
+from sid_operator.api.fields import amount
 from sid_operator.api.render import run_config
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.causes import Cause
@@ -27,7 +30,7 @@ from sid_operator.plan.model import Observed
 from sid_operator.plan.nodes import GpuNode, Nodes, open_to
 from sid_operator.resources.run import Run
 from sid_trainer.contract import TrainerError
-from sid_trainer.memory import GIB, GpuNeed, known_need, released_model
+from sid_trainer.memory import GIB, GpuNeed, known_need, known_node_need, released_model
 
 NARROW = 0.1
 """Part of a GPU that fragmentation may take: less to spare is told."""
@@ -50,7 +53,7 @@ def room(run: Run, before: SiDDistillationStatus, observed: Observed) -> Room:
     """Compare what the run needs with the GPUs that its pods may get."""
     if not run.spec.workers.gpus_per_node:
         return Room()
-    verdict = _judged(run, observed.nodes)
+    verdict = _with_host(_judged(run, observed.nodes), run)
     started = observed.job is not None or before.start_time is not None
     hold = run.spec.run_policy.room_check == "Hold" and not started
     if verdict.reason != reasons.TOO_LARGE or not hold:
@@ -59,11 +62,48 @@ def room(run: Run, before: SiDDistillationStatus, observed: Observed) -> Room:
     return Room((_verdict("False", verdict.reason, message),), Cause(verdict.reason, message))
 
 
-def _judged(run: Run, nodes: Nodes) -> Verdict:
+def _with_host(verdict: Verdict, run: Run) -> Verdict:
+    """The verdict on GPUs, and on the limit of host memory where that is too low."""
+    told = _lacking_on_host(run)
+    if not told:
+        return verdict
+    reason = verdict.reason if verdict.status == "False" else reasons.HOST_TOO_SMALL
+    return _verdict("False", reason, f"{verdict.message} {told}")
+
+
+def _lacking_on_host(run: Run) -> str:
+    """What is wrong with the limit, or "" where nothing is known to be.
+
+    No run is held for it: that a pod takes as much as is estimated is not certain.
+    """
+    limit, model = run.spec.workers.resources.limits.get("memory"), _model(run)
+    if limit is None or model is None:
+        return ""
+    try:
+        need = known_node_need(run_config(run.spec, run.namespace, run.name), model)
+    except TrainerError:
+        return ""  # the verdict on GPUs says why
+    if need.size <= amount(limit):
+        return ""
+    largest = max(need.parts, key=lambda part: part.size)
+    return reasons.HOST_LIMIT.format(
+        need=_gib(need.size),
+        largest=_gib(largest.size),
+        part=largest.name,
+        limit=_gib(amount(limit)),
+    )
+
+
+def _model(run: Run) -> str | None:
+    """The released model whose architecture the teacher has."""
     teacher = run.spec.teacher
-    model = teacher.architecture or released_model(teacher.model)
+    return teacher.architecture or released_model(teacher.model)
+
+
+def _judged(run: Run, nodes: Nodes) -> Verdict:
+    model = _model(run)
     if model is None:
-        told = reasons.NEED_NOT_KNOWN.format(model=teacher.model)
+        told = reasons.NEED_NOT_KNOWN.format(model=run.spec.teacher.model)
         return _verdict("Unknown", reasons.NEED_UNKNOWN, told)
     config = run_config(run.spec, run.namespace, run.name)
     try:

@@ -107,6 +107,33 @@ def test_what_helps_is_computed() -> None:
     assert "No single setting" in fits(planned(nodes(node(8_000))))[2]
 
 
+@pytest.mark.parametrize(
+    ("memory", "gpu", "reason"),
+    [
+        ("768Gi", H100, "FitsBarely"),
+        ("64Gi", H100, "TooLargeForHostMemory"),
+        ("64000M", node(gpus=4), "TooLargeForHostMemory"),
+        ("64Gi", A100_40, "TooLargeForGPUs"),
+    ],
+)
+def test_the_need_is_compared_with_the_limit_of_host_memory(
+    memory: str, gpu: dict[str, Any], reason: str
+) -> None:
+    made = planned(nodes(gpu), workers=WORKERS | {"resources": {"limits": {"memory": memory}}})
+    status, told, message = fits(made)
+    assert told == reason
+    assert ("workers.resources.limits.memory" in message) is (memory != "768Gi")
+    if reason == "TooLargeForHostMemory":
+        assert status == "False"
+        assert makes_a_job(made)
+        assert made.notices
+    if memory == "64Gi":
+        # As docs/memory.md has them, in whole GiB.
+        assert "lets it have 64.0: one" in message
+        assert "up to 368.7 GiB (snapshot" in message
+        assert "on resume: 310.4)" in message
+
+
 def test_a_run_on_cpus_has_no_such_condition() -> None:
     made = plan(world.resource(), world.observed(nodes=nodes(T4)), NOW)
     assert not [c for c in made.status.conditions if c.type == "FitsMemory"]

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
+from sid_trainer.chunks import PROMPTS_HELD
 from sid_trainer.conditions import Condition
 from sid_trainer.data.prompts import Prompts
 from sid_trainer.data.prompts.order import PromptOrder
-
-CAPACITY = 512
-"""Prompts held by a rank. SD3's take 2.7 MB each in bf16: 1.4 GB of host memory."""
 
 Encode = Callable[[Sequence[str]], Condition]
 """Encodes any number of prompts; row i of the result is prompt i, in host memory."""
@@ -51,7 +49,7 @@ class EncodedPrompts:
         order: PromptOrder,
         samples: Sequence[int],
         encode: Encode,
-        capacity: int = CAPACITY,
+        capacity: int = PROMPTS_HELD,
     ) -> None:
         self._prompts = prompts
         self._order = order

@@ -34,9 +34,9 @@ def blank_condition(shapes: Shapes, batch: int, dtype: torch.dtype) -> Condition
     )
 
 
-def condition_bytes(shapes: Shapes, element: int) -> int:
-    """Bytes of one prompt's condition, at ``element`` bytes a number."""
-    return sum(element * torch.Size(shape).numel() for shape in shapes.values())
+def condition_numbers(shapes: Shapes) -> int:
+    """Numbers that one prompt's condition consists of."""
+    return sum(torch.Size(shape).numel() for shape in shapes.values())
 
 
 def _sd3(skeleton: Skeleton) -> Shapes:

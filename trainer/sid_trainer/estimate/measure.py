@@ -27,7 +27,7 @@ from sid_trainer.estimate.activations import (
     network_size,
     teacher_of,
 )
-from sid_trainer.estimate.conditions import Shapes, condition_shapes
+from sid_trainer.estimate.conditions import Shapes, condition_numbers, condition_shapes
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.estimate.visitors import decoding_visit, encoding_visit
@@ -80,6 +80,8 @@ def measured(model: str, skeleton: Skeleton) -> dict[str, Any]:
             name: [visits[0].weights, [visit.work for visit in visits]]
             for name, visits in decoders.items()
         },
+        "prompt": condition_numbers(shapes),
+        "latents": [torch.Size(latent).numel() for latent in latents.values()],
         "updates": _updates(model, skeleton, Prompted(latents, shapes)),
     }
 

@@ -9,15 +9,13 @@ from pathlib import Path
 import torch
 
 from sid_trainer.config import RunConfig
-from sid_trainer.data.encoding import CAPACITY as PROMPTS_HELD
-from sid_trainer.data.images.latents import CAPACITY as IMAGES_HELD
 from sid_trainer.estimate.activations import META, Batch, measured_updates, network_size, teacher_of
-from sid_trainer.estimate.conditions import condition_bytes, condition_shapes
-from sid_trainer.estimate.host import Rank, disk_account, node_account, storage_account
+from sid_trainer.estimate.conditions import condition_numbers, condition_shapes
 from sid_trainer.estimate.report import Estimate
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.estimate.visitors import decoding_visit, encoding_visit
 from sid_trainer.memory.accounts import Account
+from sid_trainer.memory.host import HostSizes, disk_account, node_need, storage_account
 from sid_trainer.memory.need import Sizes, Visit, average_bytes, gpu_need, zero_settings
 from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
 
@@ -98,25 +96,14 @@ def _prepared(config: RunConfig, skeleton: Skeleton) -> _Run:
 
 
 def _node(run: _Run) -> Account:
-    config, zero, shard = run.config, run.zero, run.shard
-    element = run.batch.dtype.itemsize
-    prompt = condition_bytes(run.batch.shapes, element)
-    latent = 4 * torch.Size(run.batch.latent).numel()
-    images = IMAGES_HELD if config.distillation.adversarial else 0
-    offloaded = (
-        2 * shard * (zero.optimizer + 2 * zero.accumulate) + run.average if zero.offloaded else 0
-    )
-    rank = Rank(
-        processes=config.launch.processes_per_node,
-        average=run.average,
-        trained=2 * shard * _saved(zero),
-        offloaded=offloaded,
-        shared=run.visit.weights,
+    sizes = HostSizes(
+        network=run.network,
+        encoders=run.visit.weights,
         autoencoder=run.decoding.weights,
-        encodings=PROMPTS_HELD * prompt + images * (prompt + latent),
+        prompt=condition_numbers(run.batch.shapes),
+        latent=torch.Size(run.batch.latent).numel(),
     )
-    exported = run.network.total * (4 + (element if element != 4 else 0))
-    return node_account(rank, exported)
+    return node_need(run.config, sizes)
 
 
 def _disk(run: _Run) -> Account:
@@ -127,7 +114,7 @@ def _disk(run: _Run) -> Account:
 
 
 def _storage(run: _Run) -> Account:
-    trained = run.processes * run.shard * _saved(run.zero)
+    trained = run.processes * run.shard * run.zero.optimizer
     return storage_account(
         [trained, trained],
         run.processes * run.average,
@@ -135,11 +122,6 @@ def _storage(run: _Run) -> Account:
         run.network.total * run.batch.dtype.itemsize,
         run.visit.weights + run.decoding.weights,
     )
-
-
-def _saved(zero: ZeroSettings) -> int:
-    """Bytes a weight that a checkpoint holds of a trained network: weights and moments."""
-    return zero.master + zero.moments
 
 
 def _resolution(batch: Batch, config: RunConfig) -> str:

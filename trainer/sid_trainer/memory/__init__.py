@@ -11,7 +11,7 @@ Rules this package keeps:
 from __future__ import annotations
 
 from sid_trainer.memory.accounts import GIB, Account, GpuNeed, Part
-from sid_trainer.memory.known import known_need, released, released_model
+from sid_trainer.memory.known import known_need, known_node_need, released, released_model
 from sid_trainer.memory.need import Sizes, Visit, gpu_need
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Visit",
     "gpu_need",
     "known_need",
+    "known_node_need",
     "released",
     "released_model",
 ]

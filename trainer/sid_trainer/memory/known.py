@@ -18,7 +18,8 @@ from typing import Any
 
 from sid_trainer.config import RunConfig
 from sid_trainer.guidance_scales import guidance_scales
-from sid_trainer.memory.accounts import GpuNeed
+from sid_trainer.memory.accounts import Account, GpuNeed
+from sid_trainer.memory.host import HostSizes, node_need
 from sid_trainer.memory.need import Sizes, Visit, gpu_need
 from sid_trainer.memory.sharding import NetworkSize
 
@@ -43,6 +44,8 @@ class Architecture:
         encoders: its text encoders, by precision.
         decoders: bytes of the autoencoder's weights, and of its work at each resolution, by
             precision.
+        prompt: numbers of an encoded prompt.
+        latents: numbers of the latents at each resolution.
         updates: tables by ``checkpointed`` or ``whole``, and by what is updated: ``fake``,
             ``fakeShared`` (the student's graph waits), ``student``, and ``studentGuided`` (both
             scores make two predictions, not one).
@@ -53,6 +56,8 @@ class Architecture:
     network: NetworkSize
     encoders: Mapping[str, Visit]
     decoders: Mapping[str, tuple[int, Sequence[int]]]
+    prompt: int
+    latents: Sequence[int]
     updates: Mapping[str, Mapping[str, Table]]
 
     @classmethod
@@ -68,6 +73,8 @@ class Architecture:
             ),
             encoders={name: Visit(*visit) for name, visit in entry["encoders"].items()},
             decoders=entry["decoders"],
+            prompt=entry["prompt"],
+            latents=entry["latents"],
             updates=entry["updates"],
         )
 
@@ -105,13 +112,24 @@ def known_need(config: RunConfig, model: str) -> GpuNeed:
         TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
     """
     architecture = _architectures()[model]
-    side = config.data.resolution or architecture.models[model]
-    return gpu_need(config, sizes_of(config, architecture, side))
+    return gpu_need(config, sizes_of(config, architecture, _side(config, architecture, model)))
+
+
+def known_node_need(config: RunConfig, model: str) -> Account:
+    """Host memory that such a run needs on the node that needs most.
+
+    Raises:
+        KeyError: the model is none of :func:`released`.
+        TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
+    """
+    architecture = _architectures()[model]
+    side = _side(config, architecture, model)
+    return node_need(config, host_sizes_of(config, architecture, side))
 
 
 def sizes_of(config: RunConfig, of: Architecture, side: int) -> Sizes:
     """What the need of a run at a resolution is computed from."""
-    precision = "fp32" if config.training.precision == "fp32" else "bf16"
+    precision = _precision(config)
     times = _FP32 if precision == "fp32" else 1
     weights, work = of.decoders[precision]
     fake, student = _updates(config, of, side)
@@ -122,6 +140,28 @@ def sizes_of(config: RunConfig, of: Architecture, side: int) -> Sizes:
         encoders=of.encoders[precision],
         decoder=Visit(weights, int(_between(work, _area(side)))),
     )
+
+
+def host_sizes_of(config: RunConfig, of: Architecture, side: int) -> HostSizes:
+    """What a node's need is computed from, at a resolution."""
+    precision = _precision(config)
+    weights, _ = of.decoders[precision]
+    return HostSizes(
+        network=of.network,
+        encoders=of.encoders[precision].weights,
+        autoencoder=weights,
+        prompt=of.prompt,
+        latent=int(_between(of.latents, _area(side))),
+    )
+
+
+def _precision(config: RunConfig) -> str:
+    return "fp32" if config.training.precision == "fp32" else "bf16"
+
+
+def _side(config: RunConfig, of: Architecture, model: str) -> int:
+    """Height and width of the pictures, in pixels."""
+    return config.data.resolution or of.models[model]
 
 
 def _updates(config: RunConfig, of: Architecture, side: int) -> tuple[int, int]:

@@ -20,15 +20,15 @@ import yaml
 from PIL import Image
 
 from sid_trainer.checkpoint.group import SoloGroup
+from sid_trainer.chunks import IMAGES_HELD
 from sid_trainer.contract import ExitCode
 from sid_trainer.data.images.census import take_census
-from sid_trainer.data.images.latents import CAPACITY
 from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.places import find_parts
 from sid_trainer.data.images.tar import members
 from sid_trainer.storage import FileStorage
 
-BATCH = CAPACITY  # so that each iteration is a chunk of its own
+BATCH = IMAGES_HELD  # so that each iteration is a chunk of its own
 IMAGES = 2 * BATCH
 RESOLUTION = 16
 

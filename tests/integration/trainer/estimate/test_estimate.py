@@ -30,9 +30,10 @@ from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.measure import measured
 from sid_trainer.estimate.report import Estimate, as_json, as_text
 from sid_trainer.estimate.skeleton import Skeleton
-from sid_trainer.memory import gpu_need, known_need, released, released_model
+from sid_trainer.memory import gpu_need, known_need, known_node_need, released, released_model
 from sid_trainer.memory.accounts import GIB, RESERVE, Account, GpuNeed, Part
-from sid_trainer.memory.known import Architecture, sizes_of
+from sid_trainer.memory.host import node_need
+from sid_trainer.memory.known import Architecture, host_sizes_of, sizes_of
 from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
 from sid_trainer.teachers import ADAPTERS, open_teacher
 
@@ -268,6 +269,7 @@ def test_a_released_teachers_need_is_known_without_measuring(sections: dict[str,
     assert known.resident == estimate.resident
     for computed, found in zip(known.phases, estimate.phases, strict=True):
         assert computed.size == pytest.approx(found.size, rel=0.05), found.name
+    assert known_node_need(config, SANA) == estimate.node
 
 
 def test_what_is_measured_gives_the_estimate_again() -> None:
@@ -279,6 +281,8 @@ def test_what_is_measured_gives_the_estimate_again() -> None:
     assert need.resident == estimate.resident
     for computed, found in zip(need.phases, estimate.phases, strict=True):
         assert computed.size == pytest.approx(found.size, rel=0.05), found.name
+    node = node_need(config, host_sizes_of(config, Architecture.read(entry), 768))
+    assert node == estimate.node
 
 
 def test_all_released_teachers_needs_are_shipped() -> None:

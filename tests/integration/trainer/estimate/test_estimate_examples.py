@@ -17,7 +17,7 @@ from sid_trainer.estimate import Estimate, estimate_run, find_skeleton
 from sid_trainer.estimate.__main__ import with_tables
 from sid_trainer.estimate.manifest import KIND, load_run
 from sid_trainer.estimate.settings import GPU_MEMORY_GIB
-from sid_trainer.memory import GIB, known_need, released_model
+from sid_trainer.memory import GIB, known_need, known_node_need, released_model
 
 REPOSITORY = Path(__file__).parents[4]
 ON_A_VOLUME = {
@@ -85,6 +85,7 @@ def test_what_the_operator_computes_is_what_is_estimated(path: Path) -> None:
     assert need.resident == estimate.resident, told
     for computed, measured in zip(need.phases, estimate.phases, strict=True):
         assert computed.size == pytest.approx(measured.size, rel=0.03), f"{measured.name} is {told}"
+    assert known_node_need(config, model) == estimate.node, told
 
 
 def test_command_tells_whether_it_fits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sid_trainer.checkpoint.group import ProcessGroup, on_each
+from sid_trainer.chunks import IMAGES_HELD
 from sid_trainer.conditions import Condition
 from sid_trainer.data.images.census import THREADS
 from sid_trainer.data.images.consistency import fingerprint
@@ -28,8 +29,6 @@ from sid_trainer.failures import told_of
 from sid_trainer.noise import NoiseSource, Purpose
 from sid_trainer.teachers import Teacher
 
-CAPACITY = 256
-"""Images held by a rank: their captions take 0.7 GB (SD3), their latents 0.3 GB at 1024²."""
 ENCODER_BATCH = 16
 """Images that are decoded, and held as pixels, at a time."""
 
@@ -105,7 +104,7 @@ class RealImages:
         resolution: int,
         seed: int,
         group: ProcessGroup,
-        capacity: int = CAPACITY,
+        capacity: int = IMAGES_HELD,
     ) -> None:
         self._reader = reader
         self._order = order

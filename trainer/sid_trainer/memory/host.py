@@ -12,10 +12,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sid_trainer.chunks import IMAGES_HELD, PROMPTS_HELD
+from sid_trainer.config import RunConfig
 from sid_trainer.memory.accounts import GIB, Account, Part
+from sid_trainer.memory.need import average_bytes, zero_settings
+from sid_trainer.memory.sharding import NetworkSize
 
 PROGRAM = 4 * GIB
 """Assumed for each process: Python, torch, CUDA's and NCCL's host side, pinned buffers."""
+
+_BF16, _FP32 = 2, 4
+
+
+@dataclass(frozen=True)
+class HostSizes:
+    """What the need of a node is computed from.
+
+    Attributes:
+        network: one of the three.
+        encoders: bytes of the text encoders' weights.
+        autoencoder: bytes of the autoencoder's weights.
+        prompt: numbers that an encoded prompt consists of.
+        latent: numbers that the latents of a picture consist of.
+    """
+
+    network: NetworkSize
+    encoders: int
+    autoencoder: int
+    prompt: int
+    latent: int
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,32 @@ class Rank:
     encodings: int
 
 
+def node_need(config: RunConfig, sizes: HostSizes) -> Account:
+    """Host memory of the node that needs most.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
+    """
+    zero, network = zero_settings(config), sizes.network
+    shard = network.shard(config.launch.world_size)
+    element = _FP32 if config.training.precision == "fp32" else _BF16
+    average = average_bytes(config, network)
+    offloaded = 2 * shard * (zero.optimizer + 2 * zero.accumulate) + average
+    prompt, latent = element * sizes.prompt, _FP32 * sizes.latent
+    images = IMAGES_HELD if config.distillation.adversarial else 0
+    rank = Rank(
+        processes=config.launch.processes_per_node,
+        average=average,
+        trained=2 * shard * zero.optimizer,
+        offloaded=offloaded if zero.offloaded else 0,
+        shared=sizes.encoders,
+        autoencoder=sizes.autoencoder,
+        encodings=PROMPTS_HELD * prompt + images * (prompt + latent),
+    )
+    exported = network.total * (_FP32 + (element if element != _FP32 else 0))
+    return node_account(rank, exported)
+
+
 def node_account(rank: Rank, exported: int) -> Account:
     """Host memory of the first node.
 
@@ -58,7 +109,7 @@ def node_account(rank: Rank, exported: int) -> Account:
     parts = [Part(name, rank.processes * size) for name, size in steady]
     parts.append(Part("text encoders at rest, mapped by all", rank.shared))
     larger = (
-        Part("snapshot for a checkpoint (or its load on resume)", snapshot)
+        Part("snapshot for a checkpoint, or its load on resume", snapshot)
         if snapshot > exported
         else Part("the exported student", exported)
     )
