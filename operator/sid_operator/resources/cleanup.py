@@ -23,7 +23,7 @@ from datetime import datetime
 from sid_operator.api import names
 from sid_operator.api.fields import rfc3339
 from sid_operator.resources import bucket, placement
-from sid_operator.resources.metadata import Manifest, digest, labels
+from sid_operator.resources.metadata import Manifest, digest, labels, pod_metadata
 from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY
 from sid_operator.resources.run import Run
 
@@ -89,13 +89,9 @@ def release_patch(started: datetime | None, now: datetime) -> Manifest:
 
 def _pod_metadata(run: Run) -> Manifest:
     """Labels and annotations of its pod, which is none of the run's gang."""
-    workers = run.spec.workers
-    every = {**workers.pod_labels, **labels(run, names.COMPONENT_CLEANUP)}
-    every.pop(names.LABEL_DISTILLATION)
-    metadata: Manifest = {"labels": every}
-    if workers.pod_annotations:
-        metadata["annotations"] = dict(workers.pod_annotations)
-    return metadata
+    own = labels(run, names.COMPONENT_CLEANUP)
+    del own[names.LABEL_DISTILLATION]
+    return pod_metadata(run, own)
 
 
 def _pod_spec(run: Run) -> Manifest:

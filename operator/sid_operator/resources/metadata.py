@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sid_operator.api import names
@@ -74,6 +75,17 @@ def owner_reference(run: Run) -> Manifest:
         "controller": True,
         "blockOwnerDeletion": False,
     }
+
+
+def pod_metadata(
+    run: Run, own: Mapping[str, str], annotations: Mapping[str, str] | None = None
+) -> Manifest:
+    """Metadata of a pod template: the user's labels and annotations, and over them ours."""
+    workers = run.spec.workers
+    found: Manifest = {"labels": {**workers.pod_labels, **own}}
+    if every := {**workers.pod_annotations, **(annotations or {})}:
+        found["annotations"] = every
+    return found
 
 
 def metadata(run: Run, name: str, content_hash: str) -> Manifest:

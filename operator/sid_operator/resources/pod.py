@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from sid_operator.api import names
 from sid_operator.resources import bucket, placement
-from sid_operator.resources.metadata import Manifest, labels
+from sid_operator.resources.metadata import Manifest, labels, pod_metadata
 from sid_operator.resources.run import Run
 from sid_trainer.contract import (
     CONFIG_PATH,
@@ -42,12 +42,8 @@ CONTAINER_SECURITY: Manifest = {
 
 def pod_template(run: Run) -> Manifest:
     """The template of the Job's pods."""
-    workers = run.spec.workers
-    metadata: Manifest = {"labels": {**workers.pod_labels, **labels(run)}}
-    annotations = {**workers.pod_annotations, **placement.queue_annotations(run)}
-    if annotations:
-        metadata["annotations"] = annotations
-    return {"metadata": metadata, "spec": _pod_spec(run)}
+    annotations = placement.queue_annotations(run)
+    return {"metadata": pod_metadata(run, labels(run), annotations), "spec": _pod_spec(run)}
 
 
 def _pod_spec(run: Run) -> Manifest:
