@@ -307,6 +307,19 @@ INVALID = {
     "claim name": (volume(claimName="../x"), "must be the name of a Kubernetes object"),
     "queue name": ({"spec/scheduling/queueName": "a queue"}, "must be the value of a label"),
     "priority class": ({"spec/scheduling/priorityClassName": "High!"}, "name of a Kubernetes"),
+    "class of the queue": (
+        {"spec/scheduling/workloadPriorityClass": "very urgent"},
+        "must be the value of a label",
+    ),
+    "label of the operator": (
+        {"spec/labels": {"sid-dit.dev/distillation": "other"}},
+        "is set by the operator",
+    ),
+    "annotation of the queue": (
+        {"spec/annotations": {"kueue.x-k8s.io/job-min-parallelism": "1"}},
+        "is set by the operator, the Job controller or the queue",
+    ),
+    "long annotation": ({"spec/annotations": {"a": "b" * 1025}}, "may not be more than 1024"),
     "negative retries": ({"spec/runPolicy/backoffLimit": -1}, "greater than or equal to 0"),
     "an end of its student": (
         {"spec/deletionPolicy": "Delete", "spec/runPolicy/ttlSecondsAfterFinished": 60},
@@ -445,9 +458,18 @@ VALID: dict[str, dict[str, Any]] = {
         "spec/workers/nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
     },
     "scheduling": {
-        "spec/scheduling": {"queueName": "team-a", "priorityClassName": "high"},
+        "spec/scheduling": {
+            "queueName": "team-a",
+            "workloadPriorityClass": "urgent",
+            "priorityClassName": "high",
+        },
         "spec/workers/imagePullSecrets": [{"name": "registry"}],
         "spec/workers/image": "localhost:5000/sid@sha256:0123",
+    },
+    "labels of everything": {
+        "spec/labels": {"team": "red", "example.org/cost-centre": ""},
+        "spec/annotations": {"example.org/contact": "red@example.org"},
+        "spec/workers/podLabels": {"team": "blue"},
     },
     "quantity as number": {"spec/workers/sharedMemory": 1073741824},
 }
@@ -547,6 +569,8 @@ MUTABLE: dict[str, dict[str, Any]] = {
     "image": {"spec/workers/image": "registry.example.org/trainer:2"},
     "every": {"spec/checkpoint/everyIterations": 5, "spec/evaluation/everyIterations": 5},
     "queue": {"spec/scheduling/queueName": "other"},
+    "class": {"spec/scheduling/workloadPriorityClass": "other"},
+    "labels": {"spec/labels": {"team": "red"}, "spec/annotations": {"a": "b"}},
     "resources": {"spec/workers/resources": {"limits": {"cpu": 2}}},
     "env": variable(value="WARN"),
 }

@@ -181,7 +181,7 @@ QualifiedName = Annotated[
     ),
 ]
 
-PodMetadataKey = Annotated[
+MetadataKey = Annotated[
     QualifiedName,
     MatchesNot(
         r"^((.*\.)?sid-dit\.dev|(batch|apps?)\.kubernetes\.io|kueue\.x-k8s\.io|"
@@ -189,7 +189,7 @@ PodMetadataKey = Annotated[
         "is set by the operator, the Job controller or the queue, or is part of the pods' security",
     ),
 ]
-"""A label or annotation that a user may put on pods."""
+"""A label or annotation that a user may put on what is made for a run."""
 
 SelectorValue = Annotated[
     str,

@@ -35,6 +35,8 @@ ANNOTATION_HASH: Final = f"{GROUP}/hash"
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 """On a Job: the queue that owns its ``suspend``. Kueue itself sets it where a namespace has a
 default queue."""
+LABEL_QUEUE_PRIORITY: Final = "kueue.x-k8s.io/priority-class"
+"""On a Job: Kueue's WorkloadPriorityClass, by which the queue orders and preempts."""
 
 MAX_NAME_LENGTH: Final = 50
 """Pods are called NAME-INDEX, which must be a DNS label of 63 characters."""

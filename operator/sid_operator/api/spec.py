@@ -9,7 +9,7 @@ camelCase names in YAML; unknown ones are refused. Rules across fields stand in
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,9 +18,11 @@ from sid_operator.api.fields import (
     DataKey,
     Endpoint,
     KeyPrefix,
+    MetadataKey,
     ObjectName,
     RegionName,
     ReleasedModel,
+    SelectorValue,
 )
 from sid_operator.api.names import CA_BUNDLE_KEY
 from sid_operator.api.workers import RunPolicy, SchedulingSpec, SecretRef, WorkersSpec
@@ -110,6 +112,16 @@ class SiDDistillationSpec(TrainerSections):
     run_policy: RunPolicy = Field(
         default_factory=RunPolicy,
         description="Start, stop and retry. May be changed while the run is going on.",
+    )
+    labels: Annotated[dict[MetadataKey, SelectorValue], Field(max_length=32)] = Field(
+        default_factory=dict,
+        description="Labels of every object that is made for the run (Job, pods, ConfigMap, "
+        "Service, clean-up Job), such as a team or cost centre that a policy asks for.",
+    )
+    annotations: Annotated[
+        dict[MetadataKey, Annotated[str, Field(max_length=1024)]], Field(max_length=32)
+    ] = Field(
+        default_factory=dict, description="Annotations of every object that is made for the run."
     )
     deletion_policy: Literal["Retain", "Delete"] = Field(
         default="Retain",

@@ -18,9 +18,9 @@ from sid_operator.api.fields import (
     DnsLabel,
     ImageName,
     LabelValue,
+    MetadataKey,
     MountPath,
     ObjectName,
-    PodMetadataKey,
     QualifiedName,
     Quantity,
     SelectorValue,
@@ -172,12 +172,13 @@ class WorkersSpec(Section):
         description="Group that mounted volumes are made to belong to, so that the pods, which run "
         "as user 65532, may write to them. Default: volumes stay as they are.",
     )
-    pod_labels: Annotated[dict[PodMetadataKey, SelectorValue], Field(max_length=32)] = Field(
+    pod_labels: Annotated[dict[MetadataKey, SelectorValue], Field(max_length=32)] = Field(
         default_factory=dict,
-        description="Further labels of the pods, such as a gang scheduler's pod group.",
+        description="Further labels of the pods, beside those that spec.labels puts on every "
+        "object, such as a gang scheduler's pod group.",
     )
     pod_annotations: Annotated[
-        dict[PodMetadataKey, Annotated[str, Field(max_length=4096)]], Field(max_length=32)
+        dict[MetadataKey, Annotated[str, Field(max_length=4096)]], Field(max_length=32)
     ] = Field(
         default_factory=dict,
         description="Further annotations of the pods, for instance {sidecar.istio.io/inject: "
@@ -230,6 +231,12 @@ class SchedulingSpec(Section):
         default=None,
         description="Kueue LocalQueue that admits the run: put as label "
         "kueue.x-k8s.io/queue-name on the Job.",
+    )
+    workload_priority_class: LabelValue | None = Field(
+        default=None,
+        description="Kueue WorkloadPriorityClass of the run: its place in the queue, and what "
+        "preempts it there, apart from the priority of its pods. Put as label "
+        "kueue.x-k8s.io/priority-class on the Job; another one is given to a Job that is there.",
     )
     scheduler_name: ObjectName | None = Field(
         default=None, description="Scheduler of the pods. Default: the cluster's own."

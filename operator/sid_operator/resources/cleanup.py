@@ -23,7 +23,7 @@ from datetime import datetime
 from sid_operator.api import names
 from sid_operator.api.fields import rfc3339
 from sid_operator.resources import bucket, placement
-from sid_operator.resources.metadata import Manifest, digest, labels, pod_metadata
+from sid_operator.resources.metadata import Manifest, borne, digest, labels, pod_metadata
 from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY
 from sid_operator.resources.run import Run
 
@@ -53,18 +53,11 @@ def cleanup_job(run: Run) -> Manifest:
         "ttlSecondsAfterFinished": KEPT_SECONDS,
         "template": {"metadata": _pod_metadata(run), "spec": _pod_spec(run)},
     }
+    ours = {names.ANNOTATION_HASH: digest(spec), names.ANNOTATION_UID: run.uid}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {
-            "name": cleanup_name(run),
-            "namespace": run.namespace,
-            "labels": labels(run, names.COMPONENT_CLEANUP),
-            "annotations": {
-                names.ANNOTATION_HASH: digest(spec),
-                names.ANNOTATION_UID: run.uid,
-            },
-        },
+        "metadata": borne(run, cleanup_name(run), ours, names.COMPONENT_CLEANUP),
         "spec": spec,
     }
 

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 import yaml
 
+from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.api.render import run_config
 from sid_operator.resources.metadata import Manifest, metadata, run_hash
 from sid_operator.resources.run import Run
@@ -22,6 +23,6 @@ def config_map(run: Run) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata(run, run.config_map_name, run_hash(run)),
+        "metadata": metadata(run, run.config_map_name, {ANNOTATION_HASH: run_hash(run)}),
         "data": {CONFIG_KEY: text},
     }

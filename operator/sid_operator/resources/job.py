@@ -13,7 +13,12 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from sid_operator.api.names import ANNOTATION_HASH, LABEL_QUEUE, TRAINER_CONTAINER
+from sid_operator.api.names import (
+    ANNOTATION_HASH,
+    LABEL_QUEUE,
+    LABEL_QUEUE_PRIORITY,
+    TRAINER_CONTAINER,
+)
 from sid_operator.resources.metadata import (
     ANNOTATION_POLICY_HASH,
     Manifest,
@@ -54,21 +59,30 @@ def policy_patch(run: Run, *, queued: bool) -> Manifest:
         run: Tells the policy.
         queued: The Job is in a queue.
     """
-    return {
+    patch: Manifest = {
         "metadata": {"annotations": {ANNOTATION_POLICY_HASH: policy_hash(run)}},
         "spec": _policy(run, queued=queued),
     }
+    of_queue = run.spec.scheduling.workload_priority_class
+    if of_queue is not None:
+        patch["metadata"]["labels"] = {LABEL_QUEUE_PRIORITY: of_queue}
+    return patch
 
 
 def _job_metadata(run: Run) -> Manifest:
-    result = metadata(run, run.name, run_hash(run))
-    result["annotations"] = {
-        ANNOTATION_HASH: run_hash(run),
-        ANNOTATION_POLICY_HASH: policy_hash(run),
+    ours = {ANNOTATION_HASH: run_hash(run), ANNOTATION_POLICY_HASH: policy_hash(run)}
+    result = metadata(run, run.name, ours)
+    return result | {"labels": result["labels"] | _queue_labels(run)}
+
+
+def _queue_labels(run: Run) -> dict[str, str]:
+    """What Kueue is told."""
+    scheduling = run.spec.scheduling
+    labels = {
+        LABEL_QUEUE: scheduling.queue_name,
+        LABEL_QUEUE_PRIORITY: scheduling.workload_priority_class,
     }
-    if run.spec.scheduling.queue_name is not None:
-        result["labels"] = result["labels"] | {LABEL_QUEUE: run.spec.scheduling.queue_name}
-    return result
+    return {name: value for name, value in labels.items() if value is not None}
 
 
 def _policy(run: Run, *, queued: bool) -> Manifest:

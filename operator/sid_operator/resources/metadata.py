@@ -3,6 +3,8 @@
 Rule: the hash of ConfigMap and Job is taken from what the *user* asked for, not from what this
 version of the operator renders: an upgrade of the operator must not restart runs that are going
 on, nor hand an old image a new configuration.
+
+The user's labels and annotations are on everything; ours, which theirs cannot name, go before them.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ def digest(content: object) -> str:
 def run_hash(run: Run) -> str:
     """Hash of what the user asked for, but for what is changed in place or concerns no pod.
 
+    Of the class in the queue it tells whether there is one: Kueue lets a running Job have another,
+    but neither be given a first one nor lose it.
+
     Defaults are left out, so that a field that is new with this version changes nothing; nor does
     a default that is another than before (:mod:`sid_operator.resources.first_defaults`).
     """
@@ -39,22 +44,36 @@ def run_hash(run: Run) -> str:
     spec = wanted.model_dump(
         by_alias=True,
         mode="json",
-        exclude={"run_policy": True, "deletion_policy": True, "teacher": {"architecture"}},
+        exclude={
+            "run_policy": True,
+            "deletion_policy": True,
+            "teacher": {"architecture"},
+            "scheduling": {"workload_priority_class"},
+        },
         exclude_defaults=True,
     )
+    if run.spec.scheduling.workload_priority_class is not None:
+        spec["scheduling"] = {**spec.get("scheduling", {}), "workloadPriorityClass": True}
     return digest([spec, added] if added else spec)
 
 
 def policy_hash(run: Run) -> str:
-    """Hash of the part of the run policy that the Job carries."""
+    """Hash of what the Job is given in place: run policy and class in the queue."""
     policy = run.spec.run_policy.model_dump(
         by_alias=True, mode="json", exclude={"ttl_seconds_after_finished", "room_check"}
     )
-    return digest(policy)
+    of_queue = run.spec.scheduling.workload_priority_class
+    return digest(policy if of_queue is None else [policy, of_queue])
+
+
+def content_hash(run: Run, spec: Manifest) -> str:
+    """Hash of a child that is applied anew wherever what it says, or bears, is another."""
+    borne = [run.spec.labels, run.spec.annotations]
+    return digest([spec, *borne] if any(borne) else spec)
 
 
 def labels(run: Run, component: str = names.COMPONENT_WORKER) -> dict[str, str]:
-    """Labels of every child and pod."""
+    """Our labels of every child and pod."""
     return {
         "app.kubernetes.io/name": "sid-trainer",
         "app.kubernetes.io/instance": run.name,
@@ -81,19 +100,31 @@ def pod_metadata(
     run: Run, own: Mapping[str, str], annotations: Mapping[str, str] | None = None
 ) -> Manifest:
     """Metadata of a pod template: the user's labels and annotations, and over them ours."""
-    workers = run.spec.workers
-    found: Manifest = {"labels": {**workers.pod_labels, **own}}
-    if every := {**workers.pod_annotations, **(annotations or {})}:
+    spec, workers = run.spec, run.spec.workers
+    found: Manifest = {"labels": {**spec.labels, **workers.pod_labels, **own}}
+    if every := {**spec.annotations, **workers.pod_annotations, **(annotations or {})}:
         found["annotations"] = every
     return found
 
 
-def metadata(run: Run, name: str, content_hash: str) -> Manifest:
-    """Metadata of a child."""
+def metadata(run: Run, name: str, annotations: Mapping[str, str]) -> Manifest:
+    """Metadata of a child that goes with the resource; ``annotations`` are ours."""
+    return {
+        **borne(run, name, annotations),
+        "ownerReferences": [owner_reference(run)],
+    }
+
+
+def borne(
+    run: Run,
+    name: str,
+    annotations: Mapping[str, str],
+    component: str = names.COMPONENT_WORKER,
+) -> Manifest:
+    """Name, labels and annotations of a child, the user's among them."""
     return {
         "name": name,
         "namespace": run.namespace,
-        "labels": labels(run),
-        "annotations": {names.ANNOTATION_HASH: content_hash},
-        "ownerReferences": [owner_reference(run)],
+        "labels": {**run.spec.labels, **labels(run, component)},
+        "annotations": {**run.spec.annotations, **annotations},
     }

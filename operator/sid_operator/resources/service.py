@@ -5,8 +5,8 @@ Addresses are published before pods are ready: rank 0 must be found for the othe
 
 from __future__ import annotations
 
-from sid_operator.api.names import LABEL_DISTILLATION
-from sid_operator.resources.metadata import Manifest, digest, metadata
+from sid_operator.api.names import ANNOTATION_HASH, LABEL_DISTILLATION
+from sid_operator.resources.metadata import Manifest, content_hash, metadata
 from sid_operator.resources.run import Run
 from sid_trainer.contract import PROGRESS_PORT, RENDEZVOUS_PORT
 
@@ -28,6 +28,6 @@ def service(run: Run) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(run, run.name, digest(spec)),
+        "metadata": metadata(run, run.name, {ANNOTATION_HASH: content_hash(run, spec)}),
         "spec": spec,
     }

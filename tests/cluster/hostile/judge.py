@@ -10,11 +10,18 @@ from typing import Any
 import yaml
 
 from sid_operator.api.names import (
+    ANNOTATION_HASH,
+    ANNOTATION_RELEASED,
+    ANNOTATION_UID,
     COMPONENT_CLEANUP,
     LABEL_COMPONENT,
     LABEL_DISTILLATION,
+    LABEL_QUEUE,
+    LABEL_QUEUE_PRIORITY,
     MAX_NAME_LENGTH,
 )
+from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH
+from sid_operator.resources.placement import KUEUE_TOPOLOGY
 from sid_trainer.contract import CA_BUNDLE_PATH, CONFIG_PATH
 from tests.cluster.hostile.generate import NAMESPACE
 
@@ -36,6 +43,14 @@ _REMOVAL = re.compile(
     rf"( --addressing \w+)?( --ca-bundle {re.escape(CA_BUNDLE_PATH)})?"
 )
 _LAUNCH = re.compile(re.escape(f"launch --config {CONFIG_PATH}"))
+_RESERVED = re.compile(
+    r"((.*\.)?sid-dit\.dev|kueue\.x-k8s\.io|(.*\.)?security\.(.*\.)?kubernetes\.io)/"
+)
+OURS = {
+    *(LABEL_DISTILLATION, LABEL_QUEUE, LABEL_QUEUE_PRIORITY, *KUEUE_TOPOLOGY.values()),
+    *(ANNOTATION_HASH, ANNOTATION_POLICY_HASH, ANNOTATION_UID, ANNOTATION_RELEASED),
+}
+"""Reserved labels and annotations that the operator itself sets."""
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 FINAL = {"Complete", "Failed"}
 
@@ -72,6 +87,16 @@ def strays(children: Iterable[Object], resources: Iterable[Object]) -> Iterator[
             yield f"{where}: belongs to none of the resources"
         elif not _is_named_after(metadata, uids[owners[0]["uid"]]):
             yield f"{where}: belongs to {uids[owners[0]['uid']]}"
+        if foreign := [key for key in _borne(child) if _RESERVED.match(key) and key not in OURS]:
+            yield f"{where}: bears {foreign}"
+
+
+def _borne(child: Object) -> Iterator[str]:
+    """Keys of all labels and annotations of an object and of its pods."""
+    template = child.get("spec", {}).get("template", {})
+    for metadata in (child["metadata"], template.get("metadata", {})):
+        yield from metadata.get("labels", {})
+        yield from metadata.get("annotations", {})
 
 
 def _is_named_after(metadata: Object, name: str) -> bool:

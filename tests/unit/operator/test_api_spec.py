@@ -126,7 +126,7 @@ def test_unknown_fields_and_contradictions_are_refused(sections: dict[str, Any])
         (fields.QualifiedName, ["cpu", "nvidia.com/gpu.product"], ["", "/a", "a/b/c", "a b"]),
         (fields.ImageName, ["a", "h:5000/a/b:c@sha256:0"], ["", "http://a b", " a", "-a"]),
         (
-            fields.PodMetadataKey,
+            fields.MetadataKey,
             [
                 "team",
                 "scheduling.x-k8s.io/pod-group",

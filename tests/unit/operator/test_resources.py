@@ -12,8 +12,8 @@ from sid_operator.plan.resource import resource_of
 from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
-from sid_operator.resources.metadata import run_hash
-from sid_operator.resources.run import TrainerImage
+from sid_operator.resources.metadata import policy_hash, run_hash
+from sid_operator.resources.run import Run, TrainerImage
 from sid_operator.resources.service import service
 from sid_trainer.config import RunConfig
 from tests.unit.operator import world
@@ -161,6 +161,60 @@ def test_what_else_the_pods_bear_does_not_replace_the_operators() -> None:
     assert "annotations" not in plain["metadata"]
 
 
+BORNE: dict[str, Any] = {
+    "labels": {"team": "red", "example.org/cost-centre": "7"},
+    "annotations": {"example.org/contact": "red@example.org"},
+}
+
+
+@pytest.mark.parametrize("build", [config_map, service, job, cleanup_job])
+def test_every_object_bears_the_users_labels_and_annotations(build: Any) -> None:
+    plain, borne = (build(world.run(**spec)) for spec in ({}, BORNE))
+    pairs = [(plain["metadata"], borne["metadata"])]
+    if "template" in plain.get("spec", {}):
+        pairs.append(tuple(one["spec"]["template"]["metadata"] for one in (plain, borne)))
+    for before, after in pairs:
+        assert after["labels"] == before["labels"] | BORNE["labels"]
+        assert (
+            after["annotations"].keys()
+            == before.get("annotations", {}).keys() | BORNE["annotations"]
+        )
+        assert BORNE["annotations"].items() <= after["annotations"].items()
+    hashes = {one["metadata"]["annotations"]["sid-dit.dev/hash"] for one in (plain, borne)}
+    assert len(hashes) == 2, "what is there would not be changed"
+
+
+def test_the_pods_own_labels_go_before_those_of_everything() -> None:
+    workers = world.raw()["spec"]["workers"] | {"podLabels": {"team": "blue"}}
+    made = job(world.run(workers=workers, **BORNE))
+    assert made["metadata"]["labels"]["team"] == "red"
+    assert made["spec"]["template"]["metadata"]["labels"]["team"] == "blue"
+
+
+def of_class(name: str | None) -> Run:
+    """A queued run of a class of Kueue's."""
+    chosen = {} if name is None else {"workloadPriorityClass": name}
+    return world.run(scheduling={"queueName": "q", **chosen})
+
+
+def test_the_class_in_the_queue_is_told_to_the_queue_alone() -> None:
+    made = job(of_class("urgent"))
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "urgent"
+    assert "priorityClassName" not in made["spec"]["template"]["spec"]
+    assert "urgent" not in str(made["spec"])
+
+
+def test_another_class_is_given_to_the_job_that_is_there() -> None:
+    """Kueue lets a Job have another class, but neither a first one while it runs, nor none."""
+    none, low, high = (of_class(name) for name in (None, "low", "high"))
+    assert run_hash(low) == run_hash(high)
+    assert policy_hash(low) != policy_hash(high)
+    patch = policy_patch(high, queued=True)["metadata"]
+    assert patch["labels"] == {"kueue.x-k8s.io/priority-class": "high"}
+    assert run_hash(none) != run_hash(low)
+    assert "labels" not in policy_patch(none, queued=True)["metadata"]
+
+
 def test_what_the_user_asks_of_nodes_is_passed_on() -> None:
     spec = pod_spec(**ALL_SET)
     assert spec["nodeSelector"] == {"gpu": "h100"}
@@ -235,6 +289,8 @@ def test_pods_without_gpus_ask_for_none() -> None:
         ({"runPolicy": {"suspend": True}}, True),
         ({"student": {"steps": 4}}, True),  # the default, spelt out
         ({"student": {"steps": 2}}, False),
+        ({"labels": {"team": "red"}}, False),
+        ({"labels": {}, "annotations": {}}, True),
         ({"workers": {"nodes": 2, "gpusPerNode": 0, "image": "other:1"}}, False),
     ],
 )

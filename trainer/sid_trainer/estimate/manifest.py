@@ -18,7 +18,7 @@ from sid_trainer.config_file import describe, load_config
 from sid_trainer.contract import FailureReason, TrainerError
 
 KIND = "SiDDistillation"
-_KUBERNETES = ("workers", "scheduling", "runPolicy", "deletionPolicy")
+_KUBERNETES = ("workers", "scheduling", "runPolicy", "labels", "annotations", "deletionPolicy")
 _SERVER = ("endpoint", "region", "addressing")
 _GPUS_PER_NODE = 8
 

@@ -13,9 +13,10 @@ import yaml
 from sid_operator.api.render import run_config
 from sid_operator.api.spec import SiDDistillationSpec
 from sid_trainer.commands import estimate as command
+from sid_trainer.config import RunConfig, TrainerSections
 from sid_trainer.estimate import Estimate, estimate_run, find_skeleton
 from sid_trainer.estimate.__main__ import with_tables
-from sid_trainer.estimate.manifest import KIND, load_run
+from sid_trainer.estimate.manifest import KIND, load_run, run_sections
 from sid_trainer.estimate.settings import GPU_MEMORY_GIB
 from sid_trainer.memory import GIB, known_need, known_node_need, released_model
 
@@ -63,6 +64,15 @@ def test_manifest_is_read_as_the_operator_renders_it(path: Path) -> None:
     assert ours.model_copy(update=kept) == rendered
     assert ours.launch.world_size == rendered.launch.world_size
     assert ours.launch.device == rendered.launch.device
+
+
+def test_what_is_kubernetes_own_is_left_out() -> None:
+    spec = {field.alias: {} for field in SiDDistillationSpec.model_fields.values()}
+    assert len(spec) > len(TrainerSections.model_fields)
+    known = {
+        field.alias for field in RunConfig.model_fields.values()
+    } | RunConfig.model_fields.keys()
+    assert run_sections({"spec": spec}).keys() <= known
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
