@@ -182,6 +182,11 @@ STILL_CLEANING: Final = (
     "The objects of the deleted resource of this name are still being removed from the bucket."
 )
 POD_END: Final = "The run has ended."
+POD_HELD: Final = (
+    "The run has ended, but pod {pod} is still held by node {node}, which does not answer: it ends "
+    "when the node is back. If the node is gone for good, delete the Node, or taint it with "
+    "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute."
+)
 
 CREDENTIALS_MISSING: Final = (
     'Secret "{secret}" is not in namespace "{namespace}": create it, or name another in {field}. '
@@ -245,6 +250,7 @@ CHECKPOINT_MISSED: Final = (
     "Training goes on, but {problem}. Check the store at checkpoint.endpoint."
 )
 CHECKPOINT_STORED: Final = "Checkpoints are stored; status.checkpoint is the newest."
+CHECKPOINT_LAST: Final = "The run has ended; status.checkpoint is the last one that was stored."
 NOT_YET: Final = "Training has not started."
 IS_SUSPENDED: Final = "runPolicy.suspend is true: no pods run, and the checkpoints are kept."
 NO_PODS_WANTED: Final = "The run is suspended."

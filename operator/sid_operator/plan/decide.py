@@ -12,7 +12,7 @@ from sid_operator.plan.causes import Cause
 from sid_operator.plan.checkpoints import checkpoints_stored
 from sid_operator.plan.conditions import Verdict, find, updated
 from sid_operator.plan.disruption import seconds_until_stuck
-from sid_operator.plan.ending import ended, is_over
+from sid_operator.plan.ending import ended, is_over, pods_left
 from sid_operator.plan.events import notices
 from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.gang import rank_zero
@@ -53,8 +53,12 @@ def plan(resource: Resource, observed: Observed, now: datetime) -> Plan:
         return _not_accepted(resource, status, reasons.INVALID_SPEC, resource.problem, now)
     over = ended(resource, resource.run, observed, status, now)
     if over is not None:
-        left = expiry.seconds_left(resource, over, now)
-        return Plan(actions=(), status=over, notices=notices(before, over), look_again_after=left)
+        return Plan(
+            actions=(),
+            status=over,
+            notices=notices(before, over),
+            look_again_after=_over_again_after(resource, observed, over, now),
+        )
     in_the_way = children.conflict(resource, observed)
     if in_the_way:
         return _not_accepted(resource, status, reasons.NAME_CONFLICT, in_the_way, now)
@@ -69,20 +73,32 @@ def _after_the_end(
     if resource.run is not None:
         late = ended(resource, resource.run, observed, status, now)
     status = late or status
+    verdicts = [pods_left(observed.pods, now)]
     if observed.refusal is not None or refusal.is_told(status.conditions):
-        verdicts = [refusal.accepted(observed.refusal)]
-        conditions = updated(status.conditions, verdicts, resource.generation, now)
-        status = status.model_copy(update={"conditions": conditions})
+        verdicts.append(refusal.accepted(observed.refusal))
+    conditions = updated(status.conditions, verdicts, resource.generation, now)
+    status = status.model_copy(update={"conditions": conditions})
     if observed.refusal is not None:
         told = notices(resource.status, status)
-        again = refusal.retried_after(status.conditions, now)
-        return Plan(actions=(), status=status, notices=told, look_again_after=again)
-    left = expiry.seconds_left(resource, status, now)
+        retried = refusal.retried_after(status.conditions, now)
+        return Plan(actions=(), status=status, notices=told, look_again_after=retried)
     actions = cleanup.keeping(resource, observed)
-    if left is not None and left <= 0:
+    again = _over_again_after(resource, observed, status, now)
+    if expiry.is_due(resource, status, now):
         actions = (*actions, expiry.deletion(resource))
-        left = RETRY_SECONDS  # in case the deletion comes to nothing
-    return Plan(actions=actions, status=status, look_again_after=left)
+        again = RETRY_SECONDS  # in case the deletion comes to nothing
+    return Plan(actions=actions, status=status, look_again_after=again)
+
+
+def _over_again_after(
+    resource: Resource, observed: Observed, status: SiDDistillationStatus, now: datetime
+) -> float | None:
+    """Seconds after which time alone changes what is done about a run that is over."""
+    waits = (
+        expiry.seconds_left(resource, status, now),
+        seconds_until_stuck(observed.pods, now),
+    )
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _not_accepted(

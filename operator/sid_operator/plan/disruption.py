@@ -45,11 +45,16 @@ def disruption_cause(pod: Pod) -> Cause | None:
 
 def node_cause(pods: Iterable[Pod], now: datetime) -> Cause | None:
     """The node that keeps a pod from running or from being replaced, or None."""
-    for pod in newest(pods):
-        if pod.node_silent or _is_stuck(pod, now):
-            told = reasons.NODE_SILENT.format(node=pod.node, pod=pod.name)
-            return Cause(reasons.NODE_LOST, told, pod.name)
-    return None
+    pod = held_by_its_node(pods, now)
+    if pod is None:
+        return None
+    told = reasons.NODE_SILENT.format(node=pod.node, pod=pod.name)
+    return Cause(reasons.NODE_LOST, told, pod.name)
+
+
+def held_by_its_node(pods: Iterable[Pod], now: datetime) -> Pod | None:
+    """A pod of which nobody knows whether it still runs, as its node does not answer, or None."""
+    return next((pod for pod in newest(pods) if pod.node_silent or _is_stuck(pod, now)), None)
 
 
 def seconds_until_stuck(pods: Iterable[Pod], now: datetime) -> float | None:

@@ -2,25 +2,29 @@
 
 Rules this module keeps:
 
+* A run has failed as soon as it is certain, though pods are still ending: one on a lost node may
+  never end. Such a pod is told.
+* No condition says of a run that is over that it is in trouble.
 * The end of a Job that was made for another spec says nothing of this one, which was not tried yet.
 * A Job that is being deleted fails because of it: its failure counts only from before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from sid_operator import reasons
-from sid_operator.api.conditions import ConditionType, Phase
+from sid_operator.api.conditions import Condition, ConditionType, Phase
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan import progress
 from sid_operator.plan.causes import Cause
-from sid_operator.plan.conditions import Verdict, find, updated
+from sid_operator.plan.conditions import Verdict, find, is_true, updated
+from sid_operator.plan.disruption import held_by_its_node
 from sid_operator.plan.failure import job_failure
 from sid_operator.plan.model import Observed, Resource
-from sid_operator.plan.observed import Job
+from sid_operator.plan.observed import Job, Pod
 from sid_operator.resources.metadata import run_hash
 from sid_operator.resources.run import Run
 
@@ -60,10 +64,17 @@ def ended(
         "phase": phase,
         "completion_time": at,
         "failure": failure,
-        "conditions": _conditions(resource, status, verdict, now),
+        "conditions": _conditions(resource, status, verdict, observed, now),
         "observed_generation": resource.generation,
     }
     return status.model_copy(update=update)
+
+
+def pods_left(pods: Iterable[Pod], now: datetime) -> Verdict:
+    """The condition PodsReady of a run that is over."""
+    pod = held_by_its_node(pods, now)
+    message = reasons.POD_HELD.format(pod=pod.name, node=pod.node) if pod else reasons.POD_END
+    return Verdict(ConditionType.PODS_READY, "False", reasons.FINISHED, message)
 
 
 def _speaks_for(job: Job, run: Run) -> bool:
@@ -86,14 +97,34 @@ def _failed(cause: Cause) -> Verdict:
 
 
 def _conditions(
-    resource: Resource, status: SiDDistillationStatus, verdict: Verdict, now: datetime
-) -> object:
-    over = [
-        Verdict(kind, "False", reasons.FINISHED, reasons.POD_END)
-        for kind in (ConditionType.PODS_READY, ConditionType.RUNNING)
+    resource: Resource,
+    status: SiDDistillationStatus,
+    verdict: Verdict,
+    observed: Observed,
+    now: datetime,
+) -> list[Condition]:
+    verdicts = [
+        pods_left(observed.pods, now),
+        Verdict(ConditionType.RUNNING, "False", reasons.FINISHED, reasons.POD_END),
+        *_settled(status.conditions, verdict),
+        verdict,
     ]
-    verdicts = [*over, verdict]
     if find(status.conditions, ConditionType.ACCEPTED) is None:
         accepted = Verdict(ConditionType.ACCEPTED, "True", reasons.ACCEPTED, reasons.SPEC_VALID)
         verdicts.insert(0, accepted)
     return updated(status.conditions, verdicts, resource.generation, now)
+
+
+def _settled(conditions: list[Condition], verdict: Verdict) -> Iterator[Verdict]:
+    """What conditions of a run that went on say once it is over."""
+    for kind in (ConditionType.STALLED, ConditionType.SUSPENDED):
+        if is_true(conditions, kind):
+            yield Verdict(kind, "False", reasons.FINISHED, reasons.POD_END)
+    kind = ConditionType.CHECKPOINTS
+    stored = find(conditions, kind)
+    if stored is None or stored.status != "False":
+        return
+    if verdict.type is COMPLETE:  # it ends only once its last checkpoint is stored
+        yield Verdict(kind, "True", reasons.STORED, reasons.CHECKPOINT_STORED)
+    else:
+        yield Verdict(kind, "Unknown", reasons.FINISHED, reasons.CHECKPOINT_LAST)

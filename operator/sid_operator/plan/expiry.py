@@ -20,6 +20,12 @@ def seconds_left(resource: Resource, status: SiDDistillationStatus, now: datetim
     return (status.completion_time + timedelta(seconds=ttl) - now).total_seconds()
 
 
+def is_due(resource: Resource, status: SiDDistillationStatus, now: datetime) -> bool:
+    """Whether a resource that is over is to be deleted now."""
+    left = seconds_left(resource, status, now)
+    return left is not None and left <= 0
+
+
 def deletion(resource: Resource) -> Delete:
     """Delete the resource; its children follow by their owner references."""
     ttl = resource.run.spec.run_policy.ttl_seconds_after_finished if resource.run else None

@@ -112,8 +112,10 @@ class Job:
         deleted: Since when it is being deleted, or None.
         queue: The queue that owns its ``suspend``, or "".
         complete: Since when it is complete, or None.
-        failed: Since when it has failed, or None.
-        fail_reason: Reason of its Failed (or FailureTarget) condition.
+        failed: Since when it is certain that it fails, or None. The Job controller says so first in
+            FailureTarget, and in Failed only once no pod is ending any more: after a grace period,
+            or never where a node is lost.
+        fail_reason: Reason of that condition.
         deadline: Its activeDeadlineSeconds, or None.
         backoff_limit: How many failures of pods it stands.
     """
@@ -198,7 +200,7 @@ def job_of(obj: Object, owner: str, owner_uid: str) -> Job:
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     annotations = metadata.get("annotations") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
-    failed = conditions.get("Failed")
+    failed = conditions.get("FailureTarget") or conditions.get("Failed")
     return Job(
         uid=metadata["uid"],
         ours=owned_by(obj, owner_uid),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from sid_operator.kube.kinds import JOBS
 from sid_operator.plan.decide import plan
-from sid_operator.plan.model import Apply, Delete
-from sid_operator.plan.observed import Job
+from sid_operator.plan.model import Apply, Delete, Plan, status_json
+from sid_operator.plan.observed import Job, Pod, pod_of
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -100,3 +101,120 @@ def test_the_limit_that_was_exceeded_is_told_whatever_the_spec_says_by_then(
 def test_a_job_that_is_deleted_by_its_owners_end_ends_no_run() -> None:
     stale = dataclasses.replace(over("Failed"), ours=False, deleting=True)
     assert "Failed" not in world.told(plan(world.resource(), world.observed(job=stale), NOW))
+
+
+def certain_to_fail(reason: str) -> Job:
+    """A Job whose end is decided, while its pods are still ending: Failed comes after them."""
+    of = world.run(runPolicy={"backoffLimit": 3, "activeDeadlineSeconds": 60})
+    return world.job(of, conditions=(world.condition("FailureTarget", reason),))
+
+
+def leaving(index: int, since: float) -> Pod:
+    """A pod on node-1 that was told to end so many seconds ago and has 120 s for it."""
+    obj = world.raw_pod(
+        index,
+        phase="Running",
+        conditions=[world.condition("Ready")],
+        containerStatuses=[{"name": "trainer", "ready": True, "state": {"running": {}}}],
+    )
+    obj["metadata"]["deletionTimestamp"] = world.at(since - 120)
+    return pod_of(obj)
+
+
+@pytest.fixture
+def training() -> Plan:
+    pods = (world.ready(0), world.ready(1))
+    return plan(world.resource(), world.observed(pods=pods, report=world.report()), NOW)
+
+
+@pytest.mark.parametrize("since", [5, 500], ids=["leaving", "stuck"])
+@pytest.mark.parametrize(
+    ("reason", "failed", "words"),
+    [
+        ("DeadlineExceeded", "DeadlineExceeded", "activeDeadlineSeconds (60)"),
+        ("BackoffLimitExceeded", "BackoffLimitExceeded", "Last cause: OutOfMemory: "),
+        ("PodFailurePolicy", "OutOfMemory", "limits.memory"),
+    ],
+)
+def test_a_run_has_failed_once_that_is_certain_though_pods_are_still_ending(
+    training: Plan, reason: str, failed: str, words: str, since: float
+) -> None:
+    blamed = world.ended(0, 137, reason="OOMKilled")
+    pods = (leaving(0, since) if reason == "DeadlineExceeded" else blamed, leaving(1, since))
+    seen = world.observed(job=certain_to_fail(reason), pods=pods)
+    dead = world.followed(training, seen)
+    assert dead.status.phase == "Failed"
+    assert dead.status.completion_time == NOW
+    assert dead.status.failure is not None
+    assert world.told(dead)["Failed"] == ("True", failed)
+    assert words in dead.status.conditions[-1].message
+    (event,) = dead.notices
+    assert (event.type, event.reason) == ("Warning", "Failed")
+    assert words in event.message
+    assert dead.actions == ()
+    assert not dead.wants_creation_failures
+    ready = next(one for one in dead.status.conditions if one.type == "PodsReady")
+    assert (ready.status, ready.reason) == ("False", "Finished")
+    assert ("still held by node node-1" in ready.message) == (since == 500)
+    assert "goes on" not in ready.message + dead.status.failure.message
+    assert dead.look_again_after == (None if since == 500 else 120 + 30 - since)
+
+    over = world.condition("Failed", reason) | {"lastTransitionTime": world.at(-40)}
+    target = world.condition("FailureTarget", reason)
+    job = dataclasses.replace(world.job(conditions=(target, over)), deadline=60, backoff_limit=6)
+    later = world.followed(dead, world.observed(job=job))
+    assert later.notices == ()
+    assert later.status.completion_time == NOW
+    assert later.status.failure == dead.status.failure
+    ready = next(one for one in later.status.conditions if one.type == "PodsReady")
+    assert ready.message == "The run has ended."
+
+
+def test_a_pod_that_does_not_end_is_told_of_a_run_that_is_over(training: Plan) -> None:
+    job = certain_to_fail("DeadlineExceeded")
+    dead = world.followed(training, world.observed(job=job, pods=(leaving(0, 5),)))
+    still = world.observed(job=job, pods=(leaving(0, 5),))
+    late = plan(world.resource(status_json(dead.status)), still, NOW + timedelta(seconds=145))
+    ready = next(one for one in late.status.conditions if one.type == "PodsReady")
+    assert "pod digits-0-a is still held by node node-1" in ready.message
+    gone = world.followed(late, world.observed(job=None))
+    assert gone.status.conditions[-1] == late.status.conditions[-1]
+    assert "still held" not in str(gone.status)
+
+
+def test_a_deadline_that_was_passed_before_the_job_was_deleted_counts() -> None:
+    """Its Failed would come after the deletion, and say nothing."""
+    job = dataclasses.replace(
+        certain_to_fail("DeadlineExceeded"), deleting=True, deleted=NOW + timedelta(seconds=20)
+    )
+    told = world.told(plan(world.resource(), world.observed(job=job), NOW))
+    assert told["Failed"] == ("True", "DeadlineExceeded")
+
+
+def troubled(job: Job) -> Plan:
+    """A run that stands still, and whose checkpoints are not stored, comes to its end."""
+    report = world.report(time=NOW - timedelta(hours=1), checkpoint_problem="no answer")
+    pods = (world.ready(0), world.ready(1))
+    bad = plan(world.resource(), world.observed(pods=pods, report=report), NOW)
+    assert world.told(bad)["Stalled"][0] == "True"
+    assert world.told(bad)["CheckpointsStored"][0] == "False"
+    over = world.followed(bad, world.observed(job=job))
+    assert world.followed(over, world.observed(job=job)).status == over.status
+    return over
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"), [("Complete", ("True", "Stored")), ("Failed", ("Unknown", "Finished"))]
+)
+def test_a_run_that_is_over_is_in_no_trouble(kind: str, stored: tuple[str, str]) -> None:
+    told = world.told(troubled(over(kind)))
+    assert told["Stalled"] == ("False", "Finished")
+    assert told["CheckpointsStored"] == stored
+
+
+def test_a_run_that_is_over_is_not_suspended() -> None:
+    suspended = plan(world.resource(**STOPPED), world.observed(world.run(**STOPPED)), NOW)
+    assert world.told(suspended)["Suspended"] == ("True", "SuspendedByUser")
+    seen = world.observed(world.run(**STOPPED), job=over("Complete", 20, **QUEUED))
+    told = world.told(world.followed(suspended, seen, **STOPPED))
+    assert told["Suspended"] == ("False", "Finished")
