@@ -74,7 +74,12 @@ def told_of(field: str) -> Iterator[None]:
 
 
 def shortened(message: str, limit: int = MAX_MESSAGE) -> str:
-    """The message, cut to ``limit`` characters with an ellipsis."""
+    """The message, cut to ``limit`` characters with an ellipsis.
+
+    What is no character in it, such as a byte of a file's name that is not UTF-8, is written as
+    its escape: records take none.
+    """
+    message = message.encode("utf-8", "backslashreplace").decode("utf-8")
     return message if len(message) <= limit else message[: limit - 1] + "…"
 
 

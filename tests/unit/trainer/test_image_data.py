@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.folder import PART_IMAGES
 from sid_trainer.data.images.parts import OpenPart, Part
 from sid_trainer.data.images.places import expanded, find_parts
+from sid_trainer.failures import failure_of
 from sid_trainer.storage import FileStorage
 
 Files = dict[str, bytes]
@@ -172,6 +174,7 @@ def void(_: object) -> None:
 
 
 IMAGE = picture()
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 BAD = {
     "cut in a member": (cut(2600), r"s\.tar is cut short or damaged at or after b\.png: upload"),
     "cut in a header": (cut(2100), r"s\.tar is cut short or damaged at or after a\.txt"),
@@ -188,6 +191,18 @@ BAD = {
         r"s\.tar: a\.json has no caption: give a text in its field caption",
     ),
     "no JSON": (with_files({"a.png": IMAGE, "a.json": b"{"}), r"s\.tar: a\.json is not JSON"),
+    "half a character in JSON": (
+        with_files({"a.png": IMAGE, "a.json": b'{"caption": "a fox \\ud83d"}'}),
+        r"s\.tar: a\.json has half a character \(\\ud83d, a surrogate alone\) in its caption:",
+    ),
+    "JSON nested too deep": (
+        with_files({"a.png": IMAGE, "a.json": b"[" * 200_000}),
+        r"s\.tar: a\.json is not JSON \(it is nested too deep\): correct it",
+    ),
+    "caption not fetched": (
+        with_files({"a.png": IMAGE, "a.txt": POINTER}),
+        r"s\.tar: a\.txt is a git-LFS pointer: fetch the file itself",
+    ),
     "two images": (
         with_files({"a.png": IMAGE, "a.jpg": IMAGE, "a.txt": b"a"}),
         r"s\.tar: a\.png has the same name as a\.jpg",
@@ -217,6 +232,14 @@ BAD = {
         loose({"b.png": IMAGE, "metadata.jsonl": b"b.png,bee"}),
         r"metadata\.jsonl line 1 is not JSON",
     ),
+    "half a character in metadata": (
+        loose({"b.png": IMAGE, "metadata.jsonl": b'{"file_name": "b.png", "text": "\\udc00"}'}),
+        r"metadata\.jsonl line 1 has half a character \(\\udc00, a surrogate alone\)",
+    ),
+    "metadata nested too deep": (
+        loose({"b.png": IMAGE, "metadata.jsonl": b"[" * 200_000}),
+        r"metadata\.jsonl line 1 is not JSON \(it is nested too deep\): write one",
+    ),
     "metadata without file": (
         loose({"b.png": IMAGE, "metadata.jsonl": b"{}"}),
         r"metadata\.jsonl line 1 has no file_name",
@@ -232,6 +255,21 @@ def test_bad_data_are_told_for_good(name: str, tmp_path: Path) -> None:
         look_through(tmp_path)
     assert caught.value.reason is FailureReason.INVALID_DATA
     assert EXIT_CODE_OF[caught.value.reason] in PERMANENT_EXIT_CODES
+
+
+def test_a_character_in_two_halves_is_one(tmp_path: Path) -> None:
+    shard(tmp_path / "s.tar", {"a.png": IMAGE, "a.json": b'{"caption": "\\ud83e\\udd8a"}'})
+    assert contents(str(tmp_path)) == [(IMAGE, "🦊")]
+
+
+def test_names_of_files_need_not_be_utf_8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    folder(tmp_path, {f"{name}.png": IMAGE, f"{name}.txt": b"a"})
+    assert contents(str(tmp_path)) == [(IMAGE, "a")]
+    (tmp_path / f"{name}.png").write_bytes(IMAGE[:50])
+    with pytest.raises(TrainerError, match="cannot be decoded") as caught:
+        look_through(tmp_path)
+    assert "cannot be decoded" in failure_of(caught.value).message
 
 
 @pytest.mark.parametrize(

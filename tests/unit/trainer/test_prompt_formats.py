@@ -27,6 +27,8 @@ def table(tmp_path: Path, name: str = "p.parquet", **columns: object) -> Path:
 
 PROMPTS = ["a cat", 'a sign that says "no, thanks"', "two\u2028lines\x0bof\x85Unicode", "дом"]
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+
 
 def test_every_format_gives_the_same_prompts(tmp_path: Path) -> None:
     lines = "".join(f"{prompt}\n" for prompt in PROMPTS).encode()
@@ -86,6 +88,15 @@ def test_the_column_is_the_named_one_or_the_first_known(tmp_path: Path) -> None:
         ("p.jsonl", b'{"title": "a"}', "line 1 .* no column prompt, caption or text: .*'title'"),
         ("p.jsonl", b'{"text": "a"}\n{"t": 1}', "line 2 .* no column 'text': .* has \\('t'\\)"),
         ("p.jsonl", b'{"text": ["a"]}', "line 1 .* has a list in 'text': give a column of text"),
+        (
+            "p.jsonl",
+            b'{"text": "a"}\n{"text": "a fox \\ud83d"}',
+            r"line 2 of p.jsonl has half a character \(\\ud83d, a .*\) in 'text': write the char",
+        ),
+        ("p.jsonl", b"[" * 200_000, r"line 1 of p.jsonl is no JSON \(it is nested too deep\)"),
+        ("p.txt", POINTER, r"p.txt is a git-LFS pointer: fetch the file itself \(git lfs pull\)"),
+        ("p.parquet", POINTER, "p.parquet is a git-LFS pointer"),
+        ("p.txt.gz", POINTER, "p.txt.gz is a git-LFS pointer"),
         ("p.csv", b"id,name\n1,a\n", r"line 1 of p.csv has no column .*\('id', 'name'\)"),
         ("p.csv", b'id,text\n1,"a"b\n', "line 2 of p.csv is no CSV"),
         ("p.csv", b'id,text\n1,"a\n', "of p.csv is no CSV"),

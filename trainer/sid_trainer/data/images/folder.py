@@ -7,7 +7,6 @@ imagefolder has it) where the folder has one, else in the ``.txt`` or ``.json`` 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
@@ -19,6 +18,7 @@ from sid_trainer.data.images.sample import (
     no_caption,
     record_caption,
 )
+from sid_trainer.data.text import parsed_json
 from sid_trainer.storage import ObjectInfo, Storage
 
 METADATA = "metadata.jsonl"
@@ -52,7 +52,9 @@ def folder_parts(
         part = entries[start : start + PART_IMAGES]
         keys = [key for entry in part for key in (entry.image, entry.caption_file) if key]
         keys += [METADATA] * described
-        version = hashlib.sha256("\n".join(versions[key] for key in keys).encode()).hexdigest()
+        described_by = "\n".join(versions[key] for key in keys)
+        # Names of files need not be UTF-8; Python has their bytes as surrogates then.
+        version = hashlib.sha256(described_by.encode("utf-8", "surrogatepass")).hexdigest()
         name = f"{storage.uri()} (images {start + 1} to {start + len(part)})"
         yield FolderPart(name, version, storage, part)
 
@@ -96,7 +98,7 @@ def _described(storage: Storage, versions: dict[str, str]) -> list[Entry]:
 def _record(line: bytes, name: str) -> tuple[str, str]:
     """File and caption of a line of metadata."""
     try:
-        record = json.loads(line)
+        record = parsed_json(line)
     except ValueError as error:
         raise bad_data(name, f"is not JSON ({error})", "write one JSON object a line") from error
     file = record.get("file_name") if isinstance(record, dict) else None

@@ -8,12 +8,13 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.data.text import UNENCODABLE_REMEDY, parsed_json, unencodable
+from sid_trainer.git_lfs import HEADER
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 CAPTION_FIELDS = ("caption", "text")
@@ -58,8 +59,11 @@ def text_caption(data: bytes, name: str) -> str:
     """The caption in a ``.txt``; lines are joined by blanks.
 
     Raises:
-        TrainerError: ``InvalidData`` when it is empty or not UTF-8.
+        TrainerError: ``InvalidData`` when it is empty or not UTF-8, or stands for a text that was
+            not fetched.
     """
+    if data.startswith(HEADER):
+        raise bad_data(name, "is a git-LFS pointer", "fetch the file itself (git lfs pull)")
     try:
         caption = " ".join(data.decode("utf-8-sig").split())
     except UnicodeDecodeError as error:
@@ -76,7 +80,7 @@ def json_caption(data: bytes, name: str) -> str:
         TrainerError: ``InvalidData`` when it is no JSON object, or has no caption.
     """
     try:
-        record = json.loads(data)
+        record = parsed_json(data)
     except ValueError as error:
         raise bad_data(name, f"is not JSON ({error})", "correct it") from error
     return record_caption(record, name)
@@ -86,12 +90,14 @@ def record_caption(record: Any, name: str) -> str:
     """The caption of a parsed record.
 
     Raises:
-        TrainerError: ``InvalidData`` when there is none.
+        TrainerError: ``InvalidData`` when there is none, or none that can be encoded.
     """
     fields = record if isinstance(record, dict) else {}
     found = next((fields[field] for field in CAPTION_FIELDS if field in fields), None)
     if not isinstance(found, str):
         raise bad_data(name, "has no caption", f"give a text in its field {CAPTION_FIELDS[0]}")
+    if wrong := unencodable(found):
+        raise bad_data(name, f"{wrong} in its caption", UNENCODABLE_REMEDY)
     return _filled(" ".join(found.split()), name)
 
 

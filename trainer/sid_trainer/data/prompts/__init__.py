@@ -25,7 +25,7 @@ from sid_trainer.node_cache import locked
 
 __all__ = ["PromptIndex", "Prompts", "check_prompts", "open_prompts"]
 
-_VERSION = 1
+_VERSION = 2
 """Of the index's form and of how prompts are read: another one is never reused."""
 
 logger = logging.getLogger(__name__)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.data.text import UNENCODABLE_REMEDY, parsed_json, unencodable
+from sid_trainer.git_lfs import is_pointer
 
 DEFAULT_COLUMNS = ("prompt", "caption", "text")
 """Columns that hold the prompts when none is named; the first that is there is taken."""
@@ -59,6 +60,8 @@ def read_prompts(path: Path, name: str, column: str | None = None) -> Iterator[s
         TrainerError: ``InvalidData`` with file, line and remedy.
     """
     check_format(name)
+    if is_pointer(path):
+        raise _unusable(name, None, "is a git-LFS pointer: fetch the file itself (git lfs pull)")
     for prompt in _READERS[_suffix(name)](path, name, column):
         if prompt and (stripped := prompt.strip()):
             yield stripped
@@ -166,8 +169,8 @@ def _decoded(line: bytes, name: str, number: int) -> str:
 
 def _json_object(line: str, name: str, number: int) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = parsed_json(line)
+    except ValueError as error:
         what = f"is no JSON ({_gist(error)}): write one object a line"
         raise _unusable(name, number, what) from error
     if not isinstance(record, dict):
@@ -188,10 +191,14 @@ def _chosen(columns: Sequence[str], wanted: str | None, name: str, line: int | N
 
 
 def _string(value: object, name: str, line: int, column: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    what = f"has a {type(value).__name__} in {column!r}: give a column of text"
-    raise _unusable(name, line, what)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        what = f"has a {type(value).__name__} in {column!r}: give a column of text"
+        raise _unusable(name, line, what)
+    if wrong := unencodable(value):
+        raise _unusable(name, line, f"{wrong} in {column!r}: {UNENCODABLE_REMEDY}")
+    return value
 
 
 def _unusable(name: str, line: int | None, what: str) -> TrainerError:
