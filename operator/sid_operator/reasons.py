@@ -156,6 +156,10 @@ NO_NODE_TELLS: Final = (
     "No node tells its GPUs' memory: NVIDIA's GPU feature discovery sets the label "
     "nvidia.com/gpu.memory."
 )
+OTHER_GPUS: Final = (
+    "The pods ask for {resource}, and nodes tell the memory of a whole nvidia.com/gpu only: "
+    "compare it yourself with what one of them has."
+)
 NO_NODE_OPEN: Final = (
     "None of the nodes that tell their GPUs' memory has workers.gpusPerNode GPUs and is open to "
     "the pods by workers.nodeSelector, workers.nodeAffinity and workers.tolerations."

@@ -254,6 +254,18 @@ INVALID = {
         {"spec/workers/resources": {"limits": {"nvidia.com/gpu": 8}}},
         "GPUs are asked for by workers.gpusPerNode",
     ),
+    "slices as resource": (
+        {
+            "spec/workers/gpuResource": "example.org/slice",
+            "spec/workers/resources": {"limits": {"example.org/slice": 8}},
+        },
+        "GPUs are asked for by workers.gpusPerNode and workers.gpuResource",
+    ),
+    "CPUs as GPUs": ({"spec/workers/gpuResource": "cpu"}, "full name of an extended resource"),
+    "Kubernetes' own as GPUs": (
+        {"spec/workers/gpuResource": "x.kubernetes.io/gpu"},
+        "is no extended resource",
+    ),
     "odd quantity": (
         {"spec/workers/resources": {"requests": {"cpu": "a lot"}}},
         "spec.workers.resources.requests.cpu",
@@ -429,6 +441,13 @@ VALID: dict[str, dict[str, Any]] = {
         "spec/training": {"iterations": 2, "batchSize": 8},
     },
     "CPU": {"spec/workers": {"nodes": 2, "gpusPerNode": 0}, "spec/training/batchSize": 6},
+    "slices of GPUs": {
+        "spec/workers": {
+            "gpusPerNode": 1,
+            "gpuResource": "nvidia.com/mig-3g.40gb",
+            "resources": {"limits": {"rdma/hca": "1"}},
+        }
+    },
     "micro-batch": {"spec/training": {"batchSize": 16, "microBatchSize": 1, "iterations": 5}},
     "deepspeed": {"spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 1}}},
     "offload": {"spec/deepspeed": {"offload": "optimizer"}},
@@ -566,6 +585,7 @@ MUTABLE: dict[str, dict[str, Any]] = {
     "secret": {"spec/checkpoint/secretRef/name": "rotated"},
     "nodes": {"spec/workers/nodes": 2},
     "gpusPerNode": {"spec/workers/gpusPerNode": 4},
+    "gpuResource": {"spec/workers/gpuResource": "amd.com/gpu"},
     "image": {"spec/workers/image": "registry.example.org/trainer:2"},
     "every": {"spec/checkpoint/everyIterations": 5, "spec/evaluation/everyIterations": 5},
     "queue": {"spec/scheduling/queueName": "other"},

@@ -181,6 +181,22 @@ QualifiedName = Annotated[
     ),
 ]
 
+ExtendedResource = Annotated[
+    str,
+    Field(min_length=1, max_length=317),
+    Matches(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        "must be the full name of an extended resource, such as nvidia.com/gpu, "
+        "nvidia.com/mig-3g.40gb or amd.com/gpu",
+    ),
+    MatchesNot(
+        r"kubernetes\.io/|^requests\.",
+        "is no extended resource, but one of Kubernetes itself: use the name under which a device "
+        "plugin offers GPUs",
+    ),
+]
+"""The name of devices that a device plugin tells of."""
+
 MetadataKey = Annotated[
     QualifiedName,
     MatchesNot(

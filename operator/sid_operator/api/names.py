@@ -42,6 +42,7 @@ MAX_NAME_LENGTH: Final = 50
 """Pods are called NAME-INDEX, which must be a DNS label of 63 characters."""
 
 GPU_RESOURCE: Final = "nvidia.com/gpu"
+"""Whole GPUs of NVIDIA's device plugin: what pods ask for by default, and what nodes tell of."""
 
 TOKEN_KEY: Final = "token"  # noqa: S105
 """Key of the Hugging Face token in the Secret ``teacher.tokenSecretRef``."""

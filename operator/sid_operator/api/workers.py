@@ -16,6 +16,7 @@ from pydantic import Field
 
 from sid_operator.api.fields import (
     DnsLabel,
+    ExtendedResource,
     ImageName,
     LabelValue,
     MetadataKey,
@@ -26,6 +27,7 @@ from sid_operator.api.fields import (
     SelectorValue,
     VariableName,
 )
+from sid_operator.api.names import GPU_RESOURCE
 from sid_trainer.config import Section
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
@@ -130,6 +132,12 @@ class WorkersSpec(Section):
     )
     gpus_per_node: int = Field(
         default=8, ge=0, le=64, description="GPUs of each pod. 0 trains on CPU, one process a pod."
+    )
+    gpu_resource: ExtendedResource = Field(
+        default=GPU_RESOURCE,
+        description="Resource by which the nodes offer their GPUs, as kubectl describe node shows "
+        "it: nvidia.com/gpu.shared, nvidia.com/mig-3g.40gb (with gpusPerNode 1: a process sees one "
+        "slice), amd.com/gpu (with an image for ROCm), or another that a device plugin was given.",
     )
     image: ImageName | None = Field(
         default=None,

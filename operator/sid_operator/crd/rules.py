@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from sid_operator.api.fields import VALIDATIONS
-from sid_operator.api.names import GPU_RESOURCE, MAX_NAME_LENGTH
+from sid_operator.api.names import MAX_NAME_LENGTH
 from sid_operator.crd.immutability import IMMUTABLE
 from sid_operator.crd.rule import Rule
 from sid_operator.crd.schema import Schema
@@ -30,6 +30,9 @@ _HUB_FORMS = {
     _DATASET: "hf://datasets/OWNER/NAME@REVISION/PATH",
 }
 _NO_GPU = r"!name.matches(r'^(nvidia\.com/(gpu|mig-)|amd\.com/gpu)')"
+_GPUS_TWICE = (
+    "GPUs are asked for by workers.gpusPerNode and workers.gpuResource: remove them from resources"
+)
 _REQUEST = "quantity(string(self.requests[name]))"
 _LIMIT = "quantity(string(self.limits[name]))"
 _SCALE = GuidanceConfig.model_fields["scale"].default
@@ -206,8 +209,15 @@ CONTRADICTIONS = (
         "spec.workers.resources",
         f"(!has(self.requests) || self.requests.all(name, {_NO_GPU})) && "
         f"(!has(self.limits) || self.limits.all(name, {_NO_GPU}))",
-        f"GPUs are asked for by workers.gpusPerNode, whole ones ({GPU_RESOURCE}): remove them from "
-        "resources",
+        _GPUS_TWICE,
+    ),
+    Rule(
+        "spec.workers",
+        "!has(self.resources) || (!has(self.resources.requests) || "
+        "!(self.gpuResource in self.resources.requests)) && (!has(self.resources.limits) || "
+        "!(self.gpuResource in self.resources.limits))",
+        _GPUS_TWICE,
+        field="resources",
     ),
     Rule(
         "spec",

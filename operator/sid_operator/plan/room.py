@@ -7,7 +7,7 @@ It is told before any GPU is taken.
 Rules this module keeps:
 
 * It is there for runs on GPUs only. What is not known (the teacher's architecture, the nodes'
-  GPUs) makes it Unknown, and the run goes on.
+  GPUs, the memory of a slice or of other GPUs than NVIDIA's) makes it Unknown, and the run goes on.
 * A run is held, which means that it gets no Job, only where no node's GPU can be enough however
   wrong the estimate is (:attr:`sid_trainer.memory.GpuNeed.certain`), before it ever had a Job,
   and not with ``runPolicy.roomCheck: Warn``.
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType
 from sid_operator.api.fields import amount
+from sid_operator.api.names import GPU_RESOURCE
 from sid_operator.api.render import run_config
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.causes import Cause
@@ -110,7 +111,11 @@ def _judged(run: Run, nodes: Nodes) -> Verdict:
         need = known_need(config, model)
     except TrainerError as error:
         return _verdict("Unknown", reasons.NEED_UNKNOWN, str(error))
-    candidates = open_to(run.spec.workers, nodes.items)
+    workers = run.spec.workers
+    if workers.gpu_resource != GPU_RESOURCE:
+        other = reasons.OTHER_GPUS.format(resource=workers.gpu_resource)
+        return _verdict("Unknown", reasons.GPUS_UNKNOWN, f"{_need(need)} {other}")
+    candidates = open_to(workers, nodes.items)
     if not candidates:
         return _verdict("Unknown", reasons.GPUS_UNKNOWN, f"{_need(need)} {_unseen(nodes)}")
     smallest, largest = (pick(candidates, key=_by_memory) for pick in (min, max))

@@ -117,7 +117,7 @@ def _environment(run: Run) -> list[Manifest]:
 
 def _resources(run: Run) -> Manifest:
     workers = run.spec.workers
-    gpus = {names.GPU_RESOURCE: str(workers.gpus_per_node)} if workers.gpus_per_node else {}
+    gpus = {workers.gpu_resource: str(workers.gpus_per_node)} if workers.gpus_per_node else {}
     # Extended resources take their request from their limit.
     resources = {
         "requests": dict(workers.resources.requests),

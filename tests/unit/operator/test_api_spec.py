@@ -126,6 +126,14 @@ def test_unknown_fields_and_contradictions_are_refused(sections: dict[str, Any])
         (fields.QualifiedName, ["cpu", "nvidia.com/gpu.product"], ["", "/a", "a/b/c", "a b"]),
         (fields.ImageName, ["a", "h:5000/a/b:c@sha256:0"], ["", "http://a b", " a", "-a"]),
         (
+            fields.ExtendedResource,
+            ["nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "amd.com/gpu", "a/B_c.d"],
+            [
+                *("", "cpu", "gpu", "/gpu", "a/b/c", "a b/c", "hugepages-2Mi", "nvidia.com/gpu\n"),
+                *("kubernetes.io/gpu", "x.kubernetes.io/gpu", "requests.nvidia.com/gpu"),
+            ],
+        ),
+        (
             fields.MetadataKey,
             [
                 "team",

@@ -134,6 +134,18 @@ def test_the_need_is_compared_with_the_limit_of_host_memory(
         assert "on resume: 310.4)" in message
 
 
+def test_the_memory_of_other_devices_is_not_known() -> None:
+    """The label tells of whole GPUs, and a slice has a part of one."""
+    workers = WORKERS | {"gpuResource": "nvidia.com/mig-1g.10gb"}
+    made = planned(nodes(H100, T4), workers=workers)
+    assert fits(made)[:2] == ("Unknown", reasons.GPUS_UNKNOWN)
+    assert "77.3 GiB" in fits(made)[2]
+    assert "nvidia.com/mig-1g.10gb" in fits(made)[2]
+    assert makes_a_job(made)
+    too_little = workers | {"resources": {"limits": {"memory": "64Gi"}}}
+    assert fits(planned(nodes(H100), workers=too_little))[1] == reasons.HOST_TOO_SMALL
+
+
 def test_a_run_on_cpus_has_no_such_condition() -> None:
     made = plan(world.resource(), world.observed(nodes=nodes(T4)), NOW)
     assert not [c for c in made.status.conditions if c.type == "FitsMemory"]

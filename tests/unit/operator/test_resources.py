@@ -283,6 +283,13 @@ def test_pods_without_gpus_ask_for_none() -> None:
     assert container()["resources"] == {}
 
 
+def test_gpus_are_asked_for_by_the_name_that_the_nodes_give_them() -> None:
+    slices = {"gpusPerNode": 1, "gpuResource": "nvidia.com/mig-3g.40gb", "image": world.IMAGE}
+    assert container(workers=slices)["resources"] == {"limits": {"nvidia.com/mig-3g.40gb": "1"}}
+    none = world.raw()["spec"]["workers"] | {"gpuResource": "amd.com/gpu"}
+    assert container(workers=none)["resources"] == {}
+
+
 @pytest.mark.parametrize(
     ("changed", "same"),
     [
