@@ -139,8 +139,9 @@ HOST_LIMIT: Final = (
 )
 IN_DOUBT: Final = "The estimate may be too high, so the run goes on."
 IS_HELD: Final = (
-    "The run is held, and takes no GPUs, until it fits; with runPolicy.roomCheck Warn it starts "
-    "all the same."
+    "The run is held, and takes no GPUs, until it fits or a larger GPU is there. No autoscaler "
+    "makes a node for a run that has no pods: where it would, set runPolicy.roomCheck Warn, with "
+    "which the run starts all the same."
 )
 WAY_IN_PLACE: Final = "It fits with {ways}, which may be changed in place."
 WAY_ANEW: Final = "It fits in a new resource with {ways}."

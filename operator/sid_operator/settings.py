@@ -17,7 +17,7 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sid_operator.logs import FORMATTERS
 
@@ -59,6 +59,13 @@ class Settings:
         True,
         "Compare what runs need with the GPU memory that nodes' labels tell, which needs the right "
         "to list and watch nodes. Without the right, or turned off, FitsMemory is Unknown.",
+    )
+    room_check: Literal["Hold", "Warn"] = _setting(
+        "Hold",
+        "What becomes of a run that needs more memory than any GPU that its pods may get has, "
+        "where neither runPolicy.roomCheck nor scheduling.queueName is given. Warn where nodes are "
+        "made for pods that wait, as a run that is held has none.",
+        choices=("Hold", "Warn"),
     )
     log_level: str = _setting(
         "INFO", "Least severe lines that are logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR")

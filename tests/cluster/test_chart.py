@@ -73,6 +73,7 @@ ANOTHER: dict[str, Any] = {
     "networkPolicy.trainingNamespaces": ["default"],
     "operator.logLevel": "DEBUG",
     "operator.logFormat": "text",
+    "roomCheck.action": "Warn",
     "metrics.serviceMonitor.interval": "7s",
     "tolerations": [],
 }

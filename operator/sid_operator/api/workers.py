@@ -31,6 +31,7 @@ from sid_operator.api.names import GPU_RESOURCE
 from sid_trainer.config import Section
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
+RoomCheck = Literal["Hold", "Warn"]
 
 
 class SecretRef(Section):
@@ -297,10 +298,11 @@ class RunPolicy(Section):
         description="Seconds after its end, good or bad, at which the resource is deleted with its "
         "pods and their logs. Checkpoints and student stay in the bucket. Default: never.",
     )
-    room_check: Literal["Hold", "Warn"] = Field(
-        default="Hold",
+    room_check: RoomCheck | None = Field(
+        default=None,
         description="What becomes of a run that needs more memory than any GPU that its pods may "
         "get has, however wrong the estimate may be: Hold makes no Job, so that no GPUs are taken, "
         "Warn starts it. Either way the condition FitsMemory and an event tell. A run that started "
-        "once is not held.",
+        "once is not held. Default: Warn with scheduling.queueName, as the queue may choose nodes "
+        "that are not there yet; else what the operator was installed with, which is Hold.",
     )

@@ -17,14 +17,14 @@ from sid_operator.api.spec import SiDDistillationSpec
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.model import Resource
 from sid_operator.plan.observed import printable
-from sid_operator.resources.run import Run, TrainerImage
+from sid_operator.resources.run import Installed, Run
 
 MAX_PROBLEMS = 3
 """Mistakes of a spec that are told at a time."""
 
 
-def resource_of(obj: dict[str, Any], default: TrainerImage) -> Resource:
-    """Read a resource; ``default`` is used where it names no image, or no pull secrets."""
+def resource_of(obj: dict[str, Any], default: Installed) -> Resource:
+    """Read a resource; ``default`` is used where it says nothing."""
     metadata = obj["metadata"]
     run, problem = _run(obj, default)
     return Resource(
@@ -38,7 +38,7 @@ def resource_of(obj: dict[str, Any], default: TrainerImage) -> Resource:
     )
 
 
-def _run(obj: dict[str, Any], default: TrainerImage) -> tuple[Run | None, str]:
+def _run(obj: dict[str, Any], default: Installed) -> tuple[Run | None, str]:
     metadata = obj["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     try:
@@ -46,7 +46,7 @@ def _run(obj: dict[str, Any], default: TrainerImage) -> tuple[Run | None, str]:
         run_config(spec, namespace, name)
     except pydantic.ValidationError as error:
         return None, reasons.INVALID.format(details=_told(error))
-    image = spec.workers.image or default.reference
+    image = spec.workers.image or default.image
     if not image:
         return None, reasons.NO_IMAGE
     own = tuple(secret.name for secret in spec.workers.image_pull_secrets)
@@ -57,6 +57,7 @@ def _run(obj: dict[str, Any], default: TrainerImage) -> tuple[Run | None, str]:
         spec=spec,
         image=image,
         pull_secrets=own or default.pull_secrets,
+        room_check=default.room_check,
     )
     return run, ""
 

@@ -10,7 +10,8 @@ Rules this module keeps:
   GPUs, the memory of a slice or of other GPUs than NVIDIA's) makes it Unknown, and the run goes on.
 * A run is held, which means that it gets no Job, only where no node's GPU can be enough however
   wrong the estimate is (:attr:`sid_trainer.memory.GpuNeed.certain`), before it ever had a Job,
-  and not with ``runPolicy.roomCheck: Warn``.
+  and where that is wished (:func:`_holds`). No autoscaler makes a node for a run that is held, as
+  it has no pods; so in a queue, which may have nodes made, only a run whose author says so is.
 """
 
 from __future__ import annotations
@@ -56,11 +57,18 @@ def room(run: Run, before: SiDDistillationStatus, observed: Observed) -> Room:
         return Room()
     verdict = _with_host(_judged(run, observed.nodes), run)
     started = observed.job is not None or before.start_time is not None
-    hold = run.spec.run_policy.room_check == "Hold" and not started
-    if verdict.reason != reasons.TOO_LARGE or not hold:
+    if verdict.reason != reasons.TOO_LARGE or started or not _holds(run):
         return Room((verdict,))
     message = f"{verdict.message} {reasons.IS_HELD}"
     return Room((_verdict("False", verdict.reason, message),), Cause(verdict.reason, message))
+
+
+def _holds(run: Run) -> bool:
+    """Whether a run that is too large waits."""
+    wished = run.spec.run_policy.room_check
+    if wished is None and run.spec.scheduling.queue_name is not None:
+        return False
+    return (wished or run.room_check) == "Hold"
 
 
 def _with_host(verdict: Verdict, run: Run) -> Verdict:

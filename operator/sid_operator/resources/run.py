@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sid_operator.api.spec import SiDDistillationSpec
+from sid_operator.api.workers import RoomCheck
 
 
 @dataclass(frozen=True, slots=True)
-class TrainerImage:
-    """The image that the operator was installed with, for resources that name none.
+class Installed:
+    """What the operator was installed with, for resources that say nothing of it.
 
     Attributes:
-        reference: The image; "" where every resource must name its own.
+        image: Of the trainer; "" where every resource must name its own.
         pull_secrets: Pull secrets of resources that name none, in each resource's namespace.
+        room_check: What becomes of a run that is too large for its GPUs.
     """
 
-    reference: str = ""
+    image: str = ""
     pull_secrets: tuple[str, ...] = ()
+    room_check: RoomCheck = "Hold"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +34,7 @@ class Run:
         spec: What the user wants.
         image: workers.image, or the operator's default.
         pull_secrets: workers.imagePullSecrets, or the operator's default.
+        room_check: The operator's default of runPolicy.roomCheck.
     """
 
     namespace: str
@@ -39,6 +43,7 @@ class Run:
     spec: SiDDistillationSpec
     image: str
     pull_secrets: tuple[str, ...] = ()
+    room_check: RoomCheck = "Hold"
 
     @property
     def config_map_name(self) -> str:

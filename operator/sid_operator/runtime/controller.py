@@ -27,7 +27,7 @@ from sid_operator.kube.kinds import DISTILLATIONS, NODES, Kind
 from sid_operator.metrics.runs import RunCollector
 from sid_operator.metrics.work import WorkMetrics
 from sid_operator.plan.nodes import LABEL_MEMORY
-from sid_operator.resources.run import TrainerImage
+from sid_operator.resources.run import Installed
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.health import UnhealthyError, Watchdog
 from sid_operator.runtime.informer import Informer, Watched
@@ -93,7 +93,7 @@ class Controller:
             caches,
             scraper,
             Recorder(client, identity),
-            default=TrainerImage(settings.default_image, settings.pull_secrets()),
+            default=Installed(settings.default_image, settings.pull_secrets(), settings.room_check),
         )
         self._informers = [
             Informer(

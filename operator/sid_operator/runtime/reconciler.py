@@ -35,7 +35,7 @@ from sid_operator.plan.model import (
 )
 from sid_operator.plan.refusal import notice
 from sid_operator.plan.resource import resource_of
-from sid_operator.resources.run import TrainerImage
+from sid_operator.resources.run import Installed
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.events import EventReader
 from sid_operator.runtime.executor import Executor, FoundError, RefusedError
@@ -59,7 +59,7 @@ class Reconciler:
         caches: What was seen last.
         scraper: Holds the progress reports.
         recorder: Posts Events.
-        default: Image and pull secrets of resources that name none.
+        default: For resources that say nothing of it.
         now: Wall clock, in UTC.
     """
 
@@ -70,7 +70,7 @@ class Reconciler:
         scraper: Scraper,
         recorder: Recorder,
         *,
-        default: TrainerImage,
+        default: Installed,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sid_operator.api.spec import SiDDistillationSpec
 from sid_operator.kube.decode import CUT_OFF, MAX_DEPTH, decoded, shallow
 from sid_operator.plan.resource import resource_of
-from sid_operator.resources.run import TrainerImage
+from sid_operator.resources.run import Installed
 from tests.unit.operator import world
 
 JSON = st.recursive(
@@ -65,7 +65,7 @@ def test_a_text_that_is_no_json_is_an_error() -> None:
 def test_a_spec_that_is_too_deep_is_told(levels: int) -> None:
     raw = world.raw({})
     raw["spec"]["deepspeed"] = {"config": decoded(nested(levels))}
-    resource = resource_of(raw, TrainerImage("image:1"))
+    resource = resource_of(raw, Installed("image:1"))
     assert resource.run is None
     assert "deepspeed" in resource.problem
     assert "nested" in resource.problem
@@ -74,7 +74,7 @@ def test_a_spec_that_is_too_deep_is_told(levels: int) -> None:
 def test_a_spec_that_is_too_long_is_told() -> None:
     raw = world.raw({})
     raw["spec"]["deepspeed"] = {"config": {"x": "y" * 100_000}}
-    assert "longer than" in resource_of(raw, TrainerImage("image:1")).problem
+    assert "longer than" in resource_of(raw, Installed("image:1")).problem
 
 
 def test_settings_of_deepspeed_are_within_the_bounds() -> None:

@@ -18,7 +18,9 @@ def test_flags_come_before_the_environment_and_that_before_defaults() -> None:
     assert settings.workers == Settings().workers
 
 
-@pytest.mark.parametrize("name", ["WORKERS", "LEADER_ELECTION", "LOG_LEVEL", "LOG_FORMAT"])
+@pytest.mark.parametrize(
+    "name", ["WORKERS", "LEADER_ELECTION", "LOG_LEVEL", "LOG_FORMAT", "ROOM_CHECK"]
+)
 def test_a_value_that_is_none_names_its_variable(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

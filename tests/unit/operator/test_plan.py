@@ -24,7 +24,7 @@ from sid_operator.plan.model import (
 )
 from sid_operator.plan.observed import pod_of
 from sid_operator.plan.resource import resource_of
-from sid_operator.resources.run import TrainerImage
+from sid_operator.resources.run import Installed
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -97,8 +97,8 @@ def test_another_operator_version_does_not_touch_a_run_that_goes_on() -> None:
     """The hash follows what the user wrote, so a new default image changes nothing."""
     spec = {"workers": {"nodes": 2, "gpusPerNode": 0}}
     raw = world.raw(**spec)
-    before = resource_of(raw, default=TrainerImage("trainer:1")).run
-    after = resource_of(raw, default=TrainerImage("trainer:2"))
+    before = resource_of(raw, default=Installed("trainer:1")).run
+    after = resource_of(raw, default=Installed("trainer:2"))
     assert plan(after, world.observed(before), NOW).actions == ()
 
 
@@ -502,6 +502,6 @@ def test_a_field_of_a_newer_crd_is_passed_over() -> None:
     raw = world.raw()
     raw["spec"]["checkpoint"]["madeLater"] = "auto"
     raw["spec"]["madeLater"] = {"enabled": True}
-    read = resource_of(raw, default=TrainerImage())
+    read = resource_of(raw, default=Installed())
     assert read.problem == ""
     assert read.run == world.run()

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from sid_operator import reasons
+from sid_operator.api.workers import RoomCheck
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import Plan, status_json
 from sid_operator.plan.nodes import GpuNode, Nodes, gpu_node, open_to
+from sid_operator.plan.resource import resource_of
 from sid_operator.resources.metadata import policy_hash, run_hash
+from sid_operator.resources.run import Installed
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -42,11 +45,19 @@ def nodes(*objects: dict[str, Any]) -> Nodes:
     return Nodes(tuple(one for one in read if one is not None))
 
 
-def planned(seen: Nodes, *, status: Any = None, job: bool = False, **spec: Any) -> Plan:
+def planned(
+    seen: Nodes,
+    *,
+    status: Any = None,
+    job: bool = False,
+    default: RoomCheck = "Hold",
+    **spec: Any,
+) -> Plan:
     sections = ON_GPUS | spec
     of = world.run(**sections)
     observed = world.observed(of, nodes=seen, job=world.job(of) if job else None)
-    return plan(world.resource(status, **sections), observed, NOW)
+    resource = resource_of(world.raw(status, **sections), Installed(room_check=default))
+    return plan(resource, observed, NOW)
 
 
 def fits(of: Plan) -> tuple[str, str, str]:
@@ -197,6 +208,32 @@ def test_a_warning_takes_the_place_of_the_hold() -> None:
     assert fits(made)[:2] == ("False", reasons.TOO_LARGE)
     assert "held" not in fits(made)[2]
     assert [(n.type, n.reason) for n in made.notices] == [("Warning", reasons.TOO_LARGE)]
+
+
+@pytest.mark.parametrize(
+    ("default", "queue", "wished", "held"),
+    [
+        ("Hold", None, None, True),
+        ("Warn", None, None, False),
+        ("Warn", None, "Hold", True),
+        ("Hold", "q", None, False),
+        ("Hold", "q", "Hold", True),
+        ("Warn", "q", "Hold", True),
+    ],
+)
+def test_who_says_whether_a_run_is_held(
+    default: RoomCheck, queue: str | None, wished: str | None, held: bool
+) -> None:
+    """The resource; else a queue, which may have nodes made; else the installation."""
+    made = planned(
+        nodes(A100_40),
+        default=default,
+        scheduling={"queueName": queue} if queue else {},
+        runPolicy={"roomCheck": wished} if wished else {},
+    )
+    assert makes_a_job(made) is not held
+    assert fits(made)[:2] == ("False", reasons.TOO_LARGE)
+    assert ("No autoscaler makes a node" in fits(made)[2]) is held
 
 
 def test_a_run_that_has_or_had_a_job_is_not_held() -> None:

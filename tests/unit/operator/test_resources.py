@@ -13,7 +13,7 @@ from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
 from sid_operator.resources.metadata import policy_hash, run_hash
-from sid_operator.resources.run import Run, TrainerImage
+from sid_operator.resources.run import Installed, Run
 from sid_operator.resources.service import service
 from sid_trainer.config import RunConfig
 from tests.unit.operator import world
@@ -239,7 +239,7 @@ def test_pull_secrets_of_the_installation_are_for_those_that_name_none(
     own: list[Any], pulled_with: list[str]
 ) -> None:
     raw = world.raw(workers={"nodes": 1, "gpusPerNode": 0, "imagePullSecrets": own})
-    run = resource_of(raw, TrainerImage(world.IMAGE, ("everyone",))).run
+    run = resource_of(raw, Installed(world.IMAGE, ("everyone",))).run
     assert run is not None
     for build in (job, cleanup_job):
         secrets = build(run)["spec"]["template"]["spec"]["imagePullSecrets"]

@@ -9,7 +9,7 @@ import pytest
 from sid_operator import reasons
 from sid_operator.plan.ending import is_over
 from sid_operator.plan.resource import resource_of
-from sid_operator.resources.run import TrainerImage
+from sid_operator.resources.run import Installed
 from sid_operator.runtime import nodes as module
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.nodes import NodeStore
@@ -77,7 +77,7 @@ def test_a_change_of_nodes_concerns_the_runs_that_planning_goes_on_with(
 ) -> None:
     told = [world.condition(kind, "Told", "", value) for kind, value in conditions.items()]
     obj = world.raw({"phase": phase, "conditions": told}, **ON_GPUS)
-    assert is_over(resource_of(obj, TrainerImage()).status) == over
+    assert is_over(resource_of(obj, Installed()).status) == over
     caches = Caches()
     caches.resources.put(obj)
     assert caches.unfinished_on_gpus() == ([] if over else [Key(world.NAMESPACE, world.NAME)])

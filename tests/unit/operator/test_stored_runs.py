@@ -18,7 +18,7 @@ from sid_operator.crd.schema import structural_schema
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.first_defaults import with_first_defaults
 from sid_operator.resources.metadata import run_hash
-from sid_operator.resources.run import TrainerImage
+from sid_operator.resources.run import Installed
 from tests.unit.operator import world
 
 STORED: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("stored_spec.yaml").read_text())
@@ -72,7 +72,7 @@ def test_every_section_is_in_the_stored_spec() -> None:
 def test_the_hash_of_what_is_stored_stays() -> None:
     raw = world.raw()
     raw["spec"] = STORED
-    read = resource_of(raw, default=TrainerImage())
+    read = resource_of(raw, default=Installed())
     assert read.run is not None, read.problem
     assert run_hash(read.run) == HASH, CHANGED
 

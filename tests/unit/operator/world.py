@@ -13,7 +13,7 @@ from sid_operator.plan.resource import resource_of
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job as built_job
 from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH, policy_hash, run_hash
-from sid_operator.resources.run import Run, TrainerImage
+from sid_operator.resources.run import Installed, Run
 from sid_operator.resources.service import service
 from sid_trainer.contract import ProgressReport
 
@@ -55,7 +55,7 @@ def raw(status: Object | None = None, **spec: Any) -> Object:
 
 def resource(status: Object | None = None, **spec: Any) -> Resource:
     """The same, read."""
-    return resource_of(raw(status, **spec), default=TrainerImage())
+    return resource_of(raw(status, **spec), default=Installed())
 
 
 def run(**spec: Any) -> Run:
