@@ -1,8 +1,8 @@
 """What keeps pods from starting: read from pods and events, told with the remedy.
 
 None of it is permanent: the run waits, and goes on by itself when the cause is gone. Texts of the
-kubelet that change from try to try (back-off or error) are reduced to what stays the same, so that
-status and events do not flap.
+kubelet that change from try to try (back-off or error, the port that a connection came from) are
+reduced to what stays the same, so that status and events do not flap.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sid_operator import reasons
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.gang import current
 from sid_operator.plan.model import CreationFailure
-from sid_operator.plan.observed import Pod, printable
+from sid_operator.plan.observed import Pod, printable, without_own_port
 from sid_operator.resources.run import Run
 
 IMAGE_REASONS = frozenset(
@@ -59,7 +59,7 @@ def creation_cause(failures: Iterable[CreationFailure], since: datetime) -> Caus
     newest = max(recent, key=lambda failure: failure.time)
     # The name of the pod that was tried is another each time.
     details = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", newest.message)
-    details = printable(details.removeprefix("Error creating: "))
+    details = printable(without_own_port(details).removeprefix("Error creating: "))
     return Cause(reasons.PODS_NOT_CREATED, reasons.NO_PODS.format(details=details))
 
 
@@ -67,6 +67,7 @@ def _container_cause(run: Run, pod: Pod) -> Cause | None:
     if pod.waiting is None:
         return None
     reason, message = pod.waiting
+    message = without_own_port(message)
     if reason in IMAGE_REASONS:
         details = _sentence(_PREAMBLE.sub("", message) or reason).removesuffix(".")
         told = reasons.NO_IMAGE_PULLED.format(image=pod.image or run.image, details=details)

@@ -7,6 +7,7 @@ contract's bounded model or taken as text, shortened and rid of control characte
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from sid_trainer.contract import TerminationRecord
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 MAX_TEXT = 700
 """Characters of foreign text that go into a message; the Event API takes 1024 in all."""
+_OWN_PORT = re.compile(r"\S+:\d+->")
 
 Object = dict[str, Any]
 
@@ -290,6 +292,11 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
     """The end of a text that fits into a message, without control characters."""
     clean = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return clean if len(clean) <= limit else "…" + clean[1 - limit :]
+
+
+def without_own_port(text: str) -> str:
+    """A text without the ports that connections came from: another at each try, it seems news."""
+    return _OWN_PORT.sub("", text)
 
 
 def time_of(text: str) -> datetime:

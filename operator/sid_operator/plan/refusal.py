@@ -18,15 +18,13 @@ from sid_operator.api.conditions import Condition, ConditionType
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.conditions import Verdict, find
 from sid_operator.plan.model import Notice, Refusal
-from sid_operator.plan.observed import printable
+from sid_operator.plan.observed import printable, without_own_port
 
 FIRST_RETRY = timedelta(seconds=5)
 LAST_RETRY = timedelta(minutes=5)
 MAX_DETAILS = 500
 """Characters of the API server's words: an Event takes 1024 with ours."""
 
-_OWN_PORT = re.compile(r"\S+:\d+->")
-"""Another one at each try, which would be told as news."""
 _LACKS_A_RIGHT = re.compile(r'User "[^"]*" cannot \S+ resource ')
 
 
@@ -87,5 +85,5 @@ def _remedy(refusal: Refusal) -> str:
 
 def _beginning(text: str) -> str:
     """The beginning of a text, as a sentence: it says who refused."""
-    clean = printable(_OWN_PORT.sub("", text), limit=len(text) + 1).rstrip(". ")
+    clean = printable(without_own_port(text), limit=len(text) + 1).rstrip(". ")
     return (clean if len(clean) <= MAX_DETAILS else clean[: MAX_DETAILS - 1] + "…") + "."

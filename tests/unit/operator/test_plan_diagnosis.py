@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from sid_operator.plan.diagnosis import waiting_cause
+from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.failure import job_failure, pod_cause
-from sid_operator.plan.model import MountFailure
+from sid_operator.plan.model import CreationFailure, MountFailure
 from sid_operator.plan.mounting import mount_cause, mounted_after, mounts_for_long
 from sid_operator.plan.observed import Pod, pod_of, printable
 from tests.unit.operator import world
@@ -58,6 +58,29 @@ def test_back_off_and_error_read_the_same() -> None:
     causes = {
         waiting_cause(world.run(), [world.waiting(0, reason, message)])
         for reason, message in (("ImagePullBackOff", BACK_OFF), ("ErrImagePull", TRIED))
+    }
+    assert len(causes) == 1
+
+
+TIMED_OUT = "lookup r.invalid on 10.0.0.9:53: read udp 10.1.0.5:{}->10.0.0.9:53: i/o timeout"
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "CreateContainerError"])
+def test_a_try_from_another_port_is_no_news(reason: str) -> None:
+    causes = {
+        waiting_cause(world.run(), [world.waiting(0, reason, TIMED_OUT.format(port))])
+        for port in (41_234, 9_871)
+    }
+    (cause,) = causes
+    assert cause is not None
+    assert "lookup r.invalid on 10.0.0.9:53: read udp 10.0.0.9:53: i/o timeout" in cause.message
+
+
+def test_pods_that_are_refused_from_another_port_are_no_news() -> None:
+    words = 'failed calling webhook "w": read tcp 10.0.0.1:{}->10.0.0.2:443: reset by peer'
+    causes = {
+        creation_cause([CreationFailure(world.NOW, words.format(port))], world.NOW)
+        for port in (41_234, 9_871)
     }
     assert len(causes) == 1
 
