@@ -10,8 +10,9 @@ from importlib.metadata import version
 import aiohttp
 import kopf
 
+from sid_operator.api.names import FIELD_MANAGER
 from sid_operator.kube import errors
-from sid_operator.kube.client import FIELD_MANAGER, KubeClient
+from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS
 from sid_operator.kube.login import Credentials, connection
 from sid_operator.metrics import server

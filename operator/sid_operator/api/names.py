@@ -18,6 +18,7 @@ CATEGORY: Final = "all"
 CRD_NAME: Final = f"{PLURAL}.{GROUP}"
 
 FIELD_MANAGER: Final = "sid-operator"
+"""In ``metadata.managedFields`` of what the operator writes."""
 TRAINER_CONTAINER: Final = "trainer"
 
 LABEL_DISTILLATION: Final = f"{GROUP}/distillation"

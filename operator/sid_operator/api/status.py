@@ -69,6 +69,12 @@ class FailureStatus(StatusPart):
     pod: Annotated[str, Field(max_length=253)] | None = Field(
         default=None, description="Pod that failed."
     )
+    node: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Node that the pod was on."
+    )
+    time: Time | None = Field(
+        default=None, description="When the operator saw it first, in these words."
+    )
 
 
 class SiDDistillationStatus(StatusPart):
@@ -105,5 +111,12 @@ class SiDDistillationStatus(StatusPart):
     )
     samples: Location | None = Field(default=None, description="Folder of the sample pictures.")
     failure: FailureStatus | None = Field(
-        default=None, description="Why the run, or its last attempt, failed."
+        default=None,
+        description="What stands in the way now: why the run has failed, why its pods are being "
+        "replaced, or what they wait for.",
+    )
+    last_failure: FailureStatus | None = Field(
+        default=None,
+        description="Why training was interrupted last: a pod that failed, was evicted or lost its "
+        "node. It stays when the run goes on, and explains restarts when Events are forgotten.",
     )

@@ -21,6 +21,8 @@ from typing import Any
 
 import aiohttp
 
+from sid_operator.api.names import FIELD_MANAGER
+
 from . import errors
 from .decode import decoded
 from .encode import encoded
@@ -29,7 +31,6 @@ from .login import Credentials
 
 Observer = Callable[[str, str, str, float], None]
 """Told of every request but watches: ``(resource, verb, code, seconds)``."""
-FIELD_MANAGER = "sid-operator"
 ATTEMPTS = 4
 NO_VERSION = "1"
 """A resource version that no object has: the store's first write makes 2."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sid_operator.api.status import FailureStatus
-
 MAX_MESSAGE = 1000
 """Characters of a message; an Event takes 1024."""
 
@@ -17,7 +15,3 @@ class Cause:
     reason: str
     message: str
     pod: str | None = None
-
-    def as_status(self) -> FailureStatus:
-        """The cause as it stands in the status."""
-        return FailureStatus(reason=self.reason, message=self.message[:MAX_MESSAGE], pod=self.pod)

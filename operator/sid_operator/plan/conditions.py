@@ -8,7 +8,8 @@ from datetime import datetime
 
 from sid_operator.api.conditions import Condition, ConditionStatus, ConditionType
 
-MAX_MESSAGE = 4096
+MAX_CONDITION_MESSAGE = 4096
+"""Characters of a condition's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def updated(
             type=verdict.type,
             status=verdict.status,
             reason=verdict.reason,
-            message=verdict.message[:MAX_MESSAGE],
+            message=verdict.message[:MAX_CONDITION_MESSAGE],
             last_transition_time=held.last_transition_time if held and unchanged else now,
             observed_generation=generation,
         )

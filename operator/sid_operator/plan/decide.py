@@ -6,15 +6,14 @@ from datetime import datetime
 
 from sid_operator import reasons
 from sid_operator.api.conditions import Condition, ConditionType
-from sid_operator.api.status import FailureStatus, SiDDistillationStatus
-from sid_operator.plan import children, cleanup, expiry, progress, refusal
+from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.plan import children, cleanup, expiry, progress, refusal, telling
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.checkpoints import checkpoints_stored
 from sid_operator.plan.conditions import Verdict, find, updated
 from sid_operator.plan.disruption import seconds_until_stuck
 from sid_operator.plan.ending import ended, is_over, pods_left
 from sid_operator.plan.events import notices
-from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Action, Observed, Plan, Resource, ScrapeTarget
 from sid_operator.plan.mounting import mounted_after, mounts_for_long
@@ -75,7 +74,7 @@ def _after_the_end(
     status = late or status
     verdicts = [pods_left(observed.pods, now)]
     if observed.refusal is not None or refusal.is_told(status.conditions):
-        verdicts.append(refusal.accepted(observed.refusal))
+        verdicts.append(refusal.accepted(_refused(observed)))
     conditions = updated(status.conditions, verdicts, resource.generation, now)
     status = status.model_copy(update={"conditions": conditions})
     if observed.refusal is not None:
@@ -110,9 +109,9 @@ def _not_accepted(
         if find(status.conditions, kind) is None
     ]
     refused = Verdict(ConditionType.ACCEPTED, "False", reason, message)
-    failure = FailureStatus(reason=reason, message=message)
     conditions = updated(status.conditions, [refused, *idle], resource.generation, now)
-    after = _put_together(resource, None, status, conditions, failure, Observed())
+    failure = Cause(reason, message)
+    after = _put_together(resource, None, status, conditions, failure, Observed(), now)
     return Plan(
         actions=(),
         status=after,
@@ -126,11 +125,13 @@ def _going_on(
 ) -> Plan:
     space = room(run, resource.status, observed)
     waits = space.held or blocking_cause(run, observed, now)
-    cause = None if run.spec.run_policy.suspend else waits
+    way = None if run.spec.run_policy.suspend else waits
+    cause = telling.steady(way, resource, now)
+    refused = telling.steady(_refused(observed), resource, now)
+    no_job = cause if space.held else refused
     at_work = running(resource, run, observed, now)
-    no_job = space.held or (refusal.cause(observed.refusal) if observed.refusal else None)
     verdicts = [
-        refusal.accepted(observed.refusal),
+        refusal.accepted(refused),
         *space.verdicts,
         pods_ready(run, observed, cause, no_job),
         at_work,
@@ -139,8 +140,8 @@ def _going_on(
         *_suspended(run, status.conditions),
     ]
     conditions = updated(status.conditions, verdicts, resource.generation, now)
-    failure = _failure(status, observed, conditions, cause)
-    after = _put_together(resource, run, status, conditions, failure, observed)
+    failure = telling.failure(status, conditions, observed.pods, cause)
+    after = _put_together(resource, run, status, conditions, failure, observed, now)
     is_new = resource.status.start_time is None and after.start_time is not None
     return Plan(
         actions=_actions(resource, observed, held=space.held is not None),
@@ -148,11 +149,20 @@ def _going_on(
         notices=(*[children.created(run)] * is_new, *notices(resource.status, after)),
         scrape=_scrape(observed),
         look_again_after=_look_again_after(
-            run, observed, conditions, seconds_until(run, status, at_work, now), now
+            run,
+            observed,
+            conditions,
+            now,
+            seconds_until(run, status, at_work, now),
+            telling.seconds_until_news(way, resource, now),
         ),
         wants_creation_failures=lacks_pods_for_long(run, observed, now),
         wants_mount_failures_of=mounts_for_long(run, observed, now),
     )
+
+
+def _refused(observed: Observed) -> Cause | None:
+    return refusal.cause(observed.refusal) if observed.refusal is not None else None
 
 
 def _actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Action, ...]:
@@ -171,41 +181,26 @@ def _suspended(run: Run, conditions: list[Condition]) -> list[Verdict]:
     return []
 
 
-def _failure(
-    status: SiDDistillationStatus,
-    observed: Observed,
-    conditions: list[Condition],
-    cause: Cause | None,
-) -> FailureStatus | None:
-    """What stands in the way now: a refusal, a cause of waiting, or the end of the last attempt."""
-    accepted = find(conditions, ConditionType.ACCEPTED)
-    if accepted is not None and accepted.status == "False":
-        return FailureStatus(reason=accepted.reason, message=accepted.message)
-    if cause is not None:
-        return cause.as_status()
-    now_running = find(conditions, ConditionType.RUNNING)
-    if now_running is None or now_running.reason not in (reasons.RESTARTING, reasons.FAILING):
-        return None
-    failed = pod_cause(observed.pods)
-    return failed.as_status() if failed is not None else status.failure
-
-
 def _put_together(
     resource: Resource,
     run: Run | None,
     status: SiDDistillationStatus,
     conditions: list[Condition],
-    failure: FailureStatus | None,
+    failure: Cause | None,
     observed: Observed,
+    now: datetime,
 ) -> SiDDistillationStatus:
     job = observed.job
     started = status.start_time or (job.created if job is not None and job.ours else None)
+    interrupted = telling.interruption(conditions, observed.pods, failure)
     update = {
         "phase": phase(status.phase, run, conditions, observed),
         "conditions": conditions,
         "observed_generation": resource.generation,
         "start_time": started,
-        "failure": failure,
+        "failure": telling.as_told(failure, status, observed.pods, now),
+        "last_failure": telling.as_told(interrupted, status, observed.pods, now)
+        or status.last_failure,
     }
     return status.model_copy(update=update)
 
@@ -216,16 +211,12 @@ def _scrape(observed: Observed) -> ScrapeTarget | None:
 
 
 def _look_again_after(
-    run: Run,
-    observed: Observed,
-    conditions: list[Condition],
-    until_stalled: float | None,
-    now: datetime,
+    run: Run, observed: Observed, conditions: list[Condition], now: datetime, *more: float | None
 ) -> float:
     if observed.refusal is not None:
         return refusal.retried_after(conditions, now)
     waits = (
-        until_stalled,
+        *more,
         missed_after(run, observed, now),
         mounted_after(run, observed, now),
         unheard_after(observed, now),

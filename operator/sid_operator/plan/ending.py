@@ -25,6 +25,7 @@ from sid_operator.plan.disruption import held_by_its_node
 from sid_operator.plan.failure import job_failure
 from sid_operator.plan.model import Observed, Resource
 from sid_operator.plan.observed import Job, Pod
+from sid_operator.plan.telling import as_told
 from sid_operator.resources.metadata import run_hash
 from sid_operator.resources.run import Run
 
@@ -54,16 +55,16 @@ def ended(
         return None
     if job.complete is not None:
         status = progress.completed(status, run)
-        at, verdict, phase, failure = job.complete, _complete(status), Phase.SUCCEEDED, None
+        at, verdict, phase, behind = job.complete, _complete(status), Phase.SUCCEEDED, None
     elif job.failed is not None:
         told, cause = job_failure(run, job, observed.pods, status.failure)
-        at, verdict, phase, failure = job.failed, _failed(told), Phase.FAILED, cause.as_status()
+        at, verdict, phase, behind = job.failed, _failed(told), Phase.FAILED, cause
     else:
         return None
     update = {
         "phase": phase,
         "completion_time": at,
-        "failure": failure,
+        "failure": as_told(behind, status, observed.pods, now),
         "conditions": _conditions(resource, status, verdict, observed, now),
         "observed_generation": resource.generation,
     }

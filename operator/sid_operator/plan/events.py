@@ -1,4 +1,8 @@
-"""Events: what changed between two statuses, in the words of a person who reports it."""
+"""Events: what changed between two statuses, in the words of a person who reports it.
+
+Rule: other words for the same cause in the same pod are no news, unless the spec was changed: those
+of the scheduler and of quotas change with everything that happens in the cluster.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import dataclasses
 from collections.abc import Iterator
 
 from sid_operator import reasons
-from sid_operator.api.conditions import Condition, ConditionType, Phase
+from sid_operator.api.conditions import ConditionType, Phase
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
+from sid_operator.plan.causes import MAX_MESSAGE
 from sid_operator.plan.conditions import find
 from sid_operator.plan.model import Notice
 
@@ -20,8 +25,6 @@ ROOM = frozenset(
     {reasons.MAY_NOT_FIT, reasons.TOO_LARGE, reasons.DEPENDS_ON_NODE, reasons.HOST_TOO_SMALL}
 )
 """Reasons of FitsMemory that are bad news."""
-MAX_MESSAGE = 1000
-"""Characters; the API takes 1024."""
 
 
 def notices(before: SiDDistillationStatus, after: SiDDistillationStatus) -> tuple[Notice, ...]:
@@ -75,9 +78,10 @@ def _failure(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Ite
     if after.failure is None or after.phase in (Phase.FAILED, Phase.SUCCEEDED) or told_at_the_end:
         return
     told_with_phase = after.phase is Phase.RESTARTING and before.phase is not after.phase
-    if told_with_phase or _same(before.failure, after.failure):
+    if told_with_phase or not _is_news(before, after):
         return
-    yield Notice("Warning", after.failure.reason, after.failure.message)
+    failure = after.failure
+    yield Notice("Warning", failure.reason, failure.message, known_by=failure.pod or failure.reason)
 
 
 def _trouble(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
@@ -105,16 +109,17 @@ def _refused(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Ite
     now = find(after.conditions, ConditionType.ACCEPTED)
     then = find(before.conditions, ConditionType.ACCEPTED)
     over = after.phase is not None and after.phase.finished
-    if over and now is not None and now.reason == reasons.REFUSED and not _says(then, now):
-        yield Notice("Warning", now.reason, now.message)
+    known = then is not None and then.reason == reasons.REFUSED
+    if over and now is not None and now.reason == reasons.REFUSED and not known:
+        yield Notice("Warning", now.reason, now.message, known_by=now.reason)
 
 
-def _says(one: Condition | None, other: Condition) -> bool:
-    return one is not None and (one.reason, one.message) == (other.reason, other.message)
-
-
-def _same(one: FailureStatus | None, other: FailureStatus) -> bool:
-    return one is not None and (one.reason, one.message) == (other.reason, other.message)
+def _is_news(before: SiDDistillationStatus, after: SiDDistillationStatus) -> bool:
+    """Whether the failure is told by an Event."""
+    then, now = before.failure, after.failure
+    if then is None or now is None or (then.reason, then.pod) != (now.reason, now.pod):
+        return now is not None
+    return then.message != now.message and before.observed_generation != after.observed_generation
 
 
 def _told(failure: FailureStatus | None) -> str:

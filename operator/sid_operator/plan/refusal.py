@@ -53,12 +53,11 @@ def status_notice(refusal: Refusal) -> Notice:
     return Notice("Warning", reasons.STATUS_REFUSED, told, known_by=reasons.STATUS_REFUSED)
 
 
-def accepted(refusal: Refusal | None) -> Verdict:
-    """The condition Accepted of a resource whose spec is valid."""
-    if refusal is None:
+def accepted(refused: Cause | None) -> Verdict:
+    """The condition Accepted of a resource whose spec is valid; why an object of it was refused."""
+    if refused is None:
         return Verdict(ConditionType.ACCEPTED, "True", reasons.ACCEPTED, reasons.SPEC_VALID)
-    told = cause(refusal)
-    return Verdict(ConditionType.ACCEPTED, "False", told.reason, told.message)
+    return Verdict(ConditionType.ACCEPTED, "False", refused.reason, refused.message)
 
 
 def is_told(conditions: Iterable[Condition]) -> bool:

@@ -55,7 +55,12 @@ def raw(status: Object | None = None, **spec: Any) -> Object:
 
 def resource(status: Object | None = None, **spec: Any) -> Resource:
     """The same, read."""
-    return resource_of(raw(status, **spec), default=Installed())
+    return read(raw(status, **spec))
+
+
+def read(obj: Object) -> Resource:
+    """A SiDDistillation, read."""
+    return resource_of(obj, default=Installed())
 
 
 def run(**spec: Any) -> Run:
