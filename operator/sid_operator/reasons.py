@@ -21,6 +21,7 @@ INVALID_SPEC: Final = "InvalidSpec"
 NAME_CONFLICT: Final = "NameConflict"
 REFUSED: Final = "RefusedByApiServer"
 STATUS_REFUSED: Final = "StatusRefused"
+NO_EFFECT: Final = "NoEffect"
 
 # FitsMemory
 FITS: Final = "Fits"
@@ -109,6 +110,13 @@ REFUSAL: Final = "The API server refused {kind} {name}: {details} {remedy}"
 STATUS_REFUSAL: Final = (
     "The API server refused what was to be written into the status, which is out of date since: "
     "{details} {remedy}"
+)
+EDITED_LATE: Final = (
+    "The run has ended, so the change of its spec has no effect. To train on with it, delete the "
+    "resource and create it again, changed, under its name: it goes on from its last checkpoint."
+)
+KEEP_FOLDER: Final = (
+    "Set deletionPolicy to Retain before, or its folder is removed from the bucket."
 )
 REMEDY_RULE: Final = (
     "Change the resource to what the cluster allows, or ask its administrator about that rule; the "

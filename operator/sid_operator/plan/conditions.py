@@ -10,6 +10,7 @@ from sid_operator.api.conditions import Condition, ConditionStatus, ConditionTyp
 
 MAX_CONDITION_MESSAGE = 4096
 """Characters of a condition's message."""
+_KNOWN = tuple(kind.value for kind in ConditionType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,13 @@ def updated(
     return sorted(result.values(), key=_place)
 
 
+def seen_at(generation: int, conditions: Iterable[Condition]) -> list[Condition]:
+    """The conditions, which say of this generation of the spec what they said of those before."""
+    update = {"observed_generation": generation}
+    return [one.model_copy(update=update) if one.type in _KNOWN else one for one in conditions]
+
+
 def _place(condition: Condition) -> tuple[int, str]:
     """Where a condition stands; one that a newer version of the operator left stands last."""
-    order = [kind.value for kind in ConditionType]
-    known = condition.type in order
-    return (order.index(condition.type) if known else len(order), condition.type)
+    known = condition.type in _KNOWN
+    return (_KNOWN.index(condition.type) if known else len(_KNOWN), condition.type)

@@ -7,7 +7,7 @@ from datetime import datetime
 from sid_operator import reasons
 from sid_operator.api.conditions import Condition, ConditionType
 from sid_operator.api.status import SiDDistillationStatus
-from sid_operator.plan import children, cleanup, expiry, progress, refusal, telling
+from sid_operator.plan import children, cleanup, expiry, late_edit, progress, refusal, telling
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.checkpoints import checkpoints_stored
 from sid_operator.plan.conditions import Verdict, find, updated
@@ -77,8 +77,11 @@ def _after_the_end(
         verdicts.append(refusal.accepted(_refused(observed)))
     conditions = updated(status.conditions, verdicts, resource.generation, now)
     status = status.model_copy(update={"conditions": conditions})
+    told = late_edit.notices(resource, observed)
+    if late_edit.is_new(resource):
+        status = late_edit.noticed(resource, observed, status, now)
     if observed.refusal is not None:
-        told = notices(resource.status, status)
+        told = (*told, *notices(resource.status, status))
         retried = refusal.retried_after(status.conditions, now)
         return Plan(actions=(), status=status, notices=told, look_again_after=retried)
     actions = cleanup.keeping(resource, observed)
@@ -86,7 +89,7 @@ def _after_the_end(
     if expiry.is_due(resource, status, now):
         actions = (*actions, expiry.deletion(resource))
         again = RETRY_SECONDS  # in case the deletion comes to nothing
-    return Plan(actions=actions, status=status, look_again_after=again)
+    return Plan(actions=actions, status=status, notices=told, look_again_after=again)
 
 
 def _over_again_after(

@@ -20,7 +20,7 @@ from sid_operator.api.conditions import Condition, ConditionType, Phase
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan import progress
 from sid_operator.plan.causes import Cause
-from sid_operator.plan.conditions import Verdict, find, is_true, updated
+from sid_operator.plan.conditions import Verdict, find, is_true, seen_at, updated
 from sid_operator.plan.disruption import held_by_its_node
 from sid_operator.plan.failure import job_failure
 from sid_operator.plan.model import Observed, Resource
@@ -113,7 +113,8 @@ def _conditions(
     if find(status.conditions, ConditionType.ACCEPTED) is None:
         accepted = Verdict(ConditionType.ACCEPTED, "True", reasons.ACCEPTED, reasons.SPEC_VALID)
         verdicts.insert(0, accepted)
-    return updated(status.conditions, verdicts, resource.generation, now)
+    seen = seen_at(resource.generation, status.conditions)
+    return updated(seen, verdicts, resource.generation, now)
 
 
 def _settled(conditions: list[Condition], verdict: Verdict) -> Iterator[Verdict]:

@@ -52,7 +52,6 @@ OURS = {
 }
 """Reserved labels and annotations that the operator itself sets."""
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-FINAL = {"Complete", "Failed"}
 
 
 def unsettled(resources: Iterable[Object]) -> list[str]:
@@ -65,8 +64,6 @@ def _settled(resource: Object) -> bool:
     if "deletionTimestamp" in metadata:
         return True  # held by a finalizer of its author
     conditions = {c["type"]: c for c in (resource.get("status") or {}).get("conditions") or []}
-    if any(conditions.get(kind, {}).get("status") == "True" for kind in FINAL):
-        return True  # what is over is looked at no more
     accepted = conditions.get("Accepted")
     return accepted is not None and accepted.get("observedGeneration") == metadata["generation"]
 
