@@ -291,6 +291,25 @@ def test_addresses_that_lead_nowhere(
     assert caught.value.reason is reason
 
 
+def test_a_shard_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (part,) = find_parts(str(pair(tmp_path / "s.tar")))
+    found = part.open()
+    with Path("/proc/self/mem").open("rb") as unreadable:  # its first page: an I/O error
+        os.dup2(unreadable.fileno(), found._descriptor)  # type: ignore[attr-defined]
+    with pytest.raises(TrainerError, match=r"cannot read .*/s\.tar: Input/output error") as caught:
+        found.samples[0].image()
+    assert caught.value.reason is FailureReason.STORAGE_UNAVAILABLE
+    found.close()
+    (tmp_path / "s.tar").unlink()
+    with pytest.raises(TrainerError, match=r"s\.tar does not exist: check the path") as caught:
+        part.open()
+    assert caught.value.reason is FailureReason.NOT_FOUND
+    (tmp_path / "s.tar").symlink_to("s.tar")
+    with pytest.raises(TrainerError, match=r"s\.tar: Too many levels of symbolic links") as caught:
+        part.open()
+    assert caught.value.reason is FailureReason.STORAGE_UNAVAILABLE
+
+
 def test_small_images_are_left_out_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

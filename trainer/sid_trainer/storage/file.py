@@ -18,16 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import (
     MAX_SMALL_OBJECT,
     BegunUpload,
     ObjectInfo,
-    not_found,
     safe_key,
     safe_prefix,
     too_large,
 )
+from sid_trainer.storage.path_errors import open_path, told_of_path
 
 PART_PREFIX = ".part-"
 
@@ -54,7 +53,7 @@ class FileStorage:
         """Write an object if the one there has this etag, or, for None, if there is none."""
         del content_type
         path = self._path(key)
-        with self._told("write", str(path)):
+        with told_of_path("write", str(path)):
             if etag is None:
                 return _created(path, data)
             if not path.is_file() or self._info(path).etag != etag:
@@ -112,7 +111,7 @@ class FileStorage:
     def list(self, prefix: str = "") -> list[ObjectInfo]:
         """All objects whose key starts with ``prefix``."""
         folder = self._root / safe_prefix(prefix).rpartition("/")[0]
-        with self._told("list", str(folder)):
+        with told_of_path("list", str(folder)):
             found = [
                 self._info(path)
                 for path in folder.rglob("*")
@@ -124,14 +123,14 @@ class FileStorage:
         """Remove objects and the folders that this empties."""
         for key in keys:
             path = self._path(key)
-            with self._told("delete", str(path)):
+            with told_of_path("delete", str(path)):
                 path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
 
     def begun_uploads(self, keys: Iterable[str] = ()) -> Sequence[BegunUpload]:
         """Files that a writer has not renamed yet; each key is that of the file itself."""
         del keys
-        with self._told("list", str(self._root)):
+        with told_of_path("list", str(self._root)):
             found = [path.relative_to(self._root) for path in self._root.rglob(f"{PART_PREFIX}*")]
         return [BegunUpload(path.as_posix(), path.name) for path in sorted(found)]
 
@@ -160,36 +159,14 @@ class FileStorage:
     @contextlib.contextmanager
     def _reading(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
-        with self._told("read", str(path)):
-            try:
-                file = path.open("rb")
-            except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-                raise not_found(self.uri(key), "check the path and the volume mount") from error
-            with file:
-                yield file
+        with told_of_path("read", str(path)), open_path(path, self.uri(key)) as file:
+            yield file
 
     @contextlib.contextmanager
     def _replacing(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
-        with self._told("write", str(path)), replacing(path) as file:
+        with told_of_path("write", str(path)), replacing(path) as file:
             yield file
-
-    @contextlib.contextmanager
-    def _told(self, verb: str, path: str) -> Iterator[None]:
-        """Turn the system's errors into ours, naming the path."""
-        try:
-            yield
-        except PermissionError as error:
-            raise TrainerError(
-                FailureReason.ACCESS_DENIED,
-                f"cannot {verb} {path}: permission denied; check the owner and mode of the folder",
-            ) from error
-        except OSError as error:
-            hint = "free space there" if error.errno == errno.ENOSPC else "check the volume"
-            raise TrainerError(
-                FailureReason.STORAGE_UNAVAILABLE,
-                f"cannot {verb} {path}: {error.strerror or error}; {hint}",
-            ) from error
 
 
 def _fill(file: BinaryIO, buffer: memoryview) -> int:

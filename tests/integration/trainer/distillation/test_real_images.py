@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sid_trainer.checkpoint.group import SoloGroup
+from sid_trainer.checkpoint.group import SharedError, SoloGroup
 from sid_trainer.conditions import Condition
+from sid_trainer.contract import FailureReason
 from sid_trainer.data.images.census import take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
@@ -98,6 +100,23 @@ def test_neither_chunks_nor_ranks_nor_resuming_matter(shards: Path, teacher: SD3
         latents, conditions = zip(*(half.of(iteration) for half in halves), strict=True)
         assert_equal((torch.cat(latents), Condition.cat(conditions)), expected)
     assert_equal(opened(shards, teacher, range(BATCH), 12).of(10), all_at_once[10])
+
+
+def test_a_shard_that_is_gone_is_told_to_all_ranks(
+    shards: Path, teacher: SD3Teacher, tmp_path: Path
+) -> None:
+    """As an error that ranks raise together, after which what is trained can be kept."""
+    copied = shutil.copytree(shards, tmp_path / "set")
+    images = opened(copied, teacher, range(BATCH), capacity=4)
+    images.of(0)
+    later = range(4, 26)
+    gone = next(part for at in later for part in images._order.parts(range(at, at + 1)))
+    images._reader.keep_only(set())
+    (copied / f"{gone}.tar").unlink()
+    with pytest.raises(SharedError, match=rf"data\.images\.uri: {copied}/{gone}\.tar does") as told:
+        for at in later:
+            images.of(at)
+    assert told.value.reason is FailureReason.NOT_FOUND
 
 
 def test_only_the_parts_in_use_are_open(shards: Path, teacher: SD3Teacher) -> None:

@@ -21,6 +21,7 @@ from sid_trainer.endpoint import Server
 from sid_trainer.models import open_file
 from sid_trainer.node_cache import remove
 from sid_trainer.storage import Storage
+from sid_trainer.storage.path_errors import open_path
 
 
 class OpenPart(Protocol):
@@ -82,7 +83,7 @@ class LocalShard(Part):
 
     def open(self) -> OpenPart:
         """Read its table."""
-        return TarShard(Path(self.name).open("rb"), self.name, self.captioned)
+        return TarShard(open_path(Path(self.name), self.name), self.name, self.captioned)
 
 
 @dataclass

@@ -25,6 +25,7 @@ from sid_trainer.data.images.sample import (
     no_caption,
     without_caption,
 )
+from sid_trainer.storage.path_errors import told_of_path
 
 _BLOCK = 512
 _REMEDY = "upload it again, whole, as a plain uncompressed tar"
@@ -66,11 +67,12 @@ class TarShard:
         without_image: number of those that have none, such as records of failed downloads.
 
     Raises:
-        TrainerError: ``InvalidData`` when it is no whole tar, or an image has no caption.
+        TrainerError: ``InvalidData`` when it is no whole tar, or an image has no caption; as
+            :func:`~sid_trainer.storage.path_errors.told_of_path` when it cannot be read.
     """
 
     def __init__(self, file: BinaryIO, name: str, captioned: bool = True) -> None:
-        with file:
+        with file, told_of_path("read", name):
             groups = [list(group) for _, group in groupby(members(file, name), lambda m: m.key)]
             self._descriptor = os.dup(file.fileno())
         self._name, self._captioned = name, captioned
@@ -110,7 +112,8 @@ class TarShard:
         return CAPTION_READERS[member.suffix](self._read(member), f"{self._name}: {member.name}")
 
     def _read(self, member: Member) -> bytes:
-        return os.pread(self._descriptor, member.size, member.offset)
+        with told_of_path("read", self._name):
+            return os.pread(self._descriptor, member.size, member.offset)
 
 
 def members(file: BinaryIO, name: str) -> list[Member]:

@@ -28,6 +28,7 @@ from sid_trainer.endpoint import Server
 from sid_trainer.node_cache import need_space
 from sid_trainer.storage import Storage, open_storage
 from sid_trainer.storage.base import not_found
+from sid_trainer.storage.path_errors import told_of_path
 
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -182,7 +183,8 @@ def _not_readable(path: Path | str) -> TrainerError:
 @contextmanager
 def _in_place(path: Path, scratch: Path) -> Iterator[Path]:
     del scratch
-    yield path
+    with told_of_path("read", str(path)):
+        yield path
 
 
 @contextmanager
