@@ -114,8 +114,7 @@ def test_a_shard_that_is_gone_is_told_to_all_ranks(
     images._reader.keep_only(set())
     (copied / f"{gone}.tar").unlink()
     with pytest.raises(SharedError, match=rf"data\.images\.uri: {copied}/{gone}\.tar does") as told:
-        for at in later:
-            images.of(at)
+        list(map(images.of, later))
     assert told.value.reason is FailureReason.NOT_FOUND
 
 
