@@ -21,9 +21,17 @@ _HEADER = (
 )
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes out what several fields share: not every reader of CRDs knows YAML's anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def generated_files() -> dict[Path, str]:
     """Every generated file, by its path in the repository."""
-    crd = _HEADER + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=100)
+    document = yaml.dump(custom_resource_definition(), Dumper=_Plain, sort_keys=False, width=100)
+    crd = _HEADER + document
     return {
         Path("crds", _FILE_NAME): crd,
         Path("charts", "sid-operator", "files", _FILE_NAME): crd,
