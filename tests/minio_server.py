@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from sid_trainer.storage.s3 import S3Storage
 from sid_trainer.storage.s3_client import S3Client, connect
 from tests.cluster.local.golang import MINIO, binaries
 from tests.cluster.local.settings import default_paths
+from tests.loopback import free_port
 
 BUCKET = "runs"
 
@@ -135,10 +135,3 @@ def new_server(folder: Path) -> MinioServer:
         "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
     }
     return MinioServer(program, folder, free_port(), environ)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from tests.loopback import free_port
 
 DEADLINE_SECONDS = 1800
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ def run(part: str, device: str, processes: int = 1, **arguments: Any) -> Any:
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        port = str(_free_port())
+        port = str(free_port())
         ranks = [
             _start(part, device, rank, processes, port, place, arguments)
             for rank in range(processes)
@@ -83,13 +84,6 @@ def main() -> None:
     found = importlib.import_module(f"tests.bench.{part}").on_rank(**json.loads(given))
     if os.environ["RANK"] == "0":
         Path(result).write_text(json.dumps(found), encoding="utf-8")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

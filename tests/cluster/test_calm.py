@@ -24,10 +24,11 @@ from tests.cluster.control_plane.operator import (
     operating_beside,
     rewritten,
 )
-from tests.cluster.control_plane.plane import ControlPlane, free_port, running
+from tests.cluster.control_plane.plane import ControlPlane, running
 from tests.cluster.control_plane.proxy import proxied
 from tests.cluster.scale.audit import AuditLog, Request, on_behalf
 from tests.cluster.scale.ours import USER, manifest
+from tests.loopback import free_port
 
 pytestmark = pytest.mark.cluster
 

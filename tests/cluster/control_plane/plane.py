@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +20,9 @@ from tests.cluster.control_plane.components import (
 from tests.cluster.local import golang, health, pki
 from tests.cluster.local.components import Component
 from tests.cluster.local.settings import default_paths
+from tests.loopback import free_ports
 
 PROGRAM = "kubernetes"
-PORTS = range(20_000, 30_000)
 
 
 @dataclass(frozen=True)
@@ -113,22 +111,5 @@ def _started(root: Path, part: Component) -> Iterator[Child]:
         child.end()
 
 
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    return _free(1)[0]
-
-
 def _free_ports() -> Ports:
-    return Ports(*_free(5))
-
-
-def _free(count: int) -> list[int]:
-    """Free ports below those that the kernel gives to outgoing connections at any moment."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise RuntimeError(f"no {count} of the ports {PORTS} are free")
+    return Ports(*free_ports(5))

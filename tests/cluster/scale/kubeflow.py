@@ -21,9 +21,10 @@ from typing import Any
 import yaml
 
 from tests.cluster.control_plane.child import START_SECONDS, Child
-from tests.cluster.control_plane.plane import ControlPlane, free_port
+from tests.cluster.control_plane.plane import ControlPlane
 from tests.cluster.local import golang, pki
 from tests.cluster.local.settings import default_paths
+from tests.loopback import free_port
 
 Object = dict[str, Any]
 ACTS = "Starting workers"

@@ -4,8 +4,9 @@ Ranks are forked after everything has been imported and a pipeline been loaded, 
 a tiny rank's time and memory.
 
 Argument: a file with the ``teacher`` and ``runs``, a list of objects with ``config`` (file of the
-run), ``ranks``, ``output`` (folder for the log, the restored state and the prompts of each rank),
-and for a run that is to go on from another's checkpoints, ``begunFrom`` and its ``folder``.
+run), ``ranks``, ``port`` (where they meet), ``output`` (folder for the log, the restored state and
+the prompts of each rank), and for a run that is to go on from another's checkpoints, ``begunFrom``
+and its ``folder``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import sys
 import traceback
 from pathlib import Path
@@ -39,7 +39,7 @@ def main() -> None:
     for run in plan["runs"]:
         if "begunFrom" in run:
             copy_with_damage(Path(run["begunFrom"]["run"]), Path(run["folder"]), run["begunFrom"])
-        on_ranks(Path(run["config"]), run["ranks"], Path(run["output"]))
+        on_ranks(Path(run["config"]), run["ranks"], Path(run["output"]), run["port"])
 
 
 def copy_with_damage(source: Path, target: Path, facts: dict[str, Any]) -> None:
@@ -54,8 +54,7 @@ def copy_with_damage(source: Path, target: Path, facts: dict[str, Any]) -> None:
     part.write_bytes(data)
 
 
-def on_ranks(config: Path, world: int, output: Path) -> None:
-    port = free_port()
+def on_ranks(config: Path, world: int, output: Path, port: int) -> None:
     children = [forked(config, rank, world, port, output) for rank in range(world)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     if any(codes):
@@ -101,13 +100,6 @@ def watch(output: Path, rank: int) -> None:
 
     classes: Any = (Networks, EncodedPrompts)
     classes[0].restore, classes[1].condition = restored, asked
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -98,7 +97,9 @@ def quiet() -> None:
 
 def run_on_ranks(logs: Path, script: str, *arguments: str, world_size: int = 2) -> None:
     """Run a script of this folder on some ranks and fail with its output if one fails."""
-    port = _free_port()
+    from tests.loopback import free_port  # noqa: PLC0415 - the scripts that import this lack it
+
+    port = free_port()
     processes = [
         _start(script, arguments, rank, world_size, port, logs) for rank in range(world_size)
     ]
@@ -131,10 +132,3 @@ def _start(
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

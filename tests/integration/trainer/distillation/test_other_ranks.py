@@ -20,6 +20,7 @@ import yaml
 from diffusers import SD3Transformer2DModel
 
 from sid_trainer.checkpoint.shard import read_shard
+from tests.loopback import free_port
 
 RANKS = {"four": 4, "two": 2, "one": 1, "eight": 8}
 OTHERS = ["two", "one", pytest.param("eight", marks=pytest.mark.campaign)]
@@ -78,7 +79,12 @@ class Runs:
         file = self.folder / f"{name}.yaml"
         config = run_config(self.folder / name, self.teacher, self.prompts, RANKS[name])
         file.write_text(yaml.safe_dump(config))
-        planned = {"config": str(file), "ranks": RANKS[name], "output": str(output)}
+        planned = {
+            "config": str(file),
+            "ranks": RANKS[name],
+            "port": free_port(),
+            "output": str(output),
+        }
         if name == "four":
             return planned
         begun = {"run": str(self.folder / "four"), "saved": SAVED}

@@ -18,7 +18,8 @@ from tests.integration.trainer.faults.pods import Pods, Starter
 from tests.integration.trainer.faults.proxy import FaultProxy
 from tests.integration.trainer.faults.schedule import Fault, Kind, Schedule
 from tests.integration.trainer.faults.watcher import Watcher
-from tests.minio_server import BUCKET, MinioServer, free_port
+from tests.loopback import free_port
+from tests.minio_server import BUCKET, MinioServer
 
 RANKS = 2
 DEADLINE_SECONDS = 900.0

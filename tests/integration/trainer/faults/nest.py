@@ -27,7 +27,7 @@ from sid_trainer.launch import processes
 from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
 from sid_trainer.worker import work
 from tests.integration.trainer.faults.worker import cut_to_size
-from tests.minio_server import free_port
+from tests.loopback import free_port
 
 GRACE_SECONDS = 60.0
 
