@@ -43,6 +43,8 @@ TICKS = 8
 """Heartbeats within the bound at least."""
 PATIENCE = 5
 """Heartbeats within which every living rank tells of itself anew."""
+LEAVING_SECONDS = 5.0
+"""What is under way at the end is waited for so long: a store may never answer."""
 
 logger = logging.getLogger(__name__)
 
@@ -90,16 +92,22 @@ class Watchdog:
         self._task: _Task | None = None
         self._heard: list[Heartbeat] | None = None
         self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Watchdog:
         if self._seconds:
             heartbeats, self._rank = Heartbeats(), dist.get_rank()
             for work in (lambda: self._keep_telling(heartbeats), self._keep_time):
-                threading.Thread(target=work, name="watchdog", daemon=True).start()
+                thread = threading.Thread(target=work, name="watchdog", daemon=True)
+                thread.start()
+                self._threads.append(thread)
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stopped.set()
+        deadline = time.monotonic() + LEAVING_SECONDS
+        for thread in self._threads:  # what they use, the group of ranks, may be gone next
+            thread.join(max(deadline - time.monotonic(), 0.0))
         faulthandler.cancel_dump_traceback_later()
 
     @contextmanager
@@ -137,8 +145,9 @@ class Watchdog:
             try:
                 heartbeats.tell(Heartbeat(self._beats, self._begun, collectives_begun(), name))
                 self._heard = heartbeats.hear() if self._overdue() else None
-            except dist.DistError as error:
-                logger.warning("heartbeats end, as their store does not answer: %s", error)
+            except (dist.DistError, ValueError) as error:  # a ValueError where the group is gone
+                if not self._stopped.is_set():
+                    logger.warning("heartbeats end, as nobody can be told: %s", error)
                 return
 
     def _keep_time(self) -> None:

@@ -5,6 +5,7 @@ Arguments: the run folder, and the watchdog's bound in seconds.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -27,6 +28,15 @@ def never_returns() -> None:
     threading.Event().wait()
 
 
+def collective() -> None:
+    """One with all ranks. An error in it is not what is tested, and ends nothing."""
+    try:
+        dist.all_reduce(torch.ones(1))
+    except RuntimeError:  # the hanging rank was the first to end, and the connection with it
+        logging.getLogger(__name__).exception("rank %d lost its peer", dist.get_rank())
+        never_returns()
+
+
 def main() -> None:
     folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
     torch.set_num_threads(1)
@@ -41,7 +51,7 @@ def main() -> None:
                 if hangs and iteration == 3:
                     (folder / "hangs").touch()
                     never_returns()
-                dist.all_reduce(torch.ones(1))
+                collective()
 
 
 if __name__ == "__main__":

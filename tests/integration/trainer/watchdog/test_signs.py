@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,31 @@ import torch.distributed as dist
 
 from sid_trainer import watchdog as watching
 from sid_trainer.contract import ProgressReport, TrainerError
+from sid_trainer.heartbeats import collectives_begun
 from sid_trainer.pace import SETTLED, SHORTEST
 from sid_trainer.run_directory import Pulse, RunDirectory
 from sid_trainer.watchdog import Watchdog
+from tests.loopback import free_port
 
 SECONDS = 1800.0
+PULSE = "pulse-00000.json"
 DEADLINE_SECONDS = 60  # a guard against hangs; a loaded machine may be slow
 
 
-@pytest.fixture
-def _group() -> Iterator[None]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=0, world_size=1)
+@contextmanager
+def group_of_one() -> Iterator[None]:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    dist.init_process_group("gloo", address, rank=0, world_size=1)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@pytest.fixture
+def _group() -> Iterator[None]:
+    with group_of_one():
+        yield
 
 
 @pytest.fixture
@@ -55,8 +63,15 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def pulse(folder: Path) -> Pulse | None:
-    file = folder / "pulse-00000.json"
+    file = folder / PULSE
     return Pulse.model_validate_json(file.read_bytes()) if file.exists() else None
+
+
+def point(place: Path, target: Path) -> None:
+    """Have a name mean something else, at once for whoever writes there."""
+    link = place.with_name("link")
+    link.symlink_to(target)
+    link.replace(place)
 
 
 def never(error: TrainerError) -> None:
@@ -67,16 +82,18 @@ def never(error: TrainerError) -> None:
 def test_a_sign_that_cannot_be_written_ends_nothing(
     tmp_path: Path, put_off: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tmp_path / "run"
+    place, folder, file = (tmp_path / name for name in ("place", "folder", "file"))
     folder.mkdir()
-    with Watchdog(SECONDS, never, RunDirectory(folder)) as watchdog, watchdog.watch("iteration 1"):
+    file.touch()
+    point(place, folder)
+    with Watchdog(SECONDS, never, RunDirectory(place)) as watchdog, watchdog.watch("iteration 1"):
         wait_until(lambda: pulse(folder) is not None and bool(put_off))
-        shutil.rmtree(folder)
-        folder.touch()  # a file in its place: nothing can be written there
+        point(place, file)  # nothing can be written there
         wait_until(lambda: "cannot be written" in caplog.text)
         before = len(put_off)
         wait_until(lambda: len(put_off) > before + 3)
-        folder.unlink()
+        (folder / PULSE).unlink()
+        point(place, folder)
         wait_until(lambda: pulse(folder) is not None)
     assert caplog.text.count("cannot be written") == 1
 
@@ -98,6 +115,56 @@ def test_what_has_no_pace_has_the_bound_of_the_user(tmp_path: Path, put_off: lis
             wait_until(lambda: put_off[-1] > SECONDS)
         with watchdog.watch("iteration 7"):
             wait_until(lambda: bound_is(SHORTEST))
+
+
+@dataclass
+class Slow:
+    """Counts collectives as the watchdog does, when it may."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    may: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self) -> int:
+        self.asked.set()
+        assert self.may.wait(DEADLINE_SECONDS)
+        return collectives_begun()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    """What a heartbeat under way waits for."""
+    slow = Slow()
+    monkeypatch.setattr(watching, "collectives_begun", slow)
+    return slow
+
+
+@pytest.mark.usefixtures("put_off")
+def test_no_heartbeat_is_under_way_when_the_group_ends(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "LEAVING_SECONDS", DEADLINE_SECONDS)
+    with group_of_one():
+        with Watchdog(SECONDS, never) as watchdog:
+            assert slow.asked.wait(DEADLINE_SECONDS)
+            threading.Timer(0.2, slow.may.set).start()
+        assert [thread for thread in watchdog._threads if thread.is_alive()] == []
+
+
+@pytest.mark.usefixtures("put_off")
+def test_a_heartbeat_that_outlives_the_group_ends_quietly(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[BaseException | None] = []
+    monkeypatch.setattr("threading.excepthook", lambda args: errors.append(args.exc_value))
+    monkeypatch.setattr(watching, "LEAVING_SECONDS", 0.0)
+    with group_of_one(), Watchdog(SECONDS, never) as watchdog:
+        assert slow.asked.wait(DEADLINE_SECONDS)
+    slow.may.set()
+    for thread in watchdog._threads:
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive()
+    assert errors == []
+    assert "heartbeats end" not in caplog.text
 
 
 def test_a_pulse_that_would_grow_old_is_taken_back(

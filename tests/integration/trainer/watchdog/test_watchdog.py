@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from sid_trainer.contract import ExitCode, Failure, FailureReason
 from sid_trainer.run_directory import RunDirectory
+from tests.loopback import free_port
 
 SCRIPT = Path(__file__).parent / "stalling_rank.py"
 BOUND = "5"
@@ -39,26 +39,23 @@ class Gang:
         assert found, self.log(rank)
         return found[0]
 
-    def wait_until_it_hangs(self) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not (self.folder / "hangs").exists():
-            assert time.monotonic() < deadline
-            assert all(process.poll() is None for process in self.processes)
-            time.sleep(0.05)
+    def hangs(self) -> bool:
+        """Whether it has come to where a rank hangs; no rank may have ended before."""
+        if (self.folder / "hangs").exists():
+            return True
+        assert all(process.poll() is None for process in self.processes)
+        return False
 
 
 @contextmanager
 def gang(folder: Path, hanging: int, per_node: int = 2) -> Iterator[Gang]:
     """Two ranks, of which one hangs in the third iteration."""
     folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     common = {
         "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": str(per_node),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         "HANGING_RANK": str(hanging),
     }
     processes = []
@@ -89,15 +86,24 @@ def test_a_blocked_rank_is_named_by_all(tmp_path: Path) -> None:
         assert "in all_reduce" in ranks.log(0)
 
 
+def stop_where_they_hang(gangs: list[tuple[Gang, int]]) -> None:
+    """Stop a rank of each gang as soon as this one hangs: it would soon end by itself."""
+    waiting, deadline = list(gangs), time.monotonic() + DEADLINE_SECONDS
+    while waiting:
+        assert time.monotonic() < deadline
+        for ranks, stopped in [one for one in waiting if one[0].hangs()]:
+            ranks.processes[stopped].send_signal(signal.SIGSTOP)
+            waiting.remove((ranks, stopped))
+        time.sleep(0.05)
+
+
 def test_a_stopped_rank_is_named_whichever_it_is(tmp_path: Path) -> None:
     # Both at a time: they wait more than they work. Rank 0 keeps the heartbeats of all.
     with (
         gang(tmp_path / "first", hanging=0) as first,
         gang(tmp_path / "second", hanging=1) as second,
     ):
-        for ranks, stopped in ((first, 0), (second, 1)):
-            ranks.wait_until_it_hangs()
-            ranks.processes[stopped].send_signal(signal.SIGSTOP)
+        stop_where_they_hang([(first, 0), (second, 1)])
         for ranks, stopped in ((first, 0), (second, 1)):
             assert ranks.code(1 - stopped) == ExitCode.STALLED
             failure = ranks.failure(1 - stopped)
