@@ -35,7 +35,7 @@ def test_process_that_ends_is_named_with_its_last_words(supervisor: Supervisor) 
 def test_process_that_never_works_is_named_with_its_last_words(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "START_SECONDS", 0.5)
+    monkeypatch.setattr(module, "START_SECONDS", 3.0)
     supervisor.start("kubelet", ["sh", "-c", "echo waiting for a node; exec sleep 60"])
     with pytest.raises(ClusterError, match=r"kubelet works: not within(.|\n)*waiting for a node"):
         supervisor.wait("kubelet", lambda: False)

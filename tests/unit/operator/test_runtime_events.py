@@ -86,7 +86,7 @@ async def test_silence_about_one_namespace_holds_no_other_up() -> None:
 
 
 async def test_silence_is_soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(events, "READ_SECONDS", 1.0)
     async with served() as (api, client):
         reader = EventReader(client)
         api.faults = [Fault(0, plural="events", silent=True, lasting=True)]

@@ -59,7 +59,7 @@ async def test_silence_holds_nothing_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However many Events there are to post."""
-    monkeypatch.setattr(module, "POST_SECONDS", 0.05)
+    monkeypatch.setattr(module, "POST_SECONDS", 1.0)
     async with served() as (api, client):
         recorder = Recorder(client, "test")
         api.faults.append(Fault(0, plural="events", silent=True))

@@ -24,7 +24,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def scraping(
-    answer: Answer, patience: float = 0.5
+    answer: Answer, patience: float = 5.0
 ) -> AsyncIterator[tuple[Scraper, asyncio.Event]]:
     """A scraper beside a pod that answers so; the event tells that something was told."""
     told = asyncio.Event()
@@ -64,14 +64,14 @@ async def test_reports_are_told_when_they_change() -> None:
 
     async with scraping(answer) as (scraper, told):
         scraper.follow(KEY, TARGET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await told.wait()
         report = scraper.report(KEY, "uid-0")
         assert report is not None
         assert report.iteration == 0
         told.clear()
         iteration = 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await told.wait()
         assert scraper.report(KEY, "another pod") is None
         scraper.follow(KEY, ScrapeTarget("uid-0-b", "127.0.0.1"))
@@ -97,7 +97,7 @@ async def _error(_: web.Request) -> web.StreamResponse:
 
 
 async def _slow(_: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(2)
+    await asyncio.sleep(60)
     return web.Response(text=body())
 
 
@@ -112,9 +112,10 @@ async def test_bad_answers_are_passed_over_and_the_next_good_one_counts(bad: Ans
             return await bad(request)
         return web.Response(text=body())
 
-    async with scraping(answer) as (scraper, told):
+    patience = 2.0 if bad is _slow else 30.0
+    async with scraping(answer, patience) as (scraper, told):
         scraper.follow(KEY, TARGET)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await told.wait()
         assert asked == 3
 

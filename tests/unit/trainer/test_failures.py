@@ -1,6 +1,7 @@
 """Exceptions become reasons and messages; records and configuration errors are readable."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -269,6 +270,7 @@ def test_failures_come_back_in_the_order_of_writing(tmp_path: Path) -> None:
     second = Failure(reason=FailureReason.UNKNOWN, message="b", rank=1)
     directory.write_failure(5, first)
     directory.write_failure(1, second)
+    os.utime(tmp_path / "failure-00005.json", (1, 1))  # a file system's clock may be coarse
     assert directory.failures() == [first, second]
     directory.note_group()
     directory.clear_launch()

@@ -25,7 +25,7 @@ class Once:
         return self.fault if number == 1 else None
 
 
-def answer(proxy: FaultProxy, body: bytes = b"", seconds: float = 5.0) -> int:
+def answer(proxy: FaultProxy, body: bytes = b"", seconds: float = 60.0) -> int:
     """Status of a request, whose answer is read to its end."""
     client = urllib3.PoolManager(timeout=seconds, retries=False)
     url = f"http://127.0.0.1:{proxy.port}/no-such-bucket/key"
@@ -50,7 +50,7 @@ def test_a_fault_is_met_once_and_counted(minio: MinioServer, kind: Kind) -> None
 def test_a_stalled_connection_outlasts_a_clients_patience(minio: MinioServer) -> None:
     once = Once(Fault(Kind.STALL, share=0.5, seconds=60.0, target=0))
     with FaultProxy(minio.port, once) as proxy, pytest.raises(BROKEN):
-        answer(proxy, seconds=0.3)
+        answer(proxy, seconds=3.0)
     assert proxy.faults == {Kind.STALL: 1}
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import yaml
 
 from sid_trainer.attempts import claim_attempt, note_done
 from sid_trainer.storage import FileStorage
+from tests.loopback import free_port
 
 HERE = Path(__file__).parent
 DEADLINE = 300.0
@@ -45,12 +45,9 @@ class Gang:
         self.control.mkdir(exist_ok=True)
         path = self.folder / "config.yaml"
         if not path.exists():
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
             (self.folder / "model_index.json").write_text('{"_class_name": "Pipeline"}')
             (self.folder / "prompts.txt").write_text("a prompt")
-            launch = {"nodes": self.nodes, "device": "cpu", "rendezvousPort": port}
+            launch = {"nodes": self.nodes, "device": "cpu", "rendezvousPort": free_port()}
             path.write_text(
                 yaml.safe_dump(
                     {

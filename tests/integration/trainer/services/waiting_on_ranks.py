@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from sid_trainer.checkpoint.group import TorchGroup, from_first
 
-COLLECTIVE_SECONDS = 2.0
+COLLECTIVE_SECONDS = 6.0
 
 
 def work() -> str:
