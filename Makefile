@@ -36,14 +36,18 @@ lint: setup ## Check style, types, layers, generated files and the chart
 	$(BIN)/lint-imports
 	$(BIN)/python -m sid_operator.crd --check
 
+.PHONY: prepared
+prepared: setup ## Build what the tests share and take minutes for: MinIO, a teacher (once)
+	$(BIN)/python -m tests.prepared
+
 .PHONY: test
-test: lint ## Run lint and all tests, those on a real local cluster included (starts it)
+test: lint prepared ## Run lint and all tests, those on a real local cluster included (starts it)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/integration
 	$(MAKE) --no-print-directory cluster-up
 	KUBECONFIG=$(KUBECONFIG_FILE) $(BIN)/python -m pytest tests/cluster
 
 .PHONY: test-fast
-test-fast: setup ## Run the tests that need no cluster
+test-fast: setup prepared ## Run the tests that need no cluster
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile tests/unit tests/integration
 
 .PHONY: test-gates

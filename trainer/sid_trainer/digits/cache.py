@@ -25,11 +25,16 @@ def cached_teacher(recipe: TeacherRecipe | None = None) -> Path:
     recipe = recipe or TeacherRecipe()
     folder = _root() / content_hash(recipe)
     with locked(folder):  # who wants it meanwhile waits for it
-        if not (folder / "model_index.json").is_file():
+        if not _is_whole(folder):
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as new:
                 make_teacher(Path(new) / "teacher", recipe)
                 (Path(new) / "teacher").rename(folder)
     return folder
+
+
+def is_cached(recipe: TeacherRecipe | None = None) -> bool:
+    """Whether a teacher is there already."""
+    return _is_whole(_root() / content_hash(recipe or TeacherRecipe()))
 
 
 def content_hash(recipe: TeacherRecipe) -> str:
@@ -42,6 +47,10 @@ def content_hash(recipe: TeacherRecipe) -> str:
     for library in _LIBRARIES:
         digest.update(f"{library}=={importlib.metadata.version(library)}".encode())
     return digest.hexdigest()[:16]
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "model_index.json").is_file()
 
 
 def _root() -> Path:
