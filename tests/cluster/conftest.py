@@ -46,6 +46,7 @@ def namespace() -> Iterator[str]:
     """A fresh namespace, deleted after the test together with all that is in it."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     kubectl.kubectl("create", "namespace", name)
+    kubectl.wait_for_account(name)
     yield name
     kubectl.kubectl("delete", "namespace", name, "--wait=false")
 

@@ -14,10 +14,11 @@ from sid_operator.crd.document import custom_resource_definition
 from tests.cluster import kubectl, operators
 
 QUICK_LEASE = (
-    *("--lease-duration", "3", "--lease-renew-interval", "0.5"),
-    *("--lease-renew-deadline", "2"),
+    *("--lease-duration", "8", "--lease-renew-interval", "1"),
+    *("--lease-renew-deadline", "6"),
 )
-"""So that tests need not wait for the 15 s after which another process may take over."""
+"""Tests need not wait for the 15 s after which another process may take over; nor does an API
+server that says nothing for some seconds end an operator."""
 
 PATIENT_LEASE: tuple[str, ...] = ()
 """The operator's own times: for tests that take long, on machines that are busy."""

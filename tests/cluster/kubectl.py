@@ -100,6 +100,16 @@ def wait_until(what: str, look: Callable[[], T | None], *, seconds: float, every
     return seen
 
 
+def wait_for_account(namespace: str) -> None:
+    """Wait until a new namespace has the service account without which no pod is created."""
+    wait_until(
+        f"namespace {namespace} has its account",
+        lambda: kubectl("get", "sa", "default", "-n", namespace, "--ignore-not-found"),
+        seconds=180,
+        every=0.1,
+    )
+
+
 def wait_established(name: str) -> None:
     """Wait until the API server serves a custom resource.
 

@@ -147,8 +147,10 @@ def failing(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     kubectl.kubectl("create", "secret", "generic", "wrong-keys", "-n", namespace, *wrong)
     token = f"--from-literal=token={TOKEN}"
     kubectl.kubectl("create", "secret", "generic", "hub-token", "-n", namespace, token)
+    kubectl.wait_for_account(namespace)
     kubectl.apply(*hub.manifests(namespace, install.local_images()["trainer"]))
-    kubectl.kubectl("wait", "pod/mirror", "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+    ready = "--for=condition=Ready"
+    kubectl.kubectl("wait", "pod/mirror", "-n", namespace, ready, "--timeout=180s")
     kubectl.apply(*(small(namespace, name, **case.spec) for name, case in CASES.items()))
     yield namespace
     kubectl.kubectl("delete", "namespace", namespace, "--wait=false")

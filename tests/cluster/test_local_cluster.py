@@ -48,6 +48,7 @@ print(json.dumps({
 def namespace() -> Iterator[str]:
     name = f"local-cluster-{uuid.uuid4().hex[:8]}"
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    kubectl.wait_for_account(name)
     yield name
     kubectl.kubectl("delete", "namespace", name, "--wait=false")
 
@@ -93,7 +94,7 @@ def test_pods_of_a_job_reach_each_other_kubernetes_and_minio(namespace: str) -> 
     image = install.local_images()["operator"]
     kubectl.apply(headless_service(namespace), probe_job(namespace, image))
     kubectl.kubectl(
-        "-n", namespace, "wait", "job/probe", "--for=condition=Complete", "--timeout=90s"
+        "-n", namespace, "wait", "job/probe", "--for=condition=Complete", "--timeout=180s"
     )
     logs = kubectl.kubectl("-n", namespace, "logs", "-l", "job-name=probe", "--tail=-1")
     first, second = (json.loads(line) for line in logs.splitlines())
@@ -134,5 +135,5 @@ def test_image_runs_as_a_restricted_user(namespace: str) -> None:
     }
     kubectl.apply(pod)
     succeeded = "--for=jsonpath={.status.phase}=Succeeded"
-    kubectl.kubectl("-n", namespace, "wait", "pod/whoami", succeeded, "--timeout=60s")
+    kubectl.kubectl("-n", namespace, "wait", "pod/whoami", succeeded, "--timeout=180s")
     assert kubectl.kubectl("-n", namespace, "logs", "whoami").strip() == "65532"

@@ -107,7 +107,7 @@ def obstacle(request: pytest.FixtureRequest, served: str) -> Iterator[Obstacle]:
     found = OBSTACLES[request.param]
     kubectl.apply(*found.documents(served))
     try:
-        kubectl.wait_until("Jobs are refused", lambda: found.words in trial(served), seconds=30)
+        kubectl.wait_until("Jobs are refused", lambda: found.words in trial(served), seconds=180)
         yield found
     finally:
         remove(found, served)
@@ -150,7 +150,7 @@ def test_it_is_told_with_its_remedy_and_forgotten_when_it_is_gone(
     obstacle: Obstacle, served: str
 ) -> None:
     kubectl.apply(minimal.resource(served, workers={"gpusPerNode": 0}))
-    kubectl.wait_until("it is told", lambda: accepted(served).get("status") == "False", seconds=30)
+    kubectl.wait_until("it is told", lambda: accepted(served).get("status") == "False", seconds=180)
     told = accepted(served)
     assert told["reason"] == "RefusedByApiServer"
     for word in ("Job run", obstacle.words, obstacle.remedy):
@@ -158,8 +158,8 @@ def test_it_is_told_with_its_remedy_and_forgotten_when_it_is_gone(
     assert warnings(served) == [told["message"]]
 
     remove(obstacle, served)
-    kubectl.wait_until("it is gone", lambda: not trial(served), seconds=30)
-    kubectl.wait_until("it passed", lambda: accepted(served)["status"] == "True", seconds=60)
+    kubectl.wait_until("it is gone", lambda: not trial(served), seconds=180)
+    kubectl.wait_until("it passed", lambda: accepted(served)["status"] == "True", seconds=180)
     resource = kubectl.get("sid", "run", "-n", served)
     assert "failure" not in resource["status"]
     assert kubectl.get("jobs", "-n", served)["items"]

@@ -80,7 +80,7 @@ class Author:
             said = self.refusal(verb, document)
             return words in said if words else not said
 
-        kubectl.wait_until(f"{self.rules}: {words or 'it passes'}", told, seconds=20)
+        kubectl.wait_until(f"{self.rules}: {words or 'it passes'}", told, seconds=180)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -169,7 +169,7 @@ def test_a_change_is_judged_like_a_creation_and_a_label_is_not(author: Author) -
     labelled = {**document, "metadata": document["metadata"] | {"labels": {"a": "b"}}}
     author.wait_for("replace", labelled, "")
     longer = manifest(author.namespace, runPolicy={"suspend": True, "backoffLimit": 7})
-    assert NO_CHILDREN in author.refusal("replace", longer)
+    author.wait_for("replace", longer, NO_CHILDREN)
     author.may(CHILDREN, JOBS, secrets("store"))
     author.wait_for("replace", longer, "")
     other = manifest(
@@ -244,7 +244,7 @@ def test_a_refusal_counts_but_while_a_role_is_missing(
     with operating(plane, tmp_path / "log", *settings, *QUICK_LEASE, kubeconfig=config):
         assert refused() == []
         kubectl.kubectl("delete", "rolebinding", f"{name}-leader", "-n", namespace)
-        kubectl.wait_until("the Lease is not renewed", refused, seconds=20)
+        kubectl.wait_until("the Lease is not renewed", refused, seconds=60)
     chart.apply(namespace, values)
     absent = permissions.absences(plane.audit, permissions.sources(namespace, name))
     asked = permissions.requests(plane.audit, user, since)

@@ -26,6 +26,11 @@ RUNS = int(os.environ.get("SID_CAMPAIGN_RUNS", "20"))
 SEED = int(os.environ.get("SID_CAMPAIGN_SEED", "1"))
 OUTAGE_SECONDS = 60.0
 TAKEOVER_SECONDS = 20.0
+SHORT_LEASE = (
+    *("--lease-duration", "3", "--lease-renew-interval", "0.5"),
+    *("--lease-renew-deadline", "2"),
+)
+"""Of an operator that is killed after some seconds anyway, and has to act before."""
 CHILDREN = "configmaps,services,jobs"
 
 
@@ -83,7 +88,9 @@ def test_runs_complete_while_the_operator_is_killed_at_random(space: str, tmp_pa
     names = [f"run-{number:02d}" for number in range(RUNS)]
     kills = 0
     image = install.local_images()["trainer"]
-    own = Operator(space, tmp_path / "operator.log", extra=("--default-image", image))
+    own = Operator(
+        space, tmp_path / "operator.log", extra=("--default-image", image), lease=SHORT_LEASE
+    )
     with alone(), running(own) as operator:
         operator.launch()
         for name in names:
