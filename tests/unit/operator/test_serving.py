@@ -20,6 +20,7 @@ from sid_operator.runtime.controller import stopped
 from sid_operator.runtime.health import UnhealthyError, probe
 from sid_operator.serving import ANY_ADDRESS, listeners, serving
 from sid_operator.settings import Settings
+from tests.loopback import there
 
 LOOPBACK = ("127.0.0.1", "::1")
 ELSEWHERE = "192.0.2.1"
@@ -29,16 +30,6 @@ DEPLOYMENT = Path(__file__).parents[3] / "charts/sid-operator/templates/deployme
 
 async def hello(_: web.Request) -> web.Response:
     return web.Response(text="hello")
-
-
-def there(address: str) -> bool:
-    """Whether this machine has the address."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as tried:
-        try:
-            tried.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 async def test_without_a_host_either_family_is_answered(

@@ -110,7 +110,7 @@ def gang(tmp_path: Path) -> Iterator[Callable[..., Gang]]:
     for pod in (pod for one in made for pod in one.pods):
         if pod.poll() is None:
             pod.terminate()
-            pod.wait(30)
+            pod.wait(DEADLINE)
 
 
 def test_all_pods_end_with_0_and_node_0_is_rank_0(gang: Callable[..., Gang]) -> None:
@@ -184,10 +184,8 @@ def test_sigterm_ends_workers_and_agent(gang: Callable[..., Gang]) -> None:
     pod = run.start(0)
     wait_until(run.formed, "a group")
     workers = run.workers(0)
-    began = time.monotonic()
     pod.send_signal(signal.SIGTERM)
-    assert pod.wait(20) == 143
-    assert time.monotonic() - began < 10
+    assert pod.wait(25) == 143  # torchrun itself would give it 30 s
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert run.record(pod)["failure"]["reason"] == "Terminated"
 
@@ -277,18 +275,19 @@ def test_a_pod_that_was_replaced_does_not_join(gang: Callable[..., Gang]) -> Non
 
 def test_a_pod_that_comes_when_all_is_done_is_done(gang: Callable[..., Gang]) -> None:
     """It replaces one that was lost between the last word of the run and its own end."""
-    run = gang(2)
+    run = gang(2, group_seconds=5.0)
     run.config()
     storage = FileStorage(run.folder / "run")
     note_done(storage, claim_attempt(storage).attempt, "job")
     assert run.start(1, gang="job").wait(DEADLINE) == 0
     assert run.record(run.pods[0])["state"] == "succeeded"
-    assert not list(run.control.glob("started-*"))
     other = run.start(1, gang="other-job")
     claim_attempt(storage)
     same = run.start(1, gang="job")
-    for pod in (other, same):
-        assert pod.poll() is None, "a newer Job or attempt is not done"
+    for pod in (other, same):  # a newer Job or attempt is not done: it waits for its peer
+        assert pod.wait(DEADLINE) == 80
+        assert "no group of all nodes was formed" in run.record(pod)["failure"]["message"]
+    assert not list(run.control.glob("started-*"))
 
 
 def test_a_wrong_configuration_ends_before_anything_starts(gang: Callable[..., Gang]) -> None:
@@ -298,7 +297,8 @@ def test_a_wrong_configuration_ends_before_anything_starts(gang: Callable[..., G
     began = time.monotonic()
     pod = run.start(0)
     assert pod.wait(DEADLINE) == 78
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
+    assert not list(run.control.glob("started-*"))
     message = run.record(pod)["failure"]["message"]
     assert "training.batchSiz: unknown field; did you mean batchSize?" in message
 
@@ -308,7 +308,8 @@ def test_an_absent_teacher_is_told_before_anything_starts(gang: Callable[..., Ga
     run.config()
     (run.folder / "model_index.json").unlink()
     pod = run.start(0)
-    assert pod.wait(30) == 66
+    assert pod.wait(60) == 66
+    assert not list(run.control.glob("started-*"))
     message = run.record(pod)["failure"]["message"]
     assert message.startswith("teacher.model: ")
     assert "model_index.json does not exist" in message
