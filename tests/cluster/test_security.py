@@ -27,9 +27,9 @@ NO_CHILDREN = "you may not create"
 NO_SECRET = "you may not read a Secret that the resource names"
 
 
-def secrets(*names: str) -> dict[str, Any]:
-    """A rule to read Secrets by name."""
-    return {"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": ["get"]}
+def secrets(*names: str, verb: str = "get") -> dict[str, Any]:
+    """A rule to read Secrets by name, or to use them."""
+    return {"apiGroups": [""], "resources": ["secrets"], "resourceNames": names, "verbs": [verb]}
 
 
 def manifest(namespace: str, **spec: Any) -> dict[str, Any]:
@@ -154,6 +154,16 @@ def test_who_may_not_read_a_named_secret_is_refused(author: Author, name: str) -
     author.wait_for("create", document, "")
 
 
+@pytest.mark.parametrize("name", ["store", "last"])
+def test_who_may_use_the_named_secrets_need_not_read_them(author: Author, name: str) -> None:
+    """The last has as many as there can be: so many questions must not be too many."""
+    document = manifest(author.namespace, **NAMED[name])
+    author.may(CHILDREN, JOBS, secrets(*(EVERY_SECRET - {name}), verb="use"))
+    author.wait_for("create", document, NO_SECRET)
+    author.may(CHILDREN, JOBS, secrets(*EVERY_SECRET, verb="use"))
+    author.wait_for("create", document, "")
+
+
 def test_who_may_not_read_a_named_config_map_is_refused(author: Author) -> None:
     document = manifest(author.namespace, checkpoint=bundle("ConfigMap"))
     author.may(CHILDREN, JOBS, secrets("store"))
@@ -176,6 +186,26 @@ def test_a_change_is_judged_like_a_creation_and_a_label_is_not(author: Author) -
         author.namespace, checkpoint={"bucket": "sid", "secretRef": {"name": "of-somebody-else"}}
     )
     assert NO_SECRET in author.refusal("replace", other)
+
+
+def test_who_may_neither_read_nor_use_its_secrets_may_suspend_a_run(author: Author) -> None:
+    """But not have other programs run with them."""
+    kubectl.apply(manifest(author.namespace))
+    author.may(CHILDREN, JOBS)
+    resumed = manifest(
+        author.namespace, runPolicy={"suspend": False}, scheduling={"queueName": "team"}
+    )
+    author.wait_for("replace", resumed, "")
+    changes: list[dict[str, Any]] = [
+        {"workers": {"image": "registry.example.org/another:1"}},
+        {"workers": {"env": [{"name": "HF_ENDPOINT", "value": "http://elsewhere"}]}},
+        {"annotations": {"example.org/inject": "true"}},
+        {"deletionPolicy": "Delete"},
+    ]
+    for change in changes:
+        assert NO_SECRET in author.refusal("replace", manifest(author.namespace, **change)), change
+    author.may(CHILDREN, JOBS, secrets("store", verb="use"))
+    author.wait_for("replace", manifest(author.namespace, **changes[0]), "")
 
 
 def test_a_resource_that_is_nested_thousands_of_levels_deep_stops_nobody(
