@@ -32,6 +32,7 @@ BASE: dict[str, Any] = {
         "imagePullSecrets": [{"name": "registry"}],
         "nodeAffinity": [{"key": "k", "operator": "Exists"}],
         "env": [{"name": "A", "value": "b"}],
+        "resourceClaims": [{"name": "gpus", "resourceClaimTemplateName": "t"}],
     },
 }
 TEXTS = ("", "a", "7", "A-b_c", "a b", "a\n", "a/b", "../a", "/a/../b", "/mnt/é", "s3://sid/é", "'")

@@ -262,6 +262,26 @@ INVALID = {
         "GPUs are asked for by workers.gpusPerNode and workers.gpuResource",
     ),
     "CPUs as GPUs": ({"spec/workers/gpuResource": "cpu"}, "full name of an extended resource"),
+    "GPUs from nowhere": (
+        {"spec/workers/gpuResource": ""},
+        "give workers.resourceClaims, or the resource",
+    ),
+    "claim without a source": (
+        {"spec/workers/resourceClaims": [{"name": "gpus"}]},
+        "a claim has one source",
+    ),
+    "claim with two sources": (
+        {
+            "spec/workers/resourceClaims": [
+                {"name": "a", "resourceClaimName": "b", "resourceClaimTemplateName": "c"}
+            ]
+        },
+        "a claim has one source",
+    ),
+    "claim twice": (
+        {"spec/workers/resourceClaims": [{"name": "a", "resourceClaimName": "b"}] * 2},
+        "Duplicate value",
+    ),
     "Kubernetes' own as GPUs": (
         {"spec/workers/gpuResource": "x.kubernetes.io/gpu"},
         "is no extended resource",
@@ -448,6 +468,16 @@ VALID: dict[str, dict[str, Any]] = {
             "resources": {"limits": {"rdma/hca": "1"}},
         }
     },
+    "claimed GPUs": {
+        "spec/workers": {
+            "gpuResource": "",
+            "resourceClaims": [
+                {"name": "gpus", "resourceClaimTemplateName": "eight", "request": "whole"},
+                {"name": "fabric", "resourceClaimName": "shared"},
+            ],
+        }
+    },
+    "no GPUs and no resource": {"spec/workers": {"gpusPerNode": 0, "gpuResource": ""}},
     "micro-batch": {"spec/training": {"batchSize": 16, "microBatchSize": 1, "iterations": 5}},
     "deepspeed": {"spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 1}}},
     "offload": {"spec/deepspeed": {"offload": "optimizer"}},

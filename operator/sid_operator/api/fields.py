@@ -183,10 +183,10 @@ QualifiedName = Annotated[
 
 ExtendedResource = Annotated[
     str,
-    Field(min_length=1, max_length=317),
+    Field(max_length=317),
     Matches(
-        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-        "must be the full name of an extended resource, such as nvidia.com/gpu, "
+        r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        "must be empty or the full name of an extended resource, such as nvidia.com/gpu, "
         "nvidia.com/mig-3g.40gb or amd.com/gpu",
     ),
     MatchesNot(
@@ -195,7 +195,7 @@ ExtendedResource = Annotated[
         "plugin offers GPUs",
     ),
 ]
-"""The name of devices that a device plugin tells of."""
+"""The name of devices that a device plugin tells of, or none."""
 
 MetadataKey = Annotated[
     QualifiedName,

@@ -109,6 +109,25 @@ class ClaimVolume(Section):
     )
 
 
+class DeviceClaim(Section):
+    """Devices that every pod gets by dynamic resource allocation, from one of two sources."""
+
+    name: DnsLabel = Field(description="Name of the claim, unique within the resource.")
+    resource_claim_template_name: ObjectName | None = Field(
+        default=None,
+        description="ResourceClaimTemplate in the namespace of the resource, by which each pod "
+        "gets a claim of its own: what GPUs need.",
+    )
+    resource_claim_name: ObjectName | None = Field(
+        default=None,
+        description="ResourceClaim in the namespace of the resource, whose devices all pods share.",
+    )
+    request: DnsLabel | None = Field(
+        default=None,
+        description="The one request of the claim whose devices the container sees. Default: all.",
+    )
+
+
 class EnvironmentVariable(Section):
     """An environment variable of the training processes, such as NCCL_SOCKET_IFNAME."""
 
@@ -138,7 +157,8 @@ class WorkersSpec(Section):
         default=GPU_RESOURCE,
         description="Resource by which the nodes offer their GPUs, as kubectl describe node shows "
         "it: nvidia.com/gpu.shared, nvidia.com/mig-3g.40gb (with gpusPerNode 1: a process sees one "
-        "slice), amd.com/gpu (with an image for ROCm), or another that a device plugin was given.",
+        "slice), amd.com/gpu (with an image for ROCm), or another that a device plugin was given. "
+        "Empty where the GPUs come by resourceClaims.",
     )
     image: ImageName | None = Field(
         default=None,
@@ -200,6 +220,12 @@ class WorkersSpec(Section):
         default_factory=list,
         description="PersistentVolumeClaims mounted in every pod, for models and prompts given as "
         "paths.",
+    )
+    resource_claims: Annotated[list[DeviceClaim], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="Devices of every pod by dynamic resource allocation (Kubernetes 1.34 or "
+        "newer): GPUs, with gpuResource empty and gpusPerNode as many as a pod's claim has, or "
+        "network devices.",
     )
     env: Annotated[list[EnvironmentVariable], Field(max_length=64)] = Field(
         default_factory=list,

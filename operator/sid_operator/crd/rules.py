@@ -244,6 +244,20 @@ CONTRADICTIONS = (
         field="requests",
     ),
     Rule(
+        "spec.workers.resourceClaims[]",
+        "has(self.resourceClaimName) != has(self.resourceClaimTemplateName)",
+        "a claim has one source: give resourceClaimTemplateName, for a claim of each pod's own, or "
+        "resourceClaimName",
+    ),
+    Rule(
+        "spec.workers",
+        "self.gpuResource != '' || self.gpusPerNode == 0 || "
+        "has(self.resourceClaims) && size(self.resourceClaims) > 0",
+        "workers.gpuResource is empty, so that the pods would get no GPUs: give "
+        "workers.resourceClaims, or the resource by which the nodes offer theirs",
+        field="gpuResource",
+    ),
+    Rule(
         "spec.workers.tolerations[]",
         "self.operator != 'Exists' || !has(self.value)",
         "value is not compared when operator is Exists: remove it, or use Equal",
@@ -310,6 +324,7 @@ LIST_KEYS = {
     "spec.workers.env": "name",
     "spec.workers.volumes": "name",
     "spec.workers.imagePullSecrets": "name",
+    "spec.workers.resourceClaims": "name",
     "status.conditions": "type",
 }
 """Lists whose items are told apart by a key: merged by server-side apply, and unique."""

@@ -121,7 +121,7 @@ def _judged(run: Run, nodes: Nodes) -> Verdict:
         return _verdict("Unknown", reasons.NEED_UNKNOWN, str(error))
     workers = run.spec.workers
     if workers.gpu_resource != GPU_RESOURCE:
-        other = reasons.OTHER_GPUS.format(resource=workers.gpu_resource)
+        other = reasons.OTHER_GPUS.format(resource=workers.gpu_resource or "devices by claims")
         return _verdict("Unknown", reasons.GPUS_UNKNOWN, f"{_need(need)} {other}")
     candidates = open_to(workers, nodes.items)
     if not candidates:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from sid_operator.api import names
+from sid_operator.api.workers import DeviceClaim
 from sid_operator.resources import bucket, placement
 from sid_operator.resources.metadata import Manifest, labels, pod_metadata
 from sid_operator.resources.run import Run
@@ -61,6 +62,7 @@ def _pod_spec(run: Run) -> Manifest:
     optional = {
         "imagePullSecrets": [{"name": name} for name in run.pull_secrets],
         "runtimeClassName": workers.runtime_class_name,
+        "resourceClaims": [_claim(claim) for claim in workers.resource_claims],
         "affinity": placement.affinity(run),
         "schedulerName": scheduling.scheduler_name,
         "priorityClassName": scheduling.priority_class_name,
@@ -117,13 +119,25 @@ def _environment(run: Run) -> list[Manifest]:
 
 def _resources(run: Run) -> Manifest:
     workers = run.spec.workers
-    gpus = {workers.gpu_resource: str(workers.gpus_per_node)} if workers.gpus_per_node else {}
+    by_name = workers.gpus_per_node and workers.gpu_resource
+    gpus = {workers.gpu_resource: str(workers.gpus_per_node)} if by_name else {}
     # Extended resources take their request from their limit.
     resources = {
         "requests": dict(workers.resources.requests),
         "limits": dict(workers.resources.limits) | gpus,
+        "claims": [_claimed(claim) for claim in workers.resource_claims],
     }
     return {key: value for key, value in resources.items() if value}
+
+
+def _claim(claim: DeviceClaim) -> Manifest:
+    """A claim of the pod: where its devices come from."""
+    return claim.model_dump(by_alias=True, exclude_none=True, exclude={"request"})
+
+
+def _claimed(claim: DeviceClaim) -> Manifest:
+    """What of it the container gets."""
+    return claim.model_dump(by_alias=True, exclude_none=True, include={"name", "request"})
 
 
 def _volumes(run: Run) -> list[Manifest]:

@@ -30,7 +30,7 @@ POD_FIELDS = {
     *("restartPolicy", "subdomain", "automountServiceAccountToken", "enableServiceLinks"),
     *("terminationGracePeriodSeconds", "securityContext", "containers", "volumes", "dnsPolicy"),
     *("imagePullSecrets", "nodeSelector", "affinity", "tolerations", "schedulerName"),
-    *("priorityClassName", "runtimeClassName"),
+    *("priorityClassName", "runtimeClassName", "resourceClaims"),
 }
 VARIABLES = {
     *("HOME", "TMPDIR", "SID_GANG", "HF_TOKEN"),

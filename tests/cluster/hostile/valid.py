@@ -17,7 +17,7 @@ TEXTS = {
     "endpoint": ("http://minio.minio:9000", "https://s3.example.org"),
     "mountPath": ("/mnt/m", "/data/x"),
     "image": ("registry.example.org/trainer:1", "trainer@sha256:" + "a" * 64),
-    "gpuResource": ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "amd.com/gpu"),
+    "gpuResource": ("nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "amd.com/gpu", ""),
     "sharedMemory": ("8Gi", "1024"),
     "column": ("text", "caption 1", "é"),
     "items": ("a cat", "A dog: 'quoted', \"twice\"", "- [ ] {x}\n\ttab", "日本語"),

@@ -127,9 +127,9 @@ def test_unknown_fields_and_contradictions_are_refused(sections: dict[str, Any])
         (fields.ImageName, ["a", "h:5000/a/b:c@sha256:0"], ["", "http://a b", " a", "-a"]),
         (
             fields.ExtendedResource,
-            ["nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "amd.com/gpu", "a/B_c.d"],
+            ["", "nvidia.com/gpu", "nvidia.com/mig-1g.10gb", "amd.com/gpu", "a/B_c.d"],
             [
-                *("", "cpu", "gpu", "/gpu", "a/b/c", "a b/c", "hugepages-2Mi", "nvidia.com/gpu\n"),
+                *("cpu", "gpu", "/gpu", "a/b/c", "a b/c", "hugepages-2Mi", "nvidia.com/gpu\n"),
                 *("kubernetes.io/gpu", "x.kubernetes.io/gpu", "requests.nvidia.com/gpu"),
             ],
         ),

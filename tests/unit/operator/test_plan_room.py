@@ -145,13 +145,23 @@ def test_the_need_is_compared_with_the_limit_of_host_memory(
         assert "on resume: 310.4)" in message
 
 
-def test_the_memory_of_other_devices_is_not_known() -> None:
+CLAIMS = [{"name": "gpus", "resourceClaimTemplateName": "eight"}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"gpuResource": "nvidia.com/mig-1g.10gb"}, "ask for nvidia.com/mig-1g.10gb"),
+        ({"gpuResource": "", "resourceClaims": CLAIMS}, "ask for devices by claims"),
+    ],
+)
+def test_the_memory_of_other_devices_is_not_known(asked: dict[str, Any], told: str) -> None:
     """The label tells of whole GPUs, and a slice has a part of one."""
-    workers = WORKERS | {"gpuResource": "nvidia.com/mig-1g.10gb"}
+    workers = WORKERS | asked
     made = planned(nodes(H100, T4), workers=workers)
     assert fits(made)[:2] == ("Unknown", reasons.GPUS_UNKNOWN)
     assert "77.3 GiB" in fits(made)[2]
-    assert "nvidia.com/mig-1g.10gb" in fits(made)[2]
+    assert told in fits(made)[2]
     assert makes_a_job(made)
     too_little = workers | {"resources": {"limits": {"memory": "64Gi"}}}
     assert fits(planned(nodes(H100), workers=too_little))[1] == reasons.HOST_TOO_SMALL

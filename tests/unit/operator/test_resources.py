@@ -246,6 +246,26 @@ def test_pull_secrets_of_the_installation_are_for_those_that_name_none(
         assert secrets == [{"name": name} for name in pulled_with]
 
 
+def test_devices_are_claimed_by_the_pod_and_given_to_the_trainer() -> None:
+    claims = [
+        {"name": "gpus", "resourceClaimTemplateName": "eight", "request": "whole"},
+        {"name": "fabric", "resourceClaimName": "shared"},
+    ]
+    workers = {"gpusPerNode": 8, "gpuResource": "", "resourceClaims": claims, "image": world.IMAGE}
+    spec = pod_spec(workers=workers, deletionPolicy="Delete")
+    assert spec["resourceClaims"] == [
+        {"name": "gpus", "resourceClaimTemplateName": "eight"},
+        {"name": "fabric", "resourceClaimName": "shared"},
+    ]
+    (trainer,) = spec["containers"]
+    assert trainer["resources"] == {
+        "claims": [{"name": "gpus", "request": "whole"}, {"name": "fabric"}]
+    }
+    template = cleanup_job(world.run(workers=workers))["spec"]["template"]["spec"]
+    assert "resourceClaims" not in template
+    assert "resourceClaims" not in pod_spec()
+
+
 def affinity(**spec: Any) -> dict[str, Any]:
     found: dict[str, Any] = pod_spec(**spec).get("affinity", {})
     return found
