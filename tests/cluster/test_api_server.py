@@ -656,6 +656,7 @@ def test_status_is_a_subresource_with_columns(namespace: str) -> None:
         "restarts": 1,
         "progress": {"iteration": 120, "iterations": 400, "percent": 30, "eta": "1m0s"},
         "metrics": {"generatorLoss": -0.25, "fid": 21.5},
+        "completionTime": "2026-01-01T00:00:00Z",
         "student": {"uri": "s3://sid/x/student"},
         "conditions": [
             {
@@ -680,7 +681,8 @@ def test_status_is_a_subresource_with_columns(namespace: str) -> None:
     shown = row.split()
     assert shown[:6] == ["case", "organisation/model", "Running", "120", "30", "1"]
     assert shown[7:] == ["-0.25", "21.5", "1m0s", "s3://sid/x/student"]
-    kubectl.kubectl("wait", *target, "--for=condition=Complete", "--timeout=5s")
+    for end in ("condition=Complete", "jsonpath={.status.completionTime}"):
+        kubectl.kubectl("wait", *target, f"--for={end}", "--timeout=5s")
     with pytest.raises(kubectl.CommandError, match="supported values"):
         kubectl.kubectl(*patch, json.dumps({"status": {"phase": "Lost"}}))
 

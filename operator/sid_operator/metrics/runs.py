@@ -84,7 +84,10 @@ def _phases(resources: list[Object]) -> GaugeMetricFamily:
 
 
 def _restarts(resources: list[Object]) -> GaugeMetricFamily:
-    family = _per_run("restarts", "How often training was started again after a failure.")
+    text = (
+        "How often training was started again, after whatever: a failure, a suspension, a change."
+    )
+    family = _per_run("restarts", text)
     for obj in resources:
         family.add_metric(_names(obj), _status(obj).get("restarts", 0))
     return family

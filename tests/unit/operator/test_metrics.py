@@ -49,6 +49,12 @@ def test_runs_are_told_by_phase_and_name() -> None:
     assert value(registry, "sid_distillation_restarts", **of_run) is None
 
 
+def test_the_help_of_restarts_claims_no_failures() -> None:
+    """Suspensions and changes of the spec count as well."""
+    families = {family.name: family for family in RunCollector(list).collect()}
+    assert "a suspension, a change" in families["sid_distillation_restarts"].documentation
+
+
 async def test_requests_are_counted_with_their_answers() -> None:
     metrics = WorkMetrics()
     async with served() as (api, client):
