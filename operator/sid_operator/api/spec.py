@@ -25,7 +25,8 @@ from sid_operator.api.fields import (
     SelectorValue,
 )
 from sid_operator.api.names import CA_BUNDLE_KEY
-from sid_operator.api.workers import RunPolicy, SchedulingSpec, SecretRef, WorkersSpec
+from sid_operator.api.pods import SecretRef
+from sid_operator.api.workers import RunPolicy, SchedulingSpec, WorkersSpec
 from sid_trainer.config import (
     ADDRESSING_TEXT,
     REGION_TEXT,

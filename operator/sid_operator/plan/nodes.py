@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sid_operator.api.names import GPU_RESOURCE
-from sid_operator.api.workers import NodeRequirement, Toleration, WorkersSpec
+from sid_operator.api.pods import NodeRequirement, Toleration
+from sid_operator.api.workers import WorkersSpec
 from sid_operator.plan.observed import printable
 
 LABEL_MEMORY = "nvidia.com/gpu.memory"

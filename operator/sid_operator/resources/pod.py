@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from sid_operator.api import names
-from sid_operator.api.workers import DeviceClaim
+from sid_operator.api.pods import DeviceClaim
 from sid_operator.resources import bucket, placement
 from sid_operator.resources.metadata import Manifest, labels, pod_metadata
 from sid_operator.resources.run import Run
