@@ -3,12 +3,15 @@
 Rules this module keeps:
 
 * Of a repository only what is needed is fetched: safetensors, configuration, tokenizers, licence.
+* All files are of one commit, also when a branch moves meanwhile.
 * Downloads are shared by the processes of a node (:mod:`sid_trainer.node_cache`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sid_trainer.hub import token, told_of_hub
@@ -26,13 +29,26 @@ _VARIANTS = ["*.fp16.*", "*.bf16.*", "*.non_ema.*"]
 
 def pipeline_from_hub(reference: str, revision: str | None, root: Path) -> Path:
     """Download a repository that holds a diffusers pipeline."""
+    with _asking(reference, revision, root):
+        return _snapshot(reference, revision, root / "hub")
+
+
+def pipeline_commit(reference: str, revision: str | None, root: Path) -> str:
+    """The commit that a revision of such a repository is now; its index alone is fetched."""
+    with _asking(reference, revision, root):
+        return _index(reference, revision, root / "hub").parent.name
+
+
+@contextmanager
+def _asking(reference: str, revision: str | None, root: Path) -> Iterator[None]:
+    """One process of a node at a time, with the Hub's refusals told."""
     what = reference + (f" at revision {revision}" if revision else "")
     no_index = not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline")
     with (
         told_of_hub(what, "teacher.revision", no_index),
         locked(root / digest(reference, revision, [])),
     ):
-        return _snapshot(reference, revision, root / "hub")
+        yield
 
 
 def model_from_hub(reference: str, root: Path) -> Path:
@@ -57,20 +73,27 @@ def model_from_hub(reference: str, root: Path) -> Path:
 
 def _snapshot(reference: str, revision: str | None, cache: Path) -> Path:
     """Download what the index names: repositories hold other formats and variants besides."""
-    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 - only then
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only then
 
-    index = Path(
-        hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token())
-    )
+    index = _index(reference, revision, cache)
     components = [name for name in json.loads(index.read_bytes()) if not name.startswith("_")]
     wanted = [f"{name}/*{suffix}" for name in components for suffix in _SUFFIXES]
     return Path(
         snapshot_download(
             reference,
-            revision=revision,
+            revision=index.parent.name,
             cache_dir=cache,
             token=token(),
             allow_patterns=[INDEX, *_LICENCE, *wanted],
             ignore_patterns=_VARIANTS,
         )
+    )
+
+
+def _index(reference: str, revision: str | None, cache: Path) -> Path:
+    """The pipeline's index; the Hub's client puts it into a folder named by its commit."""
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - only then
+
+    return Path(
+        hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token())
     )

@@ -12,7 +12,6 @@ Rules this module keeps:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,14 +20,14 @@ from typing import BinaryIO
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Server, endpoint_of
-from sid_trainer.hub_models import CONFIG, model_from_hub, pipeline_from_hub
+from sid_trainer.hub_models import CONFIG, model_from_hub, pipeline_commit, pipeline_from_hub
 from sid_trainer.launch.environment import cache_root
 from sid_trainer.node_cache import digest, downloaded, held
 from sid_trainer.pipeline_index import INDEX, check_pipeline
+from sid_trainer.reference import place_of
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
 
-_HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
 
 
@@ -55,6 +54,17 @@ def fetch_model(
     root = (cache or cache_root()) / "models"
     download = partial(pipeline_from_hub, reference, revision, root)
     return _pipeline(_brought(reference, endpoint, root, download), reference)
+
+
+def commit_of(reference: str, revision: str | None, cache: Path | None = None) -> str | None:
+    """The commit that a Hugging Face model has at a revision now; None for other models.
+
+    Raises:
+        TrainerError: as :func:`fetch_model`.
+    """
+    if place_of(reference) != "hub":
+        return None
+    return pipeline_commit(reference, revision, (cache or cache_root()) / "models")
 
 
 def fetch_folder(reference: str, endpoint: Server = None, cache: Path | None = None) -> Path:
@@ -122,15 +132,16 @@ def check_model(reference: str, endpoint: Server = None) -> None:
     Raises:
         TrainerError: as :func:`fetch_model`.
     """
-    if reference.startswith("s3://"):
-        storage = open_storage(reference, endpoint)
-        keys = [found.key for found in storage.list()]
-        if INDEX not in keys:
-            raise _no_pipeline(reference)
-        folders = {key.partition("/")[0] for key in keys}
-        check_pipeline(storage.get_bytes(INDEX), folders.__contains__, reference)
-    elif Path(reference).exists() or not _HUB_ID.match(reference):
-        _pipeline(_local(reference), reference)
+    match place_of(reference):
+        case "s3":
+            storage = open_storage(reference, endpoint)
+            keys = [found.key for found in storage.list()]
+            if INDEX not in keys:
+                raise _no_pipeline(reference)
+            folders = {key.partition("/")[0] for key in keys}
+            check_pipeline(storage.get_bytes(INDEX), folders.__contains__, reference)
+        case "path":
+            _pipeline(_local(reference), reference)
 
 
 def check_folder(reference: str, endpoint: Server = None) -> None:
@@ -139,12 +150,14 @@ def check_folder(reference: str, endpoint: Server = None) -> None:
     Raises:
         TrainerError: as :func:`fetch_folder`.
     """
-    if reference.startswith("s3://"):
-        if not open_storage(reference, endpoint).exists(CONFIG):
-            raise _no_transformer(reference)
-    elif (Path(reference).exists() or not _HUB_ID.match(reference)) and not (
-        _local(reference) / CONFIG
-    ).is_file():
+    match place_of(reference):
+        case "s3":
+            there = open_storage(reference, endpoint).exists(CONFIG)
+        case "path":
+            there = (_local(reference) / CONFIG).is_file()
+        case "hub":
+            there = True
+    if not there:
         raise _no_transformer(reference)
 
 
@@ -182,11 +195,13 @@ def _no_file(uri: str) -> TrainerError:
 
 def _brought(reference: str, endpoint: Server, root: Path, from_hub: Callable[[], Path]) -> Path:
     """The folder that a reference names, wherever it is."""
-    if reference.startswith("s3://"):
-        return _from_s3(reference, endpoint, root)
-    if Path(reference).exists() or not _HUB_ID.match(reference):
-        return _local(reference)
-    return from_hub()
+    match place_of(reference):
+        case "s3":
+            return _from_s3(reference, endpoint, root)
+        case "path":
+            return _local(reference)
+        case "hub":
+            return from_hub()
 
 
 def _local(reference: str) -> Path:

@@ -45,6 +45,7 @@ from sid_trainer.keeping import Keeper
 from sid_trainer.leftovers import give_up_dead_uploads
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.networks import Networks, build_networks
+from sid_trainer.origins import find_pins, require_same_models
 from sid_trainer.precision import COMPUTE_DTYPE
 from sid_trainer.reporter import Reporter
 from sid_trainer.reporting import open_reporter
@@ -75,8 +76,11 @@ def train(config: RunConfig) -> None:
         if place.rank == 0:
             give_up_dead_uploads(storage, claim.attempt, run.fence)
         reporter.stage("loading")
-        inputs = on_each(group, lambda: fetch_inputs(config))
+        pins = from_first(group, lambda: find_pins(config, storage, resume_settings(config)))
+        inputs = on_each(group, lambda: fetch_inputs(config, pins))
         require_same_prompts(group, inputs.prompts)
+        require_same_models(group, inputs.origins)
+        pins.require_teacher(inputs.origins)
         _train(run, inputs)
         reporter.stage("done")
     gang = os.environ.get(GANG_VARIABLE)
@@ -121,7 +125,14 @@ def _train(run: Run, inputs: Inputs) -> None:
     settings = resume_settings(config)
     keep_last = config.checkpoint.keep_last
     store = CheckpointStore(
-        run.storage, run.group, settings, run.claim.attempt, keep_last, run.patient, run.fence
+        run.storage,
+        run.group,
+        settings,
+        run.claim.attempt,
+        keep_last,
+        run.patient,
+        run.fence,
+        inputs.origins,
     )
     done = _resume(run, store, networks, inputs.prompts, images)
     run.reporter.stage("encoding")

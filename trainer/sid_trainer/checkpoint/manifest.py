@@ -37,6 +37,7 @@ MAX_WORLD_SIZE = 65_536
 
 _FOLDER_PATTERN = re.compile(rf"{FOLDER}/iter-(\d{{8,}})/")
 _ATTEMPT_PATTERN = re.compile(rf"{FOLDER}/iter-\d{{8,}}/attempt-(\d{{4,}})/")
+_ORIGIN_PATTERN = r"^(commit:\w[\w.-]{0,127}|files:[0-9a-f]{64})$"
 _PART_PATTERN = r"^attempt-\d{4,}/rank-\d{5,}\.safetensors$"
 
 
@@ -74,7 +75,11 @@ class Part(_Summed):
 
 
 class Manifest(_Stored):
-    """A committed checkpoint; ``parts`` are by rank."""
+    """A committed checkpoint.
+
+    ``parts`` are by rank. ``origins`` tell which models the run started from, by the fields that
+    name them (:mod:`sid_trainer.origins`); a manifest from before they were kept has none.
+    """
 
     format_version: Literal[1, 2] = FORMAT_VERSION
     iteration: Annotated[int, Field(ge=0)]
@@ -84,6 +89,7 @@ class Manifest(_Stored):
     settings_digest: str
     settings: dict[str, Any]
     parts: tuple[Part, ...]
+    origins: dict[str, Annotated[str, Field(pattern=_ORIGIN_PATTERN)]] = {}
 
     def part_key(self, rank: int) -> str:
         """Full key of a rank's object."""

@@ -17,7 +17,7 @@ Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -65,6 +65,7 @@ class CheckpointStore:
         uploads: the same folder, where parts and commits have a patience of their own: training
             goes on meanwhile.
         fence: raises where another start of the run has taken over.
+        origins: which models the run starts from, for the manifests.
     """
 
     def __init__(
@@ -76,10 +77,12 @@ class CheckpointStore:
         keep_last: int,
         uploads: Storage | None = None,
         fence: Fence = lambda: None,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         self._storage, self._group, self._fence = storage, group, fence
         self._uploads = uploads or storage
         self._settings, self._attempt = settings, attempt
+        self._origins = dict(origins or {})
         self._pruner = Pruner(storage, attempt, fence, keep_last)
 
     def keep_best(self, count: int, ranking: Callable[[], Sequence[int]]) -> None:
@@ -119,6 +122,7 @@ class CheckpointStore:
             settings_digest=digest(self._settings),
             settings=self._settings,
             parts=tuple(parts),
+            origins=self._origins,
         )
         commit_manifest(self._uploads, manifest, self._fence)
         self._pruner.prune(manifest)

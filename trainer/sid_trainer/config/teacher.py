@@ -27,5 +27,6 @@ class TeacherConfig(Section):
     revision: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
         default=None,
         description="Git revision of a Hugging Face model; a commit hash makes the run repeatable. "
-        "Not used for s3:// and paths.",
+        "Of a branch, a run keeps the commit that its first checkpoint was made with. Not used for "
+        "s3:// and paths.",
     )

@@ -5,7 +5,6 @@ Rule this module keeps: only small JSON files are fetched, never weights.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.hub import token, told_of_hub
 from sid_trainer.pipeline_index import INDEX
+from sid_trainer.reference import place_of
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
 
 _FILES = (INDEX, "config.json", "tokenizer_config.json")
-_HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 
 
 def find_skeleton(teacher: TeacherConfig, endpoint: Server = None) -> Skeleton:
@@ -31,11 +30,13 @@ def find_skeleton(teacher: TeacherConfig, endpoint: Server = None) -> Skeleton:
     model = teacher.model
     if model in KNOWN:
         return KNOWN[model]
-    if model.startswith("s3://"):
-        return _from_s3(model, endpoint)
-    if Path(model).exists() or not _HUB_ID.match(model):
-        return _from_folder(Path(model.removeprefix("file://")), model)
-    return _from_hub(model, teacher.revision)
+    match place_of(model):
+        case "s3":
+            return _from_s3(model, endpoint)
+        case "path":
+            return _from_folder(Path(model.removeprefix("file://")), model)
+        case "hub":
+            return _from_hub(model, teacher.revision)
 
 
 def _from_folder(folder: Path, reference: str) -> Skeleton:

@@ -30,6 +30,7 @@ from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.export.student import Edition, Sent, export_student
 from sid_trainer.failures import told_of
 from sid_trainer.models import fetch_model
+from sid_trainer.origins import STUDENT, TEACHER, recorded_commit
 from sid_trainer.precision import COMPUTE_DTYPE
 from sid_trainer.sampler import scheduler_config
 from sid_trainer.storage import Storage
@@ -125,8 +126,10 @@ def export_checkpoint(
     config, told = run_of(source), told or Told()
     dtype = COMPUTE_DTYPE[form.precision or config.training.precision]
     with told_of("teacher.model"):
-        model = source.teacher or config.teacher.model
-        directory = fetch_model(model, config.teacher.revision, source.endpoint)
+        model, revision = source.teacher or config.teacher.model, config.teacher.revision
+        if source.teacher is None:
+            revision = recorded_commit(source.manifest.origins, TEACHER) or revision
+        directory = fetch_model(model, revision, source.endpoint)
         teacher = open_teacher(config.teacher, directory, torch.device("cpu"), dtype)
     averaged = form.averaged and has_average(config)
     state = _state(source, config, teacher, averaged, told)
@@ -177,7 +180,8 @@ def _buffers(
     begun_from: Path = teacher.directory
     if config.student.init_from is not None:
         with told_of("student.initFrom"):
-            begun_from = fetch_model(config.student.init_from, None, source.endpoint)
+            commit = recorded_commit(source.manifest.origins, STUDENT)
+            begun_from = fetch_model(config.student.init_from, commit, source.endpoint)
     with WeightFiles(begun_from / teacher.network_folder) as files:
         stored = teacher.weights(files)
         return {name: stored.read(name, shape) for name, shape in shapes.items()}

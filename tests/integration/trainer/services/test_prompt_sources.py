@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub.constants
 import pytest
 import torch
 
@@ -21,6 +19,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding_cache import CachedEncoder
 from sid_trainer.data.encoding_folder import check_cache, open_cache
 from sid_trainer.data.prompts import PromptIndex, check_prompts, open_prompts
+from tests.integration.trainer.hub_server import hub_server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ERRORS = {
@@ -110,7 +109,6 @@ class Hub:
     files: dict[str, bytes]
     status: int = 200
     requests: list[tuple[str, str | None]] = field(default_factory=list)
-    url: str = ""
 
     def answer(self, handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         if "/datasets/o/n" not in handler.path:
@@ -130,36 +128,10 @@ class Hub:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub() -> Iterator[Hub]:
     state = Hub({"a.csv": b"text\na1\n", "d/b.txt": b"b1\n", "d/c.txt": b"c1\n", "x.py": b""})
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, headers, data = state.answer(self)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(data))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(data)
-
-        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", state.url)
-    template = state.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with hub_server(state.answer):
+        yield state
 
 
 def from_hub(path: str, cache: Path) -> PromptIndex:
