@@ -93,6 +93,8 @@ EVENT_UPDATED: Final = "Updated"
 EVENT_EXPIRED: Final = "Expired"
 EVENT_CLEANING: Final = "CleaningUp"
 EVENT_NOT_CLEANED: Final = "CleanUpFailed"
+EVENT_CLEANING_WAITS: Final = "CleanUpWaits"
+EVENT_CLEANING_DROPPED: Final = "CleanUpDropped"
 EVENT_RESUMED: Final = "Resumed"
 EVENT_STALLED: Final = "Stalled"
 EVENT_NOT_STORED: Final = "CheckpointNotStored"
@@ -318,6 +320,20 @@ CLEANING_UP: Final = "The run's folder is being removed from the bucket (deletio
 NOT_CLEANED: Final = (
     "The run's folder could not be removed from the bucket, or not all of it: {details} See the "
     "log of Job {name} while it is there; what is left is to be removed by hand."
+)
+CLEANING_WAITS: Final = (
+    "The run's folder stays in the bucket (deletionPolicy Delete) as long as Job {name} is there, "
+    "which was left without its resource and may go on training: delete the Job, and the folder is "
+    "removed."
+)
+CLEANING_COPIED: Final = (
+    "Clean-up Job {name} is a copy, as a backup brings it back, of one that was made for another "
+    "resource of this name: it is deleted, and no folder is removed."
+)
+CLEANING_UNSURE: Final = (
+    "Clean-up Job {name} may have been made for the resource that is gone, or be a copy, as a "
+    "backup brings it back; it does not tell which. It is deleted, and the run's folder stays in "
+    "the bucket: remove it by hand if no run needs it."
 )
 EXPIRED: Final = (
     "The resource is deleted, as it ended more than runPolicy.ttlSecondsAfterFinished ({seconds}) "

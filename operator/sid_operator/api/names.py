@@ -30,6 +30,11 @@ ANNOTATION_UID: Final = f"{GROUP}/uid"
 """On a clean-up Job: uid of the resource whose objects in the bucket it removes."""
 ANNOTATION_RELEASED: Final = f"{GROUP}/released"
 """On a clean-up Job: when it was let go."""
+ANNOTATION_SELF: Final = f"{GROUP}/self"
+"""On a clean-up Job: its own uid, by which it is told from a copy (a backup's, or another
+cluster's): a copy has another."""
+LABEL_NO_BACKUP: Final = "velero.io/exclude-from-backup"
+"""On every child object and pod: the operator makes them anew for a resource that is restored."""
 ANNOTATION_HASH: Final = f"{GROUP}/hash"
 """On every child object: hash of the object as it was applied."""
 

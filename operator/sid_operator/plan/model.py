@@ -130,6 +130,8 @@ class Apply:
     manifest: Manifest
     creates: bool
     notice: Notice | None = None
+    marked: bool = False
+    """It is a clean-up Job, and gets its own uid written into it at once."""
 
 
 @dataclass(frozen=True, slots=True)

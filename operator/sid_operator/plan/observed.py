@@ -17,6 +17,7 @@ import pydantic
 from sid_operator.api.names import (
     ANNOTATION_HASH,
     ANNOTATION_RELEASED,
+    ANNOTATION_SELF,
     ANNOTATION_UID,
     COMPONENT_CLEANUP,
     KIND,
@@ -151,6 +152,7 @@ class Cleanup:
 
     Attributes:
         of_uid: uid of the resource whose objects it removes.
+        mark: uid that it says is its own, or "".
         dormant: It makes no pod, whatever a queue does to it.
         released: When it was let go, or None.
         started: Since when its deadline is counted, or None.
@@ -160,6 +162,7 @@ class Cleanup:
     name: str
     uid: str
     of_uid: str
+    mark: str = ""
     hash: str = ""
     dormant: bool = True
     released: datetime | None = None
@@ -167,6 +170,11 @@ class Cleanup:
     finished: bool = False
     failed: str = ""
     deleting: bool = False
+
+    @property
+    def original(self) -> bool:
+        """Whether it is certain that it is no copy of another."""
+        return self.mark == self.uid
 
 
 def owned_by(obj: Object, uid: str) -> bool:
@@ -239,6 +247,7 @@ def cleanup_of(obj: Object) -> Cleanup:
         name=metadata["name"],
         uid=metadata["uid"],
         of_uid=annotations.get(ANNOTATION_UID, ""),
+        mark=annotations.get(ANNOTATION_SELF, ""),
         hash=annotations.get(ANNOTATION_HASH, ""),
         # Those of earlier versions have one lock: they are only suspended.
         dormant=spec.get("parallelism") == 0 or (bool(spec.get("suspend")) and released is None),

@@ -10,6 +10,11 @@ Rules this module keeps:
 * It has no owner, or it would go with the resource; it removes itself when it is done.
 * What it removes is in its pod template, which nobody can change: who may edit other objects of the
   namespace gains nothing.
+* It says which uid it has itself (:func:`mark_patch`), as soon as it has one: a copy that a backup
+  brings back, together with the resource, must not empty that one's folder.
+* Its hash, which is in its name too, is that of what the user asked for: an upgrade of the
+  operator, or of its default image, leaves it alone; where the user asks for something else, the
+  new Job can be there before the former goes.
 * Its pod may go where those of the run may, for other nodes may be closed to the namespace, and has
   requests and limits, which a quota may ask for.
 * It has a deadline, counted from when it is let go: a Secret that is gone, or a store that does not
@@ -23,13 +28,33 @@ from datetime import datetime
 from sid_operator.api import names
 from sid_operator.api.fields import rfc3339
 from sid_operator.resources import bucket, placement
-from sid_operator.resources.metadata import Manifest, borne, digest, labels, pod_metadata
+from sid_operator.resources.metadata import (
+    Manifest,
+    Part,
+    borne,
+    digest,
+    hash_of_part,
+    labels,
+    pod_metadata,
+)
 from sid_operator.resources.pod import CONTAINER_SECURITY, POD_SECURITY
 from sid_operator.resources.run import Run
 
 DEADLINE_SECONDS = 3600
 KEPT_SECONDS = 3600
 """How long a finished Job stays, for a look at its log."""
+ASKED: Part = {
+    "labels": True,
+    "annotations": True,
+    "checkpoint": {
+        *("bucket", "prefix", "endpoint", "region", "addressing", "ca_bundle_ref", "secret_ref")
+    },
+    "workers": {
+        *("image", "image_pull_policy", "image_pull_secrets", "pod_labels", "pod_annotations"),
+        *("node_selector", "node_affinity", "tolerations"),
+    },
+}
+"""The fields of the spec that it is made from."""
 RESOURCES: Manifest = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "1", "memory": "1Gi"},
@@ -39,8 +64,14 @@ _NAME_LENGTH = 40
 
 
 def cleanup_name(run: Run) -> str:
-    """Name of the Job: another for each resource that bore the name."""
-    return f"{run.name[:_NAME_LENGTH].rstrip('-')}-cleanup-{digest(run.uid)[:8]}"
+    """Name of the Job: another for each resource that bore the name, and for each hash."""
+    mark = digest([run.uid, cleanup_hash(run)])[:8]
+    return f"{run.name[:_NAME_LENGTH].rstrip('-')}-cleanup-{mark}"
+
+
+def cleanup_hash(run: Run) -> str:
+    """Hash of what the user asked for, as far as the Job depends on it."""
+    return hash_of_part(run, ASKED)
 
 
 def cleanup_job(run: Run) -> Manifest:
@@ -53,7 +84,7 @@ def cleanup_job(run: Run) -> Manifest:
         "ttlSecondsAfterFinished": KEPT_SECONDS,
         "template": {"metadata": _pod_metadata(run), "spec": _pod_spec(run)},
     }
-    ours = {names.ANNOTATION_HASH: digest(spec), names.ANNOTATION_UID: run.uid}
+    ours = {names.ANNOTATION_HASH: cleanup_hash(run), names.ANNOTATION_UID: run.uid}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -62,16 +93,22 @@ def cleanup_job(run: Run) -> Manifest:
     }
 
 
-def release_patch(started: datetime | None, now: datetime) -> Manifest:
+def mark_patch(uid: str) -> Manifest:
+    """The merge patch that writes the Job's own uid into it, of the Job of this uid only."""
+    return {"metadata": {"uid": uid, "annotations": {names.ANNOTATION_SELF: uid}}}
+
+
+def release_patch(uid: str, started: datetime | None, now: datetime) -> Manifest:
     """The merge patch that lets the Job go.
 
     Args:
+        uid: That of the Job: no other of its name is let go.
         started: Since when Kubernetes counts the Job's deadline, where a queue let it start.
         now: The time, in UTC.
     """
     waited = int((now - started).total_seconds()) if started is not None else 0
     return {
-        "metadata": {"annotations": {names.ANNOTATION_RELEASED: rfc3339(now)}},
+        "metadata": {"uid": uid, "annotations": {names.ANNOTATION_RELEASED: rfc3339(now)}},
         "spec": {
             "suspend": False,
             "parallelism": 1,

@@ -19,6 +19,8 @@ from sid_operator.resources.first_defaults import with_first_defaults
 from sid_operator.resources.run import Run
 
 Manifest = dict[str, Any]
+Part = Mapping[str, bool | set[str]]
+"""Fields of the spec: of a section those named, or all of it."""
 
 ANNOTATION_POLICY_HASH = f"{names.GROUP}/policy-hash"
 """On the Job: hash of the run policy that it was last given."""
@@ -57,6 +59,20 @@ def run_hash(run: Run) -> str:
     return digest([spec, added] if added else spec)
 
 
+def hash_of_part(run: Run, part: Part) -> str:
+    """Hash of what the user asked for in a part of the spec, made as :func:`run_hash` is."""
+    wanted, added = with_first_defaults(run.spec)
+    spec = wanted.model_dump(by_alias=True, mode="json", include=part, exclude_defaults=True)
+    added = {path: value for path, value in added.items() if _is_within(path, part)}
+    return digest([spec, added] if added else spec)
+
+
+def _is_within(path: str, part: Part) -> bool:
+    section, name, *_ = *path.split("."), ""
+    names_of = part.get(section, False)
+    return names_of if isinstance(names_of, bool) else name in names_of
+
+
 def policy_hash(run: Run) -> str:
     """Hash of what the Job is given in place: run policy and class in the queue."""
     policy = run.spec.run_policy.model_dump(
@@ -81,6 +97,7 @@ def labels(run: Run, component: str = names.COMPONENT_WORKER) -> dict[str, str]:
         "app.kubernetes.io/part-of": "sid-operator",
         "app.kubernetes.io/managed-by": "sid-operator",
         names.LABEL_DISTILLATION: run.name,
+        names.LABEL_NO_BACKUP: "true",
     }
 
 

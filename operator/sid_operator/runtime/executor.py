@@ -15,6 +15,7 @@ from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import Kind
 from sid_operator.plan.model import Action, Apply, Delete, Merge, Refusal
 from sid_operator.plan.refusal import cause
+from sid_operator.resources.cleanup import mark_patch
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.recorder import Recorder
 
@@ -63,12 +64,19 @@ class Executor:
     async def _change(self, namespace: str, action: Action) -> None:
         if isinstance(action, Apply):
             create = self._create if action.creates else self._client.apply
-            self._caches.put(action.kind, await create(action.kind, action.manifest))
+            applied = await create(action.kind, action.manifest)
+            self._caches.put(action.kind, applied)
+            if action.marked:
+                await self._mark(action.kind, applied["metadata"])
         elif isinstance(action, Merge):
             answer = await self._client.merge(action.kind, namespace, action.name, action.patch)
             self._caches.put(action.kind, answer)
         elif isinstance(action, Delete):
             await self._client.delete(action.kind, namespace, action.name, uid=action.uid)
+
+    async def _mark(self, kind: Kind, metadata: dict[str, Any]) -> None:
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+        self._caches.put(kind, await self._client.merge(kind, namespace, name, mark_patch(uid)))
 
     async def _create(self, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -21,9 +21,8 @@ from typing import Any
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS, Kind
-from sid_operator.plan.cleanup import failures, is_due, not_cleaned, orphans, release
-from sid_operator.plan.decide import RETRY_SECONDS, plan
+from sid_operator.kube.kinds import Kind
+from sid_operator.plan.decide import plan
 from sid_operator.plan.model import (
     Action,
     CreationFailure,
@@ -33,10 +32,10 @@ from sid_operator.plan.model import (
     Refusal,
     Resource,
 )
-from sid_operator.plan.refusal import notice
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.run import Installed
 from sid_operator.runtime.caches import Caches
+from sid_operator.runtime.cleaner import Cleaner, uids
 from sid_operator.runtime.events import EventReader
 from sid_operator.runtime.executor import Executor, FoundError, RefusedError
 from sid_operator.runtime.recorder import Recorder
@@ -83,7 +82,7 @@ class Reconciler:
         self._default = default
         self._now = now
         self._untold: set[Key] = set()
-        self._told_failures: set[str] = set()
+        self._cleaner = Cleaner(client, caches, self._executor, recorder, now)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one resource where it should be.
@@ -96,7 +95,7 @@ class Reconciler:
             StatusRefusedError: The status could not be written for a reason that stays.
         """
         raw = self._caches.resources.get(key)
-        retried_after = await self._release_orphans(key, raw)
+        retried_after = await self._cleaner.clean(key, raw)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._recorder.settled(key)
             self._scraper.follow(key, None)
@@ -105,14 +104,17 @@ class Reconciler:
             return retried_after
         resource = resource_of(raw, self._default)
         gone = self._caches.pods.gone(key)
-        plan = await self._carried_out(key, raw, resource)
+        try:
+            plan = await self._carried_out(key, raw, resource)
+        finally:
+            self._cleaner.knows(key, resource.uid)
         if plan is None:
             return NEXT_TURN
         self._scraper.follow(key, plan.scrape)
         try:
             await self._teller.tell(raw, plan)
         except errors.NotFoundError:
-            if raw["metadata"]["uid"] in await self._living(key):
+            if resource.uid in await uids(self._client, key):
                 raise
             self._caches.resources.forget(raw)
             return NEXT_TURN
@@ -120,45 +122,6 @@ class Reconciler:
         self._caches.pods.forget_gone(key, gone)
         waits = (retried_after, plan.look_again_after)
         return min((wait for wait in waits if wait is not None), default=None)
-
-    async def _release_orphans(self, key: Key, raw: Object | None) -> float | None:
-        """Let the clean-up Jobs go whose resource is gone, once its pods are gone too.
-
-        Those that failed are told.
-
-        Returns:
-            Seconds until that is to be tried again, or None.
-        """
-        cleanups, uid = self._caches.cleanups(key), raw["metadata"]["uid"] if raw else None
-        for job in failures(cleanups, uid):
-            if job.uid not in self._told_failures:
-                await self._recorder.post(_deleted(key, job.of_uid), [not_cleaned(job)])
-                self._told_failures.add(job.uid)
-        waiting = orphans(cleanups, uid)
-        if not waiting or self._caches.pods.owned_by(key):
-            return None
-        now = self._now()
-        due = [job for job in waiting if is_due(job, now)]
-        if not due:
-            return RETRY_SECONDS
-        # The caches were filled one after the other: ask who lives before anything is removed.
-        living = await self._living(key)
-        for job in due:
-            if job.of_uid in living:
-                continue
-            gone = _deleted(key, job.of_uid)
-            try:
-                await self._executor.execute(gone, release(job, now))
-            except RefusedError as error:
-                await self._recorder.post(gone, [notice(error.refusal)])
-                return RETRY_SECONDS
-        return None
-
-    async def _living(self, key: Key) -> set[str]:
-        """Uid of the resource of this name that the API server holds, if it holds one."""
-        selector = f"metadata.name={key.name}"
-        found, _ = await self._client.list(DISTILLATIONS, key.namespace, fields=selector)
-        return {obj["metadata"]["uid"] for obj in found}
 
     async def _carried_out(self, key: Key, raw: Object, resource: Resource) -> Plan | None:
         """Plan and change children; the plan afterwards says what is to be told.
@@ -207,15 +170,3 @@ class Reconciler:
         else:
             return first
         return plan(resource, observed, self._now())
-
-
-def _deleted(key: Key, uid: str) -> Object:
-    """What is known of a resource that is gone: enough to post an Event on."""
-    return {
-        "metadata": {
-            "namespace": key.namespace,
-            "name": key.name,
-            "uid": uid,
-            "resourceVersion": "",
-        }
-    }

@@ -52,6 +52,8 @@ class Fault:
     """Never answer."""
     lasting: bool = False
     """Break every request that it fits, not only the next."""
+    spares: int = 0
+    """How many requests that it fits are answered well before."""
 
 
 class FakeApi:
@@ -127,6 +129,9 @@ class FakeApi:
     def _fault(self, method: str, plural: str) -> Fault | None:
         for fault in self.faults:
             if fault.method in ("", method) and fault.plural in ("", plural):
+                if fault.spares:
+                    fault.spares -= 1
+                    continue
                 if not fault.lasting:
                     self.faults.remove(fault)
                 return fault

@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
+from sid_operator.api.names import ANNOTATION_HASH, ANNOTATION_SELF
+from sid_operator.api.spec import CheckpointSpec
+from sid_operator.api.workers import WorkersSpec
 from sid_operator.kube.kinds import DISTILLATIONS, JOBS
-from sid_operator.plan.cleanup import is_due, orphans, release
+from sid_operator.plan.cleanup import copies, drop, is_due, orphans, release
 from sid_operator.plan.decide import plan
-from sid_operator.plan.model import Apply, Delete, Plan, Refusal
+from sid_operator.plan.model import Apply, Delete, Merge, Plan, Refusal
 from sid_operator.plan.observed import Cleanup, cleanup_of
-from sid_operator.resources.cleanup import cleanup_job, cleanup_name, release_patch
+from sid_operator.plan.resource import resource_of
+from sid_operator.resources.cleanup import (
+    cleanup_hash,
+    cleanup_job,
+    cleanup_name,
+    mark_patch,
+    release_patch,
+)
 from sid_operator.resources.job import job
+from sid_operator.resources.run import Installed, Run
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -23,9 +34,15 @@ DELETING: dict[str, Any] = {"deletionPolicy": "Delete"}
 
 def of_run(**changes: Any) -> Cleanup:
     """The clean-up Job of the world's run, as it is seen."""
+    return dataclasses.replace(cleanup_of(held()), **changes)
+
+
+def held() -> dict[str, Any]:
+    """The same, as the API server holds it."""
     manifest = cleanup_job(world.run(**DELETING))
     manifest["metadata"]["uid"] = "uid-of-cleanup"
-    return dataclasses.replace(cleanup_of(manifest), **changes)
+    manifest["metadata"]["annotations"][ANNOTATION_SELF] = "uid-of-cleanup"
+    return manifest
 
 
 def finished(**spec: Any) -> Plan:
@@ -81,14 +98,119 @@ def test_it_is_left_alone_once_it_is_there() -> None:
     ("seen", "spec"),
     [
         (of_run(), {}),
-        (of_run(hash="of another image"), DELETING),
         (of_run(dormant=False), DELETING),
+        (of_run(finished=True), DELETING),
     ],
-    ids=["the policy is Retain again", "what it would do has changed", "somebody let it go"],
+    ids=["the policy is Retain again", "somebody let it go", "somebody gave it a deadline"],
 )
 def test_it_is_deleted_when_it_no_longer_fits(seen: Cleanup, spec: dict[str, Any]) -> None:
     made = plan(world.resource(**spec), world.observed(cleanups=(seen,)), NOW)
     assert made.actions == (Delete(JOBS, seen.name, "uid-of-cleanup"),)
+
+
+def test_what_is_wanted_instead_is_there_before_the_former_goes() -> None:
+    former = of_run(name="former", uid="uid-of-former", mark="uid-of-former", hash="of before")
+    (made,) = plan(world.resource(**DELETING), world.observed(cleanups=(former,)), NOW).actions
+    assert isinstance(made, Apply)
+    assert made.manifest["metadata"]["name"] != former.name
+
+    fresh = of_run(mark="")
+    both = world.observed(cleanups=(former, fresh))
+    (marked,) = plan(world.resource(**DELETING), both, NOW).actions
+    assert marked == Merge(JOBS, fresh.name, mark_patch(fresh.uid))
+
+    both = world.observed(cleanups=(former, of_run()))
+    (gone,) = plan(world.resource(**DELETING), both, NOW).actions
+    assert gone == Delete(JOBS, "former", "uid-of-former")
+
+
+def test_what_somebody_let_go_is_removed_without_waiting_for_another() -> None:
+    let_go = of_run(name="former", uid="uid-of-former", hash="of before", dormant=False)
+    removed, made = plan(
+        world.resource(**DELETING), world.observed(cleanups=(let_go,)), NOW
+    ).actions
+    assert removed == Delete(JOBS, "former", "uid-of-former")
+    assert isinstance(made, Apply)
+
+
+def test_one_that_is_being_deleted_is_waited_for() -> None:
+    seen = world.observed(cleanups=(of_run(deleting=True),))
+    assert plan(world.resource(**DELETING), seen, NOW).actions == ()
+
+
+def test_another_default_image_changes_no_job() -> None:
+    """An upgrade of the operator must not touch the Jobs of all resources at once."""
+    workers = {"nodes": 1, "gpusPerNode": 0}
+    raw = world.raw(workers=workers, **DELETING)
+    before, after = (
+        resource_of(raw, Installed(f"registry.example.org/sid-trainer:{tag}")).run
+        for tag in ("1.0", "2.0")
+    )
+    assert before is not None
+    assert after is not None
+    assert cleanup_hash(before) == cleanup_hash(after)
+    assert cleanup_name(before) == cleanup_name(after)
+
+
+NEW = "Add a field that is new here; and to ASKED, where the clean-up Job is made from it."
+WORKERS = {
+    "gpuResource": "nvidia.com/gpu",
+    "nodes": 2,
+    "gpusPerNode": 0,
+    "image": world.IMAGE,
+    "imagePullPolicy": "Always",
+    "imagePullSecrets": [{"name": "pull"}],
+    "nodeSelector": {"gpu": "h100"},
+    "nodeAffinity": [{"key": "pool", "operator": "Exists"}],
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "podLabels": {"team": "images"},
+    "podAnnotations": {"sidecar.istio.io/inject": "false"},
+    "env": [{"name": "LOG", "value": "1"}],
+    "fsGroup": 1000,
+    "resources": {"limits": {"cpu": 8}},
+    "runtimeClassName": "gvisor",
+    "sharedMemory": "1Gi",
+    "terminationGracePeriodSeconds": 60,
+    "volumes": [{"name": "models", "claimName": "weights", "mountPath": "/mnt/models"}],
+}
+CHECKPOINT = {
+    "bucket": "sid",
+    "prefix": "runs",
+    "secretRef": {"name": "credentials"},
+    "endpoint": "https://minio.minio:9000",
+    "region": "eu-central-1",
+    "addressing": "virtual",
+    "caBundleRef": {"name": "authorities"},
+    "everyIterations": 20,
+    "keepLast": 3,
+    "keepBest": 0,
+    "resume": "required",
+    "toleratedFailures": 1,
+}
+
+
+def test_the_hash_follows_all_that_the_job_is_made_from_and_nothing_else() -> None:
+    sections: dict[str, dict[str, Any]] = {
+        "workers": WORKERS,
+        "checkpoint": CHECKPOINT,
+        "labels": {"team": "images"},
+        "annotations": {"example.org/cost-centre": "7"},
+    }
+    every = world.run(**sections)
+    assert every.spec.workers.model_fields_set == set(WorkersSpec.model_fields), NEW
+    assert every.spec.checkpoint.model_fields_set == set(CheckpointSpec.model_fields), NEW
+
+    def rendered(of: Run) -> dict[str, Any]:
+        job = cleanup_job(of)
+        del job["metadata"]["name"], job["metadata"]["annotations"][ANNOTATION_HASH]
+        return job
+
+    for section, fields in sections.items():
+        for field in fields.keys() - {"bucket", "secretRef", "gpusPerNode", "image"}:  # required
+            fewer = {name: value for name, value in fields.items() if name != field}
+            changed = world.run(**(sections | {section: fewer}))
+            alike = rendered(changed) == rendered(every)
+            assert (cleanup_hash(changed) == cleanup_hash(every)) is alike, field
 
 
 def test_a_policy_changed_after_the_end_is_followed() -> None:
@@ -112,10 +234,46 @@ def test_a_job_is_let_go_when_its_resource_is_gone() -> None:
     assert orphans((dataclasses.replace(made, dormant=False),), None) == ()
 
 
+@pytest.mark.parametrize(
+    ("mark", "known", "copied"),
+    [
+        ("uid-of-cleanup", (), False),
+        ("uid of the one that was copied", (), True),
+        ("", (), True),
+        ("", ("uid-of-cleanup",), False),
+        ("", ("uid of another",), True),
+    ],
+    ids=["its own", "of another", "none", "none, but seen with its resource", "none, others seen"],
+)
+def test_only_what_is_no_copy_is_let_go(mark: str, known: tuple[str, ...], copied: bool) -> None:
+    job = of_run(mark=mark)
+    assert (orphans((job,), None, known) == ()) is copied
+    assert (copies((job,), None, known) != ()) is copied
+    assert copies((job,), world.UID, known) == ()
+    assert copies((dataclasses.replace(job, deleting=True),), None, known) == ()
+    assert copies((dataclasses.replace(job, finished=True),), None, known) == ()
+
+
+def test_a_copy_of_a_job_that_was_let_go_is_deleted_too() -> None:
+    job = of_run(dormant=False, mark="uid of the one that was copied")
+    assert copies((job,), None) == (job,)
+    deletion = drop(job)
+    assert (deletion.name, deletion.uid) == (job.name, job.uid)
+    assert deletion.notice is not None
+    assert "is a copy" in deletion.notice.message
+    # One without a mark was let go by an earlier version, rightly.
+    assert copies((of_run(dormant=False, mark=""),), None) == ()
+
+
+def test_a_job_marks_and_is_let_go_as_itself_only() -> None:
+    """Another may bear its name by then."""
+    assert mark_patch("uid-of-cleanup")["metadata"]["uid"] == "uid-of-cleanup"
+    assert release(of_run(), NOW).patch["metadata"]["uid"] == "uid-of-cleanup"
+
+
 def seen(patch: dict[str, Any] | None = None, **changes: Any) -> Cleanup:
     """The clean-up Job after a merge patch, with fields of its spec and status changed."""
-    manifest = cleanup_job(world.run(**DELETING))
-    manifest["metadata"]["uid"] = "uid-of-cleanup"
+    manifest = held()
     manifest["metadata"]["annotations"] |= (patch or {}).get("metadata", {}).get("annotations", {})
     manifest["spec"] |= (patch or {}).get("spec", {}) | changes
     return cleanup_of(manifest | {"status": {"startTime": world.at(7200)}})
@@ -142,7 +300,7 @@ def test_a_job_of_an_earlier_version_is_let_go_too() -> None:
 
 
 def test_a_job_that_somebody_holds_back_again_is_not_let_go_without_pause() -> None:
-    patch = release_patch(None, NOW)
+    patch = release_patch("uid-of-cleanup", None, NOW)
     assert patch["spec"]["activeDeadlineSeconds"] == 3600
     held = seen(patch, parallelism=0)
     assert orphans((held,), None) == (held,)

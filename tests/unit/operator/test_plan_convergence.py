@@ -96,11 +96,18 @@ def _jobs(draw: st.DrawFn) -> Job | None:
     return None if choice == 8 else dataclasses.replace(job, **changed[choice])
 
 
+def _named(jobs: list[Cleanup]) -> tuple[Cleanup, ...]:
+    """As the API server has them: no two of one name; the name goes by resource and hash."""
+    by_name = {f"cleanup-{job.of_uid}-{job.hash}": job for job in jobs}
+    return tuple(dataclasses.replace(job, name=name) for name, job in by_name.items())
+
+
 _cleanups = st.lists(
     st.builds(
         Cleanup,
         name=st.just("cleanup"),
-        uid=st.just("uid-of-cleanup"),
+        uid=st.sampled_from(["uid-of-cleanup", "uid-of-another-cleanup"]),
+        mark=st.sampled_from(["", "uid-of-cleanup", "uid-of-a-copied-one"]),
         of_uid=st.sampled_from([world.UID, "earlier"]),
         hash=st.sampled_from(["old", _CLEANUP["metadata"]["annotations"]["sid-dit.dev/hash"]]),
         dormant=st.booleans(),
@@ -108,7 +115,8 @@ _cleanups = st.lists(
         deleting=st.booleans(),
     ),
     max_size=2,
-).map(tuple)
+    unique_by=lambda job: (job.uid, job.of_uid),
+).map(_named)
 _nodes = st.lists(
     st.builds(
         lambda memory, gpus: GpuNode(labels={}, taints=(), memory=memory, gpus=gpus, product="x"),
@@ -180,9 +188,17 @@ def _of_cleanup(action: Action) -> bool:
 def _cleanups_after(held: tuple[Cleanup, ...], action: Action) -> tuple[Cleanup, ...]:
     if isinstance(action, Apply):
         made = json.loads(json.dumps(action.manifest))
-        made["metadata"]["uid"] = "uid-of-cleanup"
-        return (*held, cleanup_of(made))
-    return tuple(dataclasses.replace(job, deleting=True) for job in held)
+        made["metadata"]["uid"] = "uid-of-the-new-one"
+        assert action.marked
+        return (*held, dataclasses.replace(cleanup_of(made), mark="uid-of-the-new-one"))
+    change = (
+        {"mark": action.patch["metadata"]["uid"]}
+        if isinstance(action, Merge)
+        else {"deleting": True}
+    )
+    return tuple(
+        dataclasses.replace(job, **change) if job.name == action.name else job for job in held
+    )
 
 
 @settings(max_examples=400, deadline=None)

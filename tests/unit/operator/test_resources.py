@@ -69,6 +69,15 @@ def test_every_child_has_owner_labels_and_hash() -> None:
         assert metadata["annotations"]["sid-dit.dev/hash"]
 
 
+def test_no_child_goes_into_a_backup() -> None:
+    """Brought back without their owner, Jobs would train, or empty a folder, by themselves."""
+    for build in (config_map, service, job, cleanup_job):
+        manifest = build(world.run())
+        templates = [manifest["spec"]["template"]] if manifest["kind"] == "Job" else []
+        for of in (manifest, *templates):
+            assert of["metadata"]["labels"]["velero.io/exclude-from-backup"] == "true"
+
+
 def test_the_job_is_a_gang() -> None:
     spec = job(world.run(**ALL_SET))["spec"]
     assert spec["completionMode"] == "Indexed"

@@ -263,6 +263,7 @@ async def test_a_clean_up_that_is_refused_is_told_and_tried_again(plant: Plant) 
     await until(lambda: len(plant.api.of("jobs")) == 2)
     plant.api.faults = [Fault(403, plural="jobs", method="PATCH")]
     plant.api.remove("siddistillations", world.NAMESPACE, world.NAME)
+    plant.api.remove("jobs", world.NAMESPACE, world.NAME)
     await until(lambda: "RefusedByApiServer" in reasons(plant.api))
 
 
