@@ -8,17 +8,16 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.tensor_files import files_of_tensors, open_tensors, told_of_tensors
 
 _SINGLE = "diffusion_pytorch_model.safetensors"
 _INDEX = f"{_SINGLE}.index.json"
@@ -47,15 +46,17 @@ class WeightFiles:
         """One tensor as it is in the file.
 
         Raises:
-            TrainerError: ``InvalidConfiguration`` when it is absent or of another shape.
+            TrainerError: ``InvalidConfiguration`` when it is absent or of another shape; as
+                :func:`~sid_trainer.tensor_files.told_of_tensors`.
         """
         file = self._file_of.get(name)
         if file is None:
             raise _mismatch(self._folder, name, "is missing")
         if file not in self._handles:
-            handle = safe_open(self._folder / file, framework="pt")
+            handle = open_tensors(self._folder / file)
             self._handles[file] = self._open.enter_context(handle)
-        tensor: Tensor = self._handles[file].get_tensor(name)
+        with told_of_tensors(self._folder / file):
+            tensor: Tensor = self._handles[file].get_tensor(name)
         if tensor.shape != shape:
             raise _mismatch(
                 self._folder, name, f"has shape {tuple(tensor.shape)}, not {tuple(shape)}"
@@ -73,15 +74,13 @@ def persistent_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _files_by_name(folder: Path) -> dict[str, str]:
     if (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        files: dict[str, str] = index["weight_map"]
-        return files
+        return files_of_tensors(folder / _INDEX)
     if not (folder / _SINGLE).is_file():
         raise TrainerError(
             FailureReason.NOT_FOUND,
             f"{folder.name}/{_SINGLE} is missing from the model: save it with save_pretrained",
         )
-    with safe_open(folder / _SINGLE, framework="pt") as handle:
+    with open_tensors(folder / _SINGLE) as handle:
         return dict.fromkeys(handle.keys(), _SINGLE)
 
 

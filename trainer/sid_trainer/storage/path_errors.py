@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
@@ -39,7 +39,7 @@ def told_of_path(verb: str, path: str) -> Iterator[None]:
         ) from error
 
 
-def open_path(path: Path, name: str) -> BinaryIO:
+def open_path(path: Path, name: str) -> BufferedReader:
     """Open a file for reading.
 
     Args:

@@ -20,8 +20,8 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL
 from torch import Tensor
 
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.teachers.base import component_config, on_accelerator
+from sid_trainer.teachers.loading_errors import told_of_loading
 
 FOLDER = "vae"
 
@@ -88,16 +88,10 @@ class Autoencoder(abc.ABC):
 
     @cached_property
     def _model(self) -> Any:
-        try:
+        with told_of_loading(f"autoencoder ({FOLDER}/diffusion_pytorch_model.safetensors)"):
             model = self._class.from_pretrained(
                 self._directory, subfolder=FOLDER, dtype=self._dtype, local_files_only=True
             )
-        except (OSError, ValueError) as error:
-            raise TrainerError(
-                FailureReason.NOT_FOUND,
-                f"teacher.model's autoencoder ({FOLDER}/diffusion_pytorch_model.safetensors) "
-                f"cannot be loaded ({error}): save the pipeline with save_pretrained",
-            ) from error
         return model.eval()
 
     def _each(self, rows: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:

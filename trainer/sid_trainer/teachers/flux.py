@@ -23,7 +23,7 @@ from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
-from sid_trainer.teachers.text_encoders import encode_in_batches, shared_pipeline
+from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
 
 MAX_T5_TOKENS = 512
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
@@ -114,13 +114,7 @@ class FluxTeacher(Teacher):
     @cached_property
     def _text_pipeline(self) -> Any:
         """The pipeline without network and VAE."""
-        return FluxPipeline.from_pretrained(
-            shared_pipeline(self.directory, self.dtype),
-            transformer=None,
-            vae=None,
-            dtype=self.dtype,
-            local_files_only=True,
-        )
+        return text_pipeline(FluxPipeline, self.directory, self.dtype, transformer=None)
 
 
 def pack(latents: Tensor) -> Tensor:

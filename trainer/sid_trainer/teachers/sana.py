@@ -23,7 +23,7 @@ from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.teachers.autoencoders import DeepCompressionAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
-from sid_trainer.teachers.text_encoders import encode_in_batches, shared_pipeline
+from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
 
 MAX_TOKENS = 300
 """Length of an encoding in the stock pipeline, unless the tokenizer's own limit is less."""
@@ -148,10 +148,4 @@ class SanaTeacher(Teacher):
     @cached_property
     def _text_pipeline(self) -> Any:
         """The pipeline without network and VAE."""
-        return self._pipeline_class.from_pretrained(
-            shared_pipeline(self.directory, self.dtype),
-            transformer=None,
-            vae=None,
-            dtype=self.dtype,
-            local_files_only=True,
-        )
+        return text_pipeline(self._pipeline_class, self.directory, self.dtype, transformer=None)

@@ -21,7 +21,7 @@ from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
-from sid_trainer.teachers.text_encoders import encode_in_batches, shared_pipeline
+from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
 
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
@@ -123,11 +123,6 @@ class SD3Teacher(Teacher):
         absent = {name: None for name in _T5 if index.get(name, [None])[0] is None}
         with torch.device("meta"):
             transformer = self.build_network()
-        return StableDiffusion3Pipeline.from_pretrained(
-            shared_pipeline(self.directory, self.dtype),
-            transformer=transformer,
-            vae=None,
-            dtype=self.dtype,
-            **absent,
-            local_files_only=True,
+        return text_pipeline(
+            StableDiffusion3Pipeline, self.directory, self.dtype, transformer=transformer, **absent
         )

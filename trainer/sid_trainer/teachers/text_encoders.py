@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -33,6 +32,10 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.launch.environment import cache_root
 from sid_trainer.node_cache import locked, need_space
 from sid_trainer.pipeline_index import INDEX
+from sid_trainer.storage.base import not_found
+from sid_trainer.storage.path_errors import open_path
+from sid_trainer.teachers.loading_errors import told_of_loading
+from sid_trainer.tensor_files import files_of_tensors, open_tensors
 
 ENCODER_BATCH = 16
 """Prompts that the text encoders take at a time."""
@@ -43,7 +46,9 @@ _DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _LIBRARIES = ("diffusers", "transformers")
+_WHOLE = "give the whole pipeline, as save_pretrained writes it"
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +74,31 @@ def encode_in_batches(
     return Condition(whole)
 
 
+def text_pipeline(pipeline: Any, directory: Path, dtype: torch.dtype, **components: Any) -> Any:
+    """A stock pipeline with its text encoders and tokenizers, without VAE.
+
+    Args:
+        pipeline: its class.
+        directory: where it lies.
+        dtype: type that the text encoders compute in.
+        components: what else it gets, or is told to be absent.
+
+    Raises:
+        TrainerError: ``NotFound`` when an encoder's config or a tokenizer's vocabulary is absent;
+            as :func:`shared_pipeline` and
+            :func:`~sid_trainer.teachers.loading_errors.told_of_loading`.
+    """
+    _require_parts(directory)
+    with told_of_loading("text encoders and tokenizers"):
+        return pipeline.from_pretrained(
+            shared_pipeline(directory, dtype),
+            vae=None,
+            dtype=dtype,
+            local_files_only=True,
+            **components,
+        )
+
+
 def shared_pipeline(directory: Path, dtype: torch.dtype, cache: Path | None = None) -> Path:
     """A directory like a pipeline's, without network and VAE, whose text encoders are of a type.
 
@@ -80,8 +110,8 @@ def shared_pipeline(directory: Path, dtype: torch.dtype, cache: Path | None = No
         cache: where it goes; :func:`~sid_trainer.launch.environment.cache_root` by default.
 
     Raises:
-        TrainerError: ``NotFound`` when an encoder has no safetensors, ``StorageUnavailable``
-            when there is no room.
+        TrainerError: ``NotFound`` when an encoder has no safetensors, ``InvalidData`` when they
+            are not whole, ``StorageUnavailable`` when there is no room.
     """
     files = [file for name in _encoders(directory) for file in weight_files(directory / name)]
     if all(_stored_dtypes(file) <= {dtype} for file in files):
@@ -99,12 +129,11 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors of a text encoder.
 
     Raises:
-        TrainerError: ``NotFound`` when it has none.
+        TrainerError: ``NotFound`` when it has none, ``InvalidData`` when its index is damaged.
     """
     single, index = (folder / name for name in _WEIGHTS)
     if index.is_file():
-        names: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return [folder / name for name in sorted(set(names.values()))]
+        return [folder / name for name in sorted(set(files_of_tensors(index).values()))]
     if not single.is_file():
         raise TrainerError(
             FailureReason.NOT_FOUND,
@@ -162,12 +191,26 @@ def _encoders(directory: Path) -> list[str]:
     return _components(directory, "text_encoder")
 
 
+def _require_parts(directory: Path) -> None:
+    """Raise ``NotFound`` for a part in whose place transformers would take one of its own.
+
+    Without its config an encoder gets the class's own; without its vocabulary a tokenizer has one
+    of a few special tokens, and makes them of all prompts.
+    """
+    for folder in (directory / name for name in _encoders(directory)):
+        if not (folder / "config.json").is_file():
+            raise not_found(f"teacher.model's {folder.name}/config.json", _WHOLE)
+    for folder in (directory / name for name in _components(directory, "tokenizer")):
+        known = any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES)
+        if not known and not any(folder.glob("*.model")):
+            what = f"the vocabulary of teacher.model's {folder.name} (tokenizer.json)"
+            raise not_found(what, _WHOLE)
+
+
 def _stored_dtypes(file: Path) -> set[torch.dtype]:
     """Floating-point types of the tensors in a file, from its header."""
-    with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    header.pop("__metadata__", None)
-    kinds = {entry["dtype"] for entry in header.values()}
+    with open_tensors(file) as tensors:
+        kinds = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
     return {_DTYPES[kind] for kind in kinds & _DTYPES.keys()}
 
 
@@ -195,7 +238,7 @@ def _convert(directory: Path, files: list[Path], dtype: torch.dtype, folder: Pat
 
 
 def _convert_file(source: Path, target: Path, dtype: torch.dtype) -> None:
-    with safe_open(source, framework="pt") as file:
+    with open_tensors(source) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     converted = {
         name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
@@ -205,5 +248,5 @@ def _convert_file(source: Path, target: Path, dtype: torch.dtype) -> None:
 
 
 def _content(file: Path) -> str:
-    with file.open("rb") as stream:
+    with open_path(file, str(file)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

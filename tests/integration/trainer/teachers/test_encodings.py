@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sid_trainer.config import TeacherConfig
+from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.digits import text
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.teachers.text_encoders import (
@@ -169,6 +170,86 @@ def test_encoders_without_safetensors_are_refused(
     (copied / "text_encoder_2" / "model.safetensors").unlink()
     with pytest.raises(Exception, match=r"no text_encoder_2/model\.safetensors: save it with"):
         teacher(copied).encode(["a"])
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+
+
+def damaged(directory: Path, target: Path, file: str, content: bytes | None) -> Teacher:
+    """A copy with other content of a file, or without it."""
+    shutil.copytree(directory, target)
+    (target / file).unlink()
+    if content is not None:
+        (target / file).write_bytes(content)
+    return teacher(target)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "reason", "message"),
+    [
+        (
+            "flux",
+            "text_encoder_2/model.safetensors",
+            POINTER,
+            FailureReason.INVALID_DATA,
+            r"text_encoder_2/model\.safetensors is no whole safetensors \(a git-LFS pointer\?",
+        ),
+        (
+            "flux",
+            "tokenizer_2/tokenizer.json",
+            POINTER,
+            FailureReason.INVALID_DATA,
+            "text encoders and tokenizers cannot be loaded: fetch it again, whole",
+        ),
+        (
+            "sana",
+            "text_encoder/config.json",
+            None,
+            FailureReason.NOT_FOUND,
+            r"text_encoder/config\.json does not exist: give the whole pipeline",
+        ),
+        (
+            "sd3",
+            "tokenizer_2/tokenizer.json",
+            None,
+            FailureReason.NOT_FOUND,
+            r"vocabulary of teacher\.model's tokenizer_2 \(tokenizer\.json\) does not exist",
+        ),
+    ],
+)
+def test_damaged_parts_are_told(
+    directory: Callable[[str], Path],
+    tmp_path: Path,
+    name: str,
+    file: str,
+    content: bytes | None,
+    reason: FailureReason,
+    message: str,
+) -> None:
+    adapter = damaged(directory(name), tmp_path / name, file, content)
+    with pytest.raises(TrainerError, match=message) as told:
+        adapter.encode(["a"])
+    assert told.value.reason is reason
+
+
+def test_a_part_of_an_encoder_that_is_absent_or_cut_short_is_told(
+    directory: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pipeline = DiffusionPipeline.from_pretrained(directory("flux"))
+    pipeline.text_encoder_2.save_pretrained(tmp_path / "t5", max_shard_size="20KB")
+    files = weight_files(tmp_path / "t5")
+    copied = shutil.copytree(directory("flux"), tmp_path / "flux")
+    shutil.rmtree(copied / "text_encoder_2")
+    shutil.copytree(tmp_path / "t5", copied / "text_encoder_2")
+    victim = copied / "text_encoder_2" / files[-1].name
+    victim.write_bytes(files[-1].read_bytes()[:-1])
+    with pytest.raises(TrainerError, match=rf"{victim} is no whole safetensors") as told:
+        teacher(copied).encode(["a"])
+    assert told.value.reason is FailureReason.INVALID_DATA
+    victim.unlink()
+    with pytest.raises(TrainerError, match=rf"{victim} does not exist: fetch the model") as told:
+        teacher(copied).encode(["a"])
+    assert told.value.reason is FailureReason.NOT_FOUND
 
 
 def test_the_identity_is_that_of_the_encodings(

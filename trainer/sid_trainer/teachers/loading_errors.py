@@ -1,0 +1,43 @@
+"""What it means that diffusers or transformers cannot load a part of a teacher."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.failures import failure_of
+
+_VOLUME = "check the volume"
+_AGAIN = "fetch it again, whole (a git-LFS pointer? a broken copy?)"
+
+
+@contextmanager
+def told_of_loading(what: str) -> Iterator[None]:
+    """Turn the libraries' errors within the block into ours.
+
+    Args:
+        what: the part of the teacher, for the message.
+
+    Raises:
+        TrainerError: ``NotFound`` when a file is absent, ``StorageUnavailable`` when one cannot be
+            read, ``InvalidData`` for what a library makes nothing of. What is known otherwise, such
+            as a lack of memory, passes.
+    """
+    try:
+        yield
+    except OSError as error:
+        absent = error.errno in (None, errno.ENOENT)  # the libraries' own errors have no number
+        reason = FailureReason.NOT_FOUND if absent else FailureReason.STORAGE_UNAVAILABLE
+        remedy = "give the whole pipeline, as save_pretrained writes it" if absent else _VOLUME
+        raise TrainerError(reason, _told(what, error, remedy)) from error
+    except Exception as error:
+        if failure_of(error).reason is not FailureReason.UNKNOWN:
+            raise
+        raise TrainerError(FailureReason.INVALID_DATA, _told(what, error, _AGAIN)) from error
+
+
+def _told(what: str, error: Exception, remedy: str) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return f"teacher.model's {what} cannot be loaded: {remedy} ({said})"
