@@ -24,6 +24,8 @@ from tests.cluster.local.settings import IMAGE_REGISTRY, default_paths
 NAMESPACE = "kueue-system"
 MODULE = golang.Module(name="kueue", packages="tool")
 GROUP = "kueue.x-k8s.io/v1beta1"
+CLASSES = {"": 1000, "-urgent": 2000}
+"""Priorities of a queue's classes, by the end of their names."""
 LEFT_OUT = ("APIService", "PodDisruptionBudget")
 CONFIGURATION = {
     "apiVersion": "config.kueue.x-k8s.io/v1beta2",
@@ -139,13 +141,16 @@ def queue(namespace: str, cpu: str, local: str) -> list[Object]:
             "metadata": {"name": local, "namespace": namespace},
             "spec": {"clusterQueue": name},
         },
-        {
-            "apiVersion": GROUP,
-            "kind": "WorkloadPriorityClass",
-            "metadata": {"name": name},
-            "value": 1000,
-            "description": "Goes first.",
-        },
+        *(
+            {
+                "apiVersion": GROUP,
+                "kind": "WorkloadPriorityClass",
+                "metadata": {"name": name + suffix},
+                "value": priority,
+                "description": "Goes first.",
+            }
+            for suffix, priority in CLASSES.items()
+        ),
     ]
 
 

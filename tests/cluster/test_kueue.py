@@ -116,6 +116,26 @@ def test_a_run_waits_is_preempted_and_goes_on_from_its_checkpoint(team: str) -> 
     print(f"preempted at {stored}, went on from {begun[1]}, restarts {status['restarts']}")
 
 
+def test_a_run_of_another_class_takes_its_turn_at_once(team: str) -> None:
+    def job(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = kubectl.get("job", name, "-n", team)
+        return found
+
+    kubectl.apply(important(team))
+    kubectl.wait_until("the important Job runs", lambda: is_running(team), seconds=90)
+    scheduling = {"queueName": "team", "workloadPriorityClass": f"of-{team}"}
+    kubectl.apply(runs.digits(team, "queued", scheduling=scheduling, evaluation=EVALUATION))
+    wait_for_phase(team, "Queued")
+    first = job("queued")
+
+    patch = {"spec": {"scheduling": {"workloadPriorityClass": f"of-{team}-urgent"}}}
+    command = ("patch", "sid", "queued", "-n", team, "--type=merge", "-p", json.dumps(patch))
+    kubectl.kubectl(*command)
+    kubectl.wait_until("it is admitted", lambda: not job("queued")["spec"]["suspend"], seconds=120)
+    assert job("queued")["metadata"]["uid"] == first["metadata"]["uid"]
+    assert job("important")["spec"]["suspend"] is True
+
+
 def test_a_default_queue_takes_a_run_that_names_none_and_does_not_empty_its_folder(
     default_queue: str,
 ) -> None:

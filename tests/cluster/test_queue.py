@@ -20,6 +20,7 @@ from tests.cluster.control_plane.plane import ControlPlane
 pytestmark = pytest.mark.cluster
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+CLASS_LABEL = "kueue.x-k8s.io/priority-class"
 FLAVOUR = {"cloud.example.org/pool": "spot"}
 
 
@@ -61,7 +62,7 @@ def queued(namespace: str, plane: ControlPlane, tmp_path: Path) -> Iterator[str]
     log = tmp_path / "log"
     with operating(plane, log, "--namespace", namespace, "--lease-namespace", namespace):
         resource = life.run_of(namespace)
-        resource["spec"]["scheduling"] = {"queueName": "team"}
+        resource["spec"]["scheduling"] = {"queueName": "team", "workloadPriorityClass": "low"}
         # The policy is in force a moment after it was stored: a trial shows when.
         kubectl.wait_until("the stand-in acts", lambda: suspends_a_trial(namespace), seconds=30)
         kubectl.apply(resource)
@@ -134,9 +135,11 @@ def test_the_queue_admits_and_evicts_and_the_user_suspends_and_resumes(queued: s
 
     admit(queued)
     wait_for_phase(queued, "Pending")  # for a node, of which there are none
-    life.change(queued, runPolicy={"backoffLimit": 7})  # the operator changes the Job as well
+    # The operator changes the Job as well.
+    life.change(queued, runPolicy={"backoffLimit": 7}, scheduling={"workloadPriorityClass": "high"})
     kubectl.wait_until("the limit", lambda: job(queued)["spec"]["backoffLimit"] == 7, seconds=30)
     admitted = job(queued)
+    assert [one["metadata"]["labels"][CLASS_LABEL] for one in (first, admitted)] == ["low", "high"]
     assert admitted["metadata"]["uid"] == first["metadata"]["uid"]
     assert admitted["spec"]["suspend"] is False
     assert admitted["spec"]["template"]["spec"]["nodeSelector"] == FLAVOUR
