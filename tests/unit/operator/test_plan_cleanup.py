@@ -193,7 +193,7 @@ def test_the_hash_follows_all_that_the_job_is_made_from_and_nothing_else() -> No
     sections: dict[str, dict[str, Any]] = {
         "workers": WORKERS,
         "checkpoint": CHECKPOINT,
-        "labels": {"team": "images"},
+        "labels": {"project": "four-steps"},
         "annotations": {"example.org/cost-centre": "7"},
     }
     every = world.run(**sections)
