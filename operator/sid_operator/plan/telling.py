@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sid_operator import reasons
-from sid_operator.api.conditions import Condition, ConditionType
+from sid_operator.api.conditions import Condition, ConditionType, Phase
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
 from sid_operator.plan.causes import MAX_MESSAGE, Cause
 from sid_operator.plan.conditions import find
@@ -96,7 +96,8 @@ def as_told(
     """
     if cause is None:
         return None
-    for held in (status.failure, status.last_failure):
+    interrupted = status.last_failure if status.phase is Phase.RESTARTING else None
+    for held in (status.failure, interrupted):
         if held is not None and _same(held, cause):
             return held
     node = next((pod.node for pod in pods if pod.name == cause.pod), "")

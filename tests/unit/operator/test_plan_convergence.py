@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.decide import plan
-from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Observed, Plan, status_json
+from sid_operator.plan.model import (
+    Action,
+    Apply,
+    Child,
+    Delete,
+    Merge,
+    Observed,
+    Plan,
+    Resource,
+    status_json,
+)
 from sid_operator.plan.nodes import GpuNode, Nodes
 from sid_operator.plan.observed import Cleanup, Job, Pod, cleanup_of
 from sid_operator.resources.cleanup import cleanup_job
@@ -201,16 +211,27 @@ def _cleanups_after(held: tuple[Cleanup, ...], action: Action) -> tuple[Cleanup,
     )
 
 
-@settings(max_examples=400, deadline=None)
-@given(seen=_observations, spec=_specs)
-def test_planning_comes_to_rest(seen: Observed, spec: dict[str, Any]) -> None:
+@settings(max_examples=300, deadline=None)
+@given(seen=_observations, spec=_specs, edited=_specs)
+def test_planning_comes_to_rest(
+    seen: Observed, spec: dict[str, Any], edited: dict[str, Any]
+) -> None:
+    """Also after a change of the spec, whether or not the run is over by then."""
     status: dict[str, Any] = {}
-    for _ in range(ROUNDS):
-        made = plan(world.resource(status, **spec), seen, NOW)
-        status = status_json(made.status)
-        SiDDistillationStatus.model_validate(status)
-        seen = _after(seen, made, spec)
-    rest = plan(world.resource(status, **spec), seen, NOW)
-    assert rest.actions == ()
-    assert rest.notices == ()
-    assert status_json(rest.status) == status
+    for generation, wanted in enumerate((spec, edited), start=1):
+        for _ in range(ROUNDS):
+            made = plan(_read(status, generation, wanted), seen, NOW)
+            status = status_json(made.status)
+            SiDDistillationStatus.model_validate(status)
+            seen = _after(seen, made, wanted)
+        rest = plan(_read(status, generation, wanted), seen, NOW)
+        assert rest.actions == ()
+        assert rest.notices == ()
+        assert status_json(rest.status) == status
+        assert status["observedGeneration"] == generation
+
+
+def _read(status: dict[str, Any], generation: int, spec: dict[str, Any]) -> Resource:
+    obj = world.raw(status, **spec)
+    obj["metadata"]["generation"] = generation
+    return world.read(obj)

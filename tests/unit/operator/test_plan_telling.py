@@ -187,22 +187,26 @@ def replacement() -> dict[str, Any]:
     return obj
 
 
-def test_a_node_that_was_lost_is_kept(training: Plan) -> None:
+def test_a_node_that_was_lost_is_kept_with_the_time_of_the_last_loss(training: Plan) -> None:
     silent = world.raw_pod(
         1,
         phase="Running",
         conditions=[world.condition("Ready", status="False")],
         containerStatuses=[{"name": "trainer", "ready": True, "state": {"running": {}}}],
     )
-    lost = world.followed(training, world.observed(pods=(world.ready(0), pod_of(silent))))
+    lost = world.observed(pods=(world.ready(0), pod_of(silent)))
+    first = world.followed(training, lost)
     news = world.report(iteration=300, time=NOW)
-    back = world.followed(lost, world.observed(pods=READY_PODS, report=news))
+    back = world.followed(first, world.observed(pods=READY_PODS, report=news))
     assert back.status.failure is None
-    assert back.status.last_failure is not None
-    assert (back.status.last_failure.reason, back.status.last_failure.node) == (
-        "NodeLost",
-        "node-1",
-    )
+    kept = back.status.last_failure
+    assert kept is not None
+    assert (kept.reason, kept.node, kept.time) == ("NodeLost", "node-1", NOW)
+
+    later = NOW + timedelta(hours=2)
+    again = plan(world.resource(status_json(back.status)), lost, later).status
+    assert again.last_failure is not None
+    assert again.last_failure.time == later
 
 
 @pytest.mark.parametrize(
