@@ -117,12 +117,14 @@ class SiDDistillationSpec(TrainerSections):
     labels: Annotated[dict[MetadataKey, SelectorValue], Field(max_length=32)] = Field(
         default_factory=dict,
         description="Labels of every object that is made for the run (Job, pods, ConfigMap, "
-        "Service, clean-up Job), such as a team or cost centre that a policy asks for.",
+        "Service, clean-up Job), such as a team or cost centre that a policy asks for. Where they "
+        "are changed, the pods are made anew and go on from the last checkpoint.",
     )
     annotations: Annotated[
         dict[MetadataKey, Annotated[str, Field(max_length=1024)]], Field(max_length=32)
     ] = Field(
-        default_factory=dict, description="Annotations of every object that is made for the run."
+        default_factory=dict,
+        description="Annotations of every object that is made for the run, as labels are.",
     )
     deletion_policy: Literal["Retain", "Delete"] = Field(
         default="Retain",
