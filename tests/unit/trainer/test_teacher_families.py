@@ -16,7 +16,7 @@ from sid_trainer.config import Family, TeacherConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.teachers import Teacher, find_family, open_teacher
 from sid_trainer.teachers.flux import image_places, pack, unpack
-from sid_trainer.teachers.sana_sprint import without_guidance_input
+from sid_trainer.teachers.sana_sprint import guidance_input
 
 SANA_VAE = {"encoder_block_out_channels": [128, 256, 512, 512, 1024, 1024]}
 FLUX_VAE = {"block_out_channels": [128, 256, 512, 512]}
@@ -127,7 +127,7 @@ def test_the_guidance_input_becomes_a_bias() -> None:
     torch.manual_seed(0)
     embedding = SanaCombinedTimestepGuidanceEmbeddings(8)
     weights = {f"time_embed.{name}": w for name, w in embedding.state_dict().items()}
-    constant = without_guidance_input(weights, input_scale=0.1)
+    constant = guidance_input(0.1).left_out(weights)
     times = torch.tensor([0.25, 1.0])
     _, expected = embedding(times, torch.full((2,), 0.1), hidden_dtype=torch.float32)
     hidden = torch.nn.functional.silu(

@@ -5,6 +5,9 @@ its time and guidance inputs by 1000 itself. The condition is T5's encoding plus
 made by the pipeline's own ``encode_prompt``; text tokens have no place (``txt_ids`` are zeros).
 FLUX.1-dev's guidance scale is an input; without it (``guidance_embeds`` off) guidance is
 classifier-free. Latents are shifted and scaled: ``z = (vae - shift) * scale``.
+
+The student is exported without the guidance input (:mod:`.guidance_input`): the stock pipeline's
+call would give it 3.5, where it was trained with 1.
 """
 
 from __future__ import annotations
@@ -21,13 +24,19 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from sid_trainer.conditions import GUIDANCE, Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.exported_network import ExportedNetwork
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.guidance_input import GuidanceInput
 from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
+from sid_trainer.weights import Weights
 
 MAX_T5_TOKENS = 512
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
 _TIME_SCALE = 1000.0
+_GUIDANCE = GuidanceInput(
+    "time_text_embed.timestep_embedder.", "time_text_embed.guidance_embedder.", _TIME_SCALE
+)
 _PATCH = 2
 _CALL_SAMPLE_SIZE = 128
 """Height and width, in latents, of the stock pipeline's plain call."""
@@ -90,6 +99,19 @@ class FluxTeacher(Teacher):
             return_dict=False,
         )[0]
         return unpack(velocity, height, width)
+
+    def weights(self, stored: Weights) -> Weights:
+        """A teacher's weights, or those of an exported student; see :meth:`Teacher.weights`."""
+        return _GUIDANCE.put_back(stored) if self._config["guidance_embeds"] else stored
+
+    def exported(self, weights: dict[str, Tensor], resolution: int) -> ExportedNetwork:
+        """The student without guidance input; see :meth:`Teacher.exported`."""
+        if self._config["guidance_embeds"]:
+            weights = _GUIDANCE.left_out(weights)
+        with torch.device("meta"):
+            module = FluxTransformer2DModel.from_config(self._config | {"guidance_embeds": False})
+        call = self.call_arguments(resolution)
+        return ExportedNetwork(self.network_folder, module, weights, self.dtype, call=call)
 
     def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
         embeds, pooled, _ = self._text_pipeline.encode_prompt(

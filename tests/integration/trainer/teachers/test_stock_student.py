@@ -143,6 +143,25 @@ def test_the_plain_call_makes_the_trainers_samples(
     torch.testing.assert_close(student.unpacked(latents), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_flux_student_needs_no_guidance_scale(
+    tiny_pipeline: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The stock call's default of 3.5 would be an input that the student was never trained with."""
+    student = Student("flux", tiny_pipeline("flux"), StudentConfig())
+    pipeline = student.stock(tmp_path)
+    assert student.teacher.build_network().config.guidance_embeds is True
+    assert pipeline.transformer.config.guidance_embeds is False
+    drawn = student.noise()
+    torch.manual_seed(SEED)
+    start = torch.randn(student.packed(drawn[0]).shape)
+    call = student.teacher.call_arguments(RESOLUTION["flux"])
+    latents = pipeline(
+        PROMPT, num_inference_steps=4, latents=start, output_type="latent", **call
+    ).images
+    expected = student.samples(drawn)
+    torch.testing.assert_close(student.unpacked(latents), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["sana", "sana-sprint"])
 def test_sana_hands_its_generator_to_the_scheduler(
     tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str
