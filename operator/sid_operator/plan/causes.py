@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sid_operator import reasons
+
 MAX_MESSAGE = 1000
 """Characters of a message; an Event takes 1024."""
+RESTLESS = frozenset(
+    {
+        reasons.UNSCHEDULABLE,
+        reasons.PODS_NOT_CREATED,
+        reasons.REFUSED,
+        reasons.VOLUME_NOT_MOUNTED,
+        reasons.IMAGE_PULL_FAILED,
+        reasons.CONTAINER_NOT_CREATED,
+        reasons.TOO_LARGE,
+    }
+)
+"""Reasons told in words of others, such as the scheduler or a quota, or with numbers of nodes: they
+change with everything that happens in the cluster, and other words mean nothing new."""
 
 
 @dataclass(frozen=True, slots=True)

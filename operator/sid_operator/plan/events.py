@@ -1,7 +1,7 @@
 """Events: what changed between two statuses, in the words of a person who reports it.
 
-Rule: other words for the same cause in the same pod are no news, unless the spec was changed: those
-of the scheduler and of quotas change with everything that happens in the cluster.
+Rule: where words change with everything that happens in the cluster, other words for the same cause
+in the same pod are no news, unless the spec was changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionType, Phase
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
-from sid_operator.plan.causes import MAX_MESSAGE
+from sid_operator.plan.causes import MAX_MESSAGE, RESTLESS
 from sid_operator.plan.conditions import find
 from sid_operator.plan.model import Notice
 
@@ -81,7 +81,8 @@ def _failure(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Ite
     if told_with_phase or not _is_news(before, after):
         return
     failure = after.failure
-    yield Notice("Warning", failure.reason, failure.message, known_by=failure.pod or failure.reason)
+    known_by = (failure.pod or failure.reason) if failure.reason in RESTLESS else ""
+    yield Notice("Warning", failure.reason, failure.message, known_by=known_by)
 
 
 def _trouble(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Iterator[Notice]:
@@ -119,7 +120,8 @@ def _is_news(before: SiDDistillationStatus, after: SiDDistillationStatus) -> boo
     then, now = before.failure, after.failure
     if then is None or now is None or (then.reason, then.pod) != (now.reason, now.pod):
         return now is not None
-    return then.message != now.message and before.observed_generation != after.observed_generation
+    edited = before.observed_generation != after.observed_generation
+    return then.message != now.message and (edited or now.reason not in RESTLESS)
 
 
 def _told(failure: FailureStatus | None) -> str:

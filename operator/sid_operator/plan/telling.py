@@ -2,9 +2,9 @@
 
 Rules this module keeps:
 
-* What waits for the cluster is told in words of others (the scheduler, a quota), which change with
-  everything that happens there. Words that were told a moment ago stay, whatever came since, as
-  long as the reason does: a resource that waits costs a write a minute at most.
+* Where words change with everything that happens in the cluster, those that were told a moment ago
+  stay, whatever came since, as long as the reason does: a resource that waits costs a write a
+  minute at most.
 * After a change of the spec, what is told is news.
 * Why the pods were replaced is kept when the run goes on, and as long as the resource is there:
   Events are forgotten after an hour.
@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from sid_operator import reasons
 from sid_operator.api.conditions import Condition, ConditionType, Phase
 from sid_operator.api.status import FailureStatus, SiDDistillationStatus
-from sid_operator.plan.causes import MAX_MESSAGE, Cause
+from sid_operator.plan.causes import MAX_MESSAGE, RESTLESS, Cause
 from sid_operator.plan.conditions import find
 from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.model import Resource
@@ -40,6 +40,8 @@ def seconds_until_news(cause: Cause | None, resource: Resource, now: datetime) -
     """Seconds until a cause is told in its new words; None where it is told in them now."""
     held = resource.status.failure
     if cause is None or held is None or held.time is None or held.reason != cause.reason:
+        return None
+    if cause.reason not in RESTLESS:
         return None
     if resource.status.observed_generation != resource.generation or _same(held, cause):
         return None

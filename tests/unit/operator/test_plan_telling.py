@@ -109,6 +109,20 @@ def test_another_cause_is_told_at_once() -> None:
     assert [notice.reason for notice in other.notices] == ["ImagePullFailed"]
 
 
+def test_another_secret_that_is_missing_is_told_at_once() -> None:
+    """Under the same reason and in the same pod, but words of ours, each with its own remedy."""
+    told = []
+    made = plan(world.resource(), world.observed(), NOW)
+    for name in ("credentials", "hub"):
+        missing = world.waiting(0, "CreateContainerConfigError", f'secret "{name}" not found')
+        made = world.followed(made, world.observed(pods=(missing,)))
+        told += [notice.message for notice in made.notices if notice.type == "Warning"]
+        assert name in words(made)
+    first, second = told
+    assert '"credentials"' in first
+    assert '"hub"' in second
+
+
 def test_another_pod_is_told_too() -> None:
     first = plan(world.resource(), by_scheduler(90), NOW)
     seen = world.observed(pods=(world.ready(0), unschedulable(1, 90)))
