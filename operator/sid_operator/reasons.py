@@ -188,9 +188,11 @@ READY: Final = "{ready} of {nodes} pods are ready."
 JOB_MISSING: Final = "The Job is about to be created."
 JOB_LEAVING: Final = "The pods of the previous Job are still ending."
 STRAYS: Final = (
-    "Pods of the previous Job that are still ending: {count}, such as {name}. Where its node is "
-    "lost, kubectl delete pod --force removes it."
+    "Pods of the previous Job that are still ending: {count}, such as {name}{where}. If its node "
+    "is gone for good, delete the Node, or taint it with node.kubernetes.io/out-of-service="
+    "nodeshutdown:NoExecute. kubectl delete pod --force is for a pod that certainly runs no longer."
 )
+STRAY_ON: Final = " on node {node}"
 LEFTOVERS: Final = "The objects of an earlier resource of this name are still being removed."
 IN_QUEUE: Final = "The queue {queue} has not admitted the Job yet."
 STILL_CLEANING: Final = (

@@ -5,6 +5,8 @@ Rules this module keeps:
 * A child that is there with the right hash is left alone; a missing one is created again, as long
   as the run is not over.
 * What belongs to somebody else is never touched; what is being deleted is waited for.
+* A Job that is made finds the configuration as this version of the operator writes it, whatever
+  one of before wrote for the same spec: its image is that of this version, too.
 * No Job is made while anything of an earlier resource of the name is being removed (its pods would
   read another's configuration), nor while a pod of an earlier Job is there: it would meet the new
   ones, and write into the same folder.
@@ -25,7 +27,7 @@ from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Notice,
 from sid_operator.plan.observed import Job
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
-from sid_operator.resources.metadata import Manifest, policy_hash, run_hash
+from sid_operator.resources.metadata import ANNOTATION_CONTENT, Manifest, policy_hash, run_hash
 from sid_operator.resources.run import Run
 from sid_operator.resources.service import service
 
@@ -66,8 +68,9 @@ def actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Acti
         lost = is_lost(resource, run, observed)
         notice = _restored(JOBS, run.name) if lost else None
         of_job = Apply(JOBS, job(run), creates=True, notice=notice)
+    with_job = isinstance(of_job, Apply)
     wanted = [
-        _config_map(run, observed.config_map, restoring),
+        _config_map(run, observed.config_map, restoring, with_job=with_job),
         _settled(SERVICES, service(run), observed.service, restoring),
         of_job,
     ]
@@ -91,11 +94,17 @@ def _waits(run: Run, observed: Observed) -> bool:
     )
 
 
-def _config_map(run: Run, seen: Child | None, restoring: bool) -> Action | None:
-    """It is rendered only to be applied: that takes longer than all other planning."""
-    if seen is not None and seen.hash == run_hash(run):
+def _config_map(run: Run, seen: Child | None, restoring: bool, *, with_job: bool) -> Action | None:
+    """Rendering it takes longer than all other planning: it is done where it may be applied."""
+    if seen is None:
+        return _settled(CONFIG_MAPS, config_map(run), seen, restoring)
+    fits = seen.hash == run_hash(run)
+    if seen.deleting or (fits and not with_job):
         return None
-    return _settled(CONFIG_MAPS, config_map(run), seen, restoring)
+    manifest = config_map(run)
+    if fits and seen.content == manifest["metadata"]["annotations"][ANNOTATION_CONTENT]:
+        return None
+    return Apply(CONFIG_MAPS, manifest, creates=False)
 
 
 def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool) -> Action | None:

@@ -43,6 +43,17 @@ class Child:
     """Whether the resource owns it."""
     deleting: bool = False
     """Being deleted, or about to be, as its owner is gone."""
+    content: str = ""
+    """Hash of what a ConfigMap holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A pod of an earlier Job of the name."""
+
+    name: str
+    node: str = ""
+    """The node that it is bound to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,7 @@ class Observed:
     Attributes:
         pods: Pods of the Job that exist, and those deleted since the last pass as they were last
             seen.
-        strays: Names of pods of an earlier Job of this name that have not ended.
+        strays: Pods of an earlier Job of this name that have not ended.
         report: What rank 0 told of late.
         refusal: The API server's answer to this pass's attempt.
         creation_failures: Asked for when :attr:`Plan.wants_creation_failures`; else empty.
@@ -92,7 +103,7 @@ class Observed:
     service: Child | None = None
     job: Job | None = None
     pods: tuple[Pod, ...] = ()
-    strays: tuple[str, ...] = ()
+    strays: tuple[Stray, ...] = ()
     report: ProgressReport | None = None
     refusal: Refusal | None = None
     creation_failures: tuple[CreationFailure, ...] = ()

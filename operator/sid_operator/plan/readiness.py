@@ -12,7 +12,7 @@ from sid_operator.plan.conditions import Verdict
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.disruption import node_cause
 from sid_operator.plan.gang import current, filled, standing
-from sid_operator.plan.model import Observed
+from sid_operator.plan.model import Observed, Stray
 from sid_operator.plan.mounting import mount_cause
 from sid_operator.plan.observed import Job, Pod
 from sid_operator.resources.run import Run
@@ -102,14 +102,19 @@ def _not_asked_for(run: Run, observed: Observed, held: Cause | None) -> tuple[st
 
 
 def _without_job(run: Run, observed: Observed, held: Cause | None) -> tuple[str, str]:
+    if observed.strays:  # what is removed waits for them, too
+        return reasons.RECREATING, _strays(observed.strays)
     if is_cleaning(run.uid, observed):
         return reasons.CLEANING, reasons.STILL_CLEANING
-    if observed.strays:
-        told = reasons.STRAYS.format(count=len(observed.strays), name=observed.strays[0])
-        return reasons.RECREATING, told
     if observed.leftovers:
         return reasons.RECREATING, reasons.LEFTOVERS
     return (held.reason, held.message) if held else (reasons.NO_JOB, reasons.JOB_MISSING)
+
+
+def _strays(strays: tuple[Stray, ...]) -> str:
+    first = strays[0]
+    where = reasons.STRAY_ON.format(node=first.node) if first.node else ""
+    return reasons.STRAYS.format(count=len(strays), name=first.name, where=where)
 
 
 def _asked_since(job: Job, pods: tuple[Pod, ...]) -> datetime:

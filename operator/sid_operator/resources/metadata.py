@@ -24,6 +24,8 @@ Part = Mapping[str, bool | set[str]]
 
 ANNOTATION_POLICY_HASH = f"{names.GROUP}/policy-hash"
 """On the Job: hash of the run policy that it was last given."""
+ANNOTATION_CONTENT = f"{names.GROUP}/content"
+"""On the ConfigMap: hash of what this version of the operator wrote into it."""
 HASH_LENGTH = 16
 
 

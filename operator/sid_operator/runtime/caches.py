@@ -9,7 +9,7 @@ from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind
 from sid_operator.plan.ending import is_over_as_held
 from sid_operator.plan.gang import rank_zero
-from sid_operator.plan.model import Child, Observed, Resource
+from sid_operator.plan.model import Child, Observed, Resource, Stray
 from sid_operator.plan.observed import (
     Cleanup,
     cleanup_of,
@@ -21,6 +21,7 @@ from sid_operator.plan.observed import (
     owner_of,
     pod_of,
 )
+from sid_operator.resources.metadata import ANNOTATION_CONTENT
 from sid_operator.runtime import trim
 from sid_operator.runtime.nodes import NodeStore
 from sid_operator.runtime.scraper import Scraper
@@ -85,7 +86,7 @@ class Caches:
             job=job,
             pods=tuple(pods),
             strays=tuple(
-                obj["metadata"]["name"]
+                Stray(obj["metadata"]["name"], str((obj.get("spec") or {}).get("nodeName", "")))
                 for obj in there
                 if owner_of(obj) != job_uid and not has_ended(obj)
             ),
@@ -102,9 +103,10 @@ class Caches:
 def _child(obj: Object | None, of: Resource) -> Child | None:
     if obj is None:
         return None
-    metadata = obj["metadata"]
+    annotations = obj["metadata"].get("annotations") or {}
     return Child(
-        hash=(metadata.get("annotations") or {}).get(ANNOTATION_HASH, ""),
+        hash=annotations.get(ANNOTATION_HASH, ""),
+        content=annotations.get(ANNOTATION_CONTENT, ""),
         ours=owned_by(obj, of.uid),
         deleting=is_leaving(obj, of.name, of.uid),
     )

@@ -20,10 +20,12 @@ from sid_operator.plan.model import (
     Merge,
     Observed,
     Plan,
+    Stray,
     status_json,
 )
-from sid_operator.plan.observed import pod_of
+from sid_operator.plan.observed import Cleanup, pod_of
 from sid_operator.plan.resource import resource_of
+from sid_operator.resources.config_map import config_map
 from sid_operator.resources.run import Installed
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
@@ -145,13 +147,38 @@ def test_a_run_is_suspended_though_its_config_map_is_being_removed(running: Plan
 
 
 def test_pods_of_an_earlier_job_are_waited_for() -> None:
-    seen = world.observed(job=None, strays=("digits-0-x", "digits-1-x"))
+    strays = (Stray("digits-0-x", "node-1"), Stray("digits-1-x"))
+    seen = world.observed(job=None, strays=strays)
     made = first(seen)
     assert made.actions == ()
     ready = next(c for c in made.status.conditions if c.type == "PodsReady")
     assert ready.reason == "Recreating"
-    assert "2, such as digits-0-x" in ready.message
+    assert "2, such as digits-0-x on node node-1. " in ready.message
+    assert ready.message.index("out-of-service") < ready.message.index("--force")
     assert [a.kind.name for a in first(world.observed(job=None)).actions] == ["Job"]
+
+
+@pytest.mark.parametrize("content", ["", "of an earlier version"])
+def test_a_job_is_made_with_the_configuration_of_its_own_version(content: str) -> None:
+    """After an upgrade the spec is the same, but what is read from it may be spelt otherwise."""
+    before = world.child(config_map(world.run()))
+    old = dataclasses.replace(before, content=content)
+    made = first(world.observed(job=None, config_map=old)).actions
+    assert [action.kind for action in made] == [CONFIG_MAPS, JOBS]
+    assert isinstance(made[0], Apply)
+    assert not made[0].creates
+    # The pods of a Job that is there read what their own version wrote.
+    assert first(world.observed(config_map=old)).actions == ()
+    suspended = world.observed(job=None, config_map=old)
+    assert first(suspended, runPolicy={"suspend": True}).actions == ()
+
+
+def test_a_stuck_pod_is_told_rather_than_the_clean_up_that_waits_for_it() -> None:
+    dormant = Cleanup(name="cleanup", uid="uid-of-cleanup", of_uid="uid-of-an-earlier-one")
+    seen = world.observed(job=None, strays=(Stray("digits-0-x"),), cleanups=(dormant,))
+    ready = next(c for c in first(seen).status.conditions if c.type == "PodsReady")
+    assert ready.reason == "Recreating"
+    assert "1, such as digits-0-x. " in ready.message
 
 
 def test_a_spec_that_cannot_be_run_is_told() -> None:

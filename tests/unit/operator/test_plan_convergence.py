@@ -20,12 +20,13 @@ from sid_operator.plan.model import (
     Observed,
     Plan,
     Resource,
+    Stray,
     status_json,
 )
 from sid_operator.plan.nodes import GpuNode, Nodes
 from sid_operator.plan.observed import Cleanup, Job, Pod, cleanup_of
 from sid_operator.resources.cleanup import cleanup_job
-from sid_operator.resources.metadata import policy_hash
+from sid_operator.resources.metadata import policy_hash, run_hash
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -37,6 +38,7 @@ ROUNDS = 6
 _child = st.sampled_from(
     [
         *(None, Child("", ours=True), Child("old", ours=True), Child("x", ours=False)),
+        *(Child(run_hash(world.run()), ours=True, content=kept) for kept in ("", "old")),
         *(Child("old", ours=True, deleting=True), Child("x", ours=False, deleting=True)),
     ]
 )
@@ -142,7 +144,7 @@ _observations = st.builds(
     service=_child,
     job=_jobs(),
     pods=_pods(),
-    strays=st.sampled_from([(), ("digits-0-x",)]),
+    strays=st.sampled_from([(), (Stray("digits-0-x", "node-1"),)]),
     report=_reports,
     cleanups=_cleanups,
 )
@@ -185,7 +187,8 @@ def _after(seen: Observed, made: Plan, spec: dict[str, Any]) -> Observed:
             changes[part] = dataclasses.replace(seen.job, policy_hash=fresh)
         elif isinstance(action, Apply):
             hash_of = action.manifest["metadata"]["annotations"]["sid-dit.dev/hash"]
-            child = Child(hash_of, ours=True)
+            content = action.manifest["metadata"]["annotations"].get("sid-dit.dev/content", "")
+            child = Child(hash_of, ours=True, content=content)
             changes[part] = world.job(world.run(**spec)) if part == "job" else child
     return dataclasses.replace(seen, **changes)
 

@@ -12,7 +12,12 @@ from sid_operator.plan.observed import Job, Pod, job_of, pod_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job as built_job
-from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH, policy_hash, run_hash
+from sid_operator.resources.metadata import (
+    ANNOTATION_CONTENT,
+    ANNOTATION_POLICY_HASH,
+    policy_hash,
+    run_hash,
+)
 from sid_operator.resources.run import Installed, Run
 from sid_operator.resources.service import service
 from sid_trainer.contract import ProgressReport
@@ -191,14 +196,17 @@ def report(**fields: Any) -> ProgressReport:
     return ProgressReport.model_validate(base | fields)
 
 
+def child(manifest: Object) -> Child:
+    """A ConfigMap or Service as it was applied."""
+    annotations = manifest["metadata"]["annotations"]
+    content = annotations.get(ANNOTATION_CONTENT, "")
+    return Child(annotations[ANNOTATION_HASH], ours=True, content=content)
+
+
 def observed(of: Run | None = None, **parts: Any) -> Observed:
     """Children as they should be, with what is given in their place."""
     of = of or run()
-    hash_of = {
-        name: build(of)["metadata"]["annotations"][ANNOTATION_HASH]
-        for name, build in (("config_map", config_map), ("service", service))
-    }
-    base: Object = {name: Child(value, ours=True) for name, value in hash_of.items()}
+    base: Object = {"config_map": child(config_map(of)), "service": child(service(of))}
     return Observed(**(base | {"job": job(of)} | parts))
 
 
