@@ -23,7 +23,7 @@ from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.hub_models import CONFIG, model_from_hub, pipeline_commit, pipeline_from_hub
 from sid_trainer.launch.environment import cache_root
 from sid_trainer.node_cache import digest, downloaded, held
-from sid_trainer.pipeline_index import INDEX, check_pipeline
+from sid_trainer.pipeline_index import INDEX, check_pipeline, is_variant
 from sid_trainer.reference import place_of
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
@@ -239,13 +239,18 @@ def _parent_and_name(uri: str) -> tuple[str, str]:
 
 def _from_s3(reference: str, endpoint: Server, root: Path) -> Path:
     storage, url = open_storage(reference, endpoint), endpoint_of(endpoint).url
-    objects = [found for found in storage.list() if not found.key.endswith(_PICKLED)]
+    objects = [found for found in storage.list() if _is_needed(found.key)]
     if not objects:
         where = f" at {url}" if url else ""
         raise not_found(
             f"{reference}{where}", "upload the pipeline's directory there, or correct the address"
         )
     return downloaded(storage, objects, root / digest(reference, url, objects))
+
+
+def _is_needed(key: str) -> bool:
+    """Whether an object of a model is fetched: no pickles, and of weights the plain variant."""
+    return not key.endswith(_PICKLED) and not is_variant(key)
 
 
 def _pipeline(folder: Path, reference: str) -> Path:

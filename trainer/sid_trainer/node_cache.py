@@ -12,16 +12,23 @@ Rules this module keeps:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import ObjectInfo, Storage
+
+_MOVE = "mount a {} volume (workers.volumes) and name a folder on it in SID_CACHE (workers.env)"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_TEXT = f"os error {errno.ENOSPC})"  # libraries in Rust have it in an error of their own
+_DENIED = (errno.EACCES, errno.EPERM)
 
 logger = logging.getLogger(__name__)
 
@@ -72,20 +79,68 @@ def digest(reference: str, variant: str | None, objects: list[ObjectInfo]) -> st
 
 def need_space(folder: Path, size: int, what: str) -> None:
     """Raise ``StorageUnavailable`` when a folder has no room for ``size`` bytes of ``what``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_of_cache(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < size:
         raise TrainerError(
             FailureReason.STORAGE_UNAVAILABLE,
-            f"{what} has {size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: mount a "
-            "larger volume (workers.volumes) and name a folder on it in SID_CACHE (workers.env)",
+            f"{what} has {size / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: "
+            + _MOVE.format("larger"),
         )
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a lock beside the folder; released by the system when the process dies."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold a lock beside the folder; released by the system when the process dies.
+
+    Raises:
+        TrainerError: as :func:`told_of_cache`, also for what fails within the block.
+    """
+    with told_of_cache(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_name(folder.name + ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+@contextlib.contextmanager
+def told_of_cache(folder: Path) -> Iterator[None]:
+    """Tell that a folder of the cache is full or may not be written, where that fails the block.
+
+    Raises:
+        TrainerError: as :func:`cache_error`.
+    """
+    try:
         yield
+    except Exception as error:
+        told = cache_error(error, folder)
+        if told is None:
+            raise
+        raise told from error
+
+
+def cache_error(error: Exception, folder: Path) -> TrainerError | None:
+    """What an error says of a folder of the cache: that it is full, or may not be written.
+
+    Args:
+        error: of the system, or of a library that has its text.
+        folder: what was written to.
+
+    Returns:
+        ``StorageUnavailable`` or ``AccessDenied``, with the remedy; None for any other error.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL or _FULL_TEXT in str(error):
+        return TrainerError(
+            FailureReason.STORAGE_UNAVAILABLE, f"{folder} is full: {_MOVE.format('larger')}"
+        )
+    named = Path((isinstance(error, OSError) and error.filename) or folder)
+    ours = named.is_relative_to(folder) or folder.is_relative_to(named)
+    if number == errno.EROFS or (number in _DENIED and ours):
+        return TrainerError(
+            FailureReason.ACCESS_DENIED,
+            f"{named} may not be written by user {os.getuid()}: {_MOVE.format('writable')}, or "
+            "correct its owner (workers.fsGroup)",
+        )
+    return None

@@ -6,12 +6,18 @@ It imports no torch: what is missing is told before anything is downloaded or lo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import PurePosixPath
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
 
 INDEX = "model_index.json"
+_VARIANT = re.compile(
+    r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.(?!safetensors)[\w.-]+\.safetensors"
+    r"|.*\.safetensors\.index\.\w+\.json"
+)
 
 
 def check_pipeline(index: bytes, has_folder: Callable[[str], bool], reference: str) -> None:
@@ -26,6 +32,24 @@ def check_pipeline(index: bytes, has_folder: Callable[[str], bool], reference: s
         TrainerError: ``InvalidData`` when the index names no pipeline class, ``NotFound`` when the
             folder of a component is missing.
     """
+    for component in components_of(index, reference):
+        if not has_folder(component):
+            raise not_found(
+                f"{reference.rstrip('/')}/{component}, a part of the pipeline in {INDEX},",
+                "give the whole directory, as save_pretrained writes it",
+            )
+
+
+def components_of(index: bytes, reference: str) -> list[str]:
+    """The components that a pipeline has, from its model_index.json.
+
+    Args:
+        index: its content.
+        reference: the pipeline, as the user wrote it.
+
+    Raises:
+        TrainerError: ``InvalidData`` when it names no pipeline class.
+    """
     try:
         entries = json.loads(index)
         entries["_class_name"]
@@ -34,12 +58,12 @@ def check_pipeline(index: bytes, has_folder: Callable[[str], bool], reference: s
             FailureReason.INVALID_DATA,
             f"{reference}/{INDEX} does not name a pipeline class: is the download whole?",
         ) from error
-    for component, value in entries.items():
-        if _is_present(component, value) and not has_folder(component):
-            raise not_found(
-                f"{reference.rstrip('/')}/{component}, a part of the pipeline in {INDEX},",
-                "give the whole directory, as save_pretrained writes it",
-            )
+    return [component for component, value in entries.items() if _is_present(component, value)]
+
+
+def is_variant(name: str) -> bool:
+    """Whether a file has weights, or their index, that a plain ``from_pretrained`` leaves alone."""
+    return bool(_VARIANT.fullmatch(PurePosixPath(name).name))
 
 
 def _is_present(component: str, value: object) -> bool:

@@ -35,7 +35,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.export.card import SAMPLES, CardFacts, model_card
 from sid_trainer.export.licence import licence_of
 from sid_trainer.exported_network import ExportedNetwork
-from sid_trainer.pipeline_index import INDEX
+from sid_trainer.pipeline_index import INDEX, is_variant
 from sid_trainer.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.samples import sample_key
 from sid_trainer.storage import Storage
@@ -120,7 +120,7 @@ def write_pipeline(
     for name in sorted(index):
         source = teacher / name
         if name not in (network.folder, "scheduler") and source.is_dir():
-            shutil.copytree(source, folder / name, ignore=_ignore_unsafe, copy_function=_link)
+            shutil.copytree(source, folder / name, ignore=_not_copied, copy_function=_link)
     _write_network(folder, network)
     _write_scheduler(folder, scheduler)
     index["scheduler"] = ["diffusers", "FlowMatchEulerDiscreteScheduler"]
@@ -212,11 +212,12 @@ def _write_scheduler(folder: Path, scheduler: dict[str, object]) -> None:
     FlowMatchEulerDiscreteScheduler(**scheduler).save_pretrained(folder / "scheduler")
 
 
-def _ignore_unsafe(folder: str, names: list[str]) -> list[str]:
+def _not_copied(folder: str, names: list[str]) -> list[str]:
+    """What runs code, and weights in variants that the student's pipeline would not load."""
     dropped = [name for name in names if name.endswith(_NOT_COPIED)]
     for name in dropped:
         logger.warning("not copied into the student: %s/%s (it may run code)", folder, name)
-    return dropped
+    return dropped + [name for name in names if is_variant(name)]
 
 
 def _upload(storage: Storage, folder: Path, target: str, sent: Sent) -> None:

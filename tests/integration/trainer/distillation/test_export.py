@@ -77,6 +77,17 @@ def test_stock_diffusers_loads_the_student(
             assert copied.read_bytes() == original.read_bytes()
 
 
+def test_weights_in_other_variants_are_not_exported(tiny_sd3: Path, tmp_path: Path) -> None:
+    teacher = shutil.copytree(tiny_sd3, tmp_path / "teacher")
+    (teacher / "text_encoder_3" / "model.fp16-00001-of-00002.safetensors").write_bytes(b"half")
+    state, storage, run = student_of(teacher), FileStorage(tmp_path), config()
+    exported = network(teacher, state, torch.float32)
+    export_student(storage, run, teacher, exported, scheduler_config(run.student), Edition(10))
+    names = {path.name for path in (tmp_path / "student" / "text_encoder_3").iterdir()}
+    assert "model.safetensors" in names
+    assert not any("fp16" in name for name in names)
+
+
 def test_an_earlier_export_is_replaced_whole(tiny_sd3: Path, tmp_path: Path) -> None:
     state, storage, run = student_of(tiny_sd3), FileStorage(tmp_path), config()
     storage.put_bytes("student/transformer/left-over.safetensors", b"old")

@@ -25,6 +25,7 @@ def uploaded(minio: Any, endpoint: str, prefix: str) -> str:
     storage = minio.storage(prefix)
     storage.put_bytes("model_index.json", INDEX)
     storage.put_bytes("transformer/model.safetensors", b"weights")
+    storage.put_bytes("transformer/model.fp16-00001-of-00002.safetensors", b"weights")
     storage.put_bytes("transformer/pytorch_model.bin", b"pickled")
     storage.put_bytes("prompts.txt", b"a seven\n")
     return storage.uri()

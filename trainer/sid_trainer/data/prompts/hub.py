@@ -59,7 +59,7 @@ class HubFile:
         """Bring it to a folder."""
         from huggingface_hub import hf_hub_download  # noqa: PLC0415 - only who needs it
 
-        with told_of_hub(self.uri, _REVISION_FIELD, _no_file(self.uri)):
+        with told_of_hub(self.uri, _REVISION_FIELD, _no_file(self.uri), folder):
             return Path(
                 hf_hub_download(
                     self.repo,
