@@ -7,7 +7,7 @@ Rules this module keeps:
 * A watch is resumed where it ended; only a version that is too old leads to a new listing.
 * A stream that is silent for longer than bookmarks allow is dead, whatever TCP thinks.
 * No error ends it; errors are logged and followed by a jittered pause, which grows while they
-  follow one another closely.
+  follow one another closely. A watch that the server ends at once is followed by a short one.
 * What it may do without, it may be forbidden: that is told, and tried again much later.
 """
 
@@ -17,7 +17,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sid_operator.kube import errors
@@ -28,6 +28,8 @@ from sid_operator.runtime.store import Key, Object, Store
 logger = logging.getLogger(__name__)
 
 MAX_PAUSE_SECONDS = 30.0
+SHORTEST_SECONDS = 1.0
+"""A watch that ends sooner was none, though the server told of no error."""
 FORBIDDEN_PAUSE_SECONDS = 600.0
 """Rights change rarely."""
 
@@ -60,6 +62,7 @@ class Informer:
         watched: Which of its objects, and how.
         failed: Told the plural of the kind when a watch broke off.
         forbidden: Told that the kind may not be watched; None where that is an error as any.
+        sleep: How to pause.
 
     Attributes:
         synced: Set when the store was filled, or will not be for now as it is forbidden.
@@ -75,6 +78,7 @@ class Informer:
         watched: Watched,
         failed: Callable[[str], None] = lambda _: None,
         forbidden: Callable[[], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.kind = kind
         self.store = store
@@ -85,6 +89,7 @@ class Informer:
         self._watched = watched
         self._failed = failed
         self._forbidden = forbidden
+        self._sleep = sleep
         self._version = ""
 
     async def run(self) -> None:
@@ -100,14 +105,17 @@ class Informer:
                 self._version = ""
             except errors.KubeError as error:
                 if self._does_without(error):
-                    await asyncio.sleep(FORBIDDEN_PAUSE_SECONDS)
+                    await self._sleep(FORBIDDEN_PAUSE_SECONDS)
                     continue
                 # A watch that lived a while and broke is news; it is not one failure more.
                 failures = failures + 1 if time.monotonic() - since < MAX_PAUSE_SECONDS else 1
                 pause = _pause(failures)
                 logger.warning("%s: %s; again in %.1f s", self.kind.plural, error, pause)
                 self._failed(self.kind.plural)
-                await asyncio.sleep(pause)
+                await self._sleep(pause)
+                continue
+            if time.monotonic() - since < SHORTEST_SECONDS:
+                await self._sleep(_pause(1))
 
     def _does_without(self, error: errors.KubeError) -> bool:
         """Whether the kind is forbidden, and may be; whoever wants it is told."""

@@ -71,6 +71,8 @@ class FakeApi:
         self.compacted = 0
         self.changed = asyncio.Event()
         self.sleeps: list[float] = []
+        self.ends_watches = False
+        """End each watch at once, without an error."""
 
     def put(self, plural: str, obj: Object) -> Object:
         """Create or replace an object."""
@@ -178,7 +180,7 @@ class FakeApi:
             await response.write(json.dumps(gone).encode() + b"\n")
             return response
         sent = 0
-        while True:
+        while not self.ends_watches:
             changed = self.changed
             for kind, event in self.log[sent:]:
                 new = int(event["object"]["metadata"]["resourceVersion"]) > since
@@ -186,6 +188,7 @@ class FakeApi:
                     await response.write(json.dumps(event).encode() + b"\n")
             sent = len(self.log)
             await changed.wait()
+        return response
 
     def _get(self, *args: Any) -> web.Response:
         held = args[-1]
