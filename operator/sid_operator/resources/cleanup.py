@@ -108,7 +108,10 @@ def release_patch(uid: str, started: datetime | None, now: datetime) -> Manifest
     """
     waited = int((now - started).total_seconds()) if started is not None else 0
     return {
-        "metadata": {"uid": uid, "annotations": {names.ANNOTATION_RELEASED: rfc3339(now)}},
+        "metadata": {
+            "uid": uid,
+            "annotations": {names.ANNOTATION_RELEASED: rfc3339(now), names.ANNOTATION_SELF: uid},
+        },
         "spec": {
             "suspend": False,
             "parallelism": 1,

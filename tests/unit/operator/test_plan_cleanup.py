@@ -263,7 +263,8 @@ def test_a_copy_of_a_job_that_was_let_go_is_deleted_too() -> None:
 def test_a_job_marks_and_is_let_go_as_itself_only() -> None:
     """Another may bear its name by then."""
     assert mark_patch("uid-of-cleanup")["metadata"]["uid"] == "uid-of-cleanup"
-    assert release(of_run(), NOW).patch["metadata"]["uid"] == "uid-of-cleanup"
+    metadata = release(of_run(mark=""), NOW).patch["metadata"]
+    assert metadata["uid"] == metadata["annotations"][ANNOTATION_SELF] == "uid-of-cleanup"
 
 
 def seen(patch: dict[str, Any] | None = None, **changes: Any) -> Cleanup:
