@@ -316,6 +316,34 @@ async def test_the_words_of_a_deleted_pod_are_kept(plant: Plant) -> None:
     assert sorted(reasons(plant.api)) == ["Created", "Restarting"]
 
 
+async def test_other_words_of_the_scheduler_are_told_to_nobody(plant: Plant) -> None:
+    metrics = WorkMetrics()
+    plant.start(metrics=metrics)
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: "startTime" in plant.api.of("siddistillations")[0]["status"])
+    pod = made_by(world.raw_pod(0), plant.api.of("jobs")[0])
+    pod["spec"] = {}
+
+    def passes() -> float:
+        name = "sid_operator_reconcile_seconds_count"
+        return metrics.registry.get_sample_value(name, {"result": "done"}) or 0
+
+    def says(nodes: int) -> dict[str, Any]:
+        words = f"0/{nodes} nodes are available: {nodes % 7} Insufficient nvidia.com/gpu."
+        unschedulable = world.condition("PodScheduled", "Unschedulable", words, status="False")
+        return pod | {"status": {"phase": "Pending", "conditions": [unschedulable]}}
+
+    plant.api.put("pods", says(90))
+    await until(lambda: waits_for(plant.api) == "Unschedulable")
+    told = plant.api.requests[("PATCH", "siddistillations")]
+    for nodes in range(91, 96):
+        before = passes()
+        plant.api.put("pods", says(nodes))
+        await until(lambda before=before: passes() > before)
+    assert plant.api.requests[("PATCH", "siddistillations")] == told
+    assert Counter(reasons(plant.api))["Unschedulable"] == 1
+
+
 async def test_a_deleted_resource_is_let_go(plant: Plant) -> None:
     plant.start()
     plant.api.put("siddistillations", world.raw())
