@@ -54,6 +54,12 @@ class Networks:
     max_skipped_updates: int = 0
 
     @property
+    def parameters(self) -> int:
+        """Numbers that one network consists of."""
+        found = partition.parameters(self.student.module)
+        return sum(int(parameter.ds_numel) for _, parameter in found)
+
+    @property
     def skipped_updates(self) -> int:
         """Updates of either network that were left out in the whole run."""
         return self.student.skipped.total + self.fake.skipped.total

@@ -38,7 +38,7 @@ from sid_trainer.distributed import Place, join, leave
 from sid_trainer.ending import end_process
 from sid_trainer.evaluate.opening import open_evaluation, open_sampling
 from sid_trainer.evaluate.ranks import Ranks
-from sid_trainer.export import Edition, export_student
+from sid_trainer.export import Edition, export_student, require_room
 from sid_trainer.inputs import Inputs, fetch_inputs
 from sid_trainer.iteration import Distiller
 from sid_trainer.keeping import Keeper
@@ -46,7 +46,7 @@ from sid_trainer.leftovers import give_up_dead_uploads
 from sid_trainer.loop import Batches, Schedule, run_loop
 from sid_trainer.networks import Networks, build_networks
 from sid_trainer.origins import find_pins, require_same_models
-from sid_trainer.precision import COMPUTE_DTYPE
+from sid_trainer.precision import COMPUTE_DTYPE, exported_dtype
 from sid_trainer.reporter import Reporter
 from sid_trainer.reporting import open_reporter
 from sid_trainer.run_directory import RunDirectory
@@ -162,6 +162,7 @@ def _train(run: Run, inputs: Inputs) -> None:
     keeper = _keeper(run, store, networks, _data_facts(inputs.prompts, images), done)
     services = RunServices(run.reporter, keeper, evaluation)
     batches = replace(_batches(run, distiller, encode, inputs.prompts), images=images)
+    from_first(run.group, lambda: require_room(networks.parameters, exported_dtype(config)))
     run.reporter.stage("training")
     if run.directory is not None:
         run.directory.note_training()
@@ -249,7 +250,7 @@ def _batches(run: Run, distiller: Distiller, encode: Encode, prompts: Prompts) -
 def _export(run: Run, teacher: Teacher, networks: Networks, edition: Edition) -> str:
     """Export the student of now; return where it is; a collective."""
     student = run.config.student
-    dtype = COMPUTE_DTYPE[student.export_precision or run.config.training.precision]
+    dtype = exported_dtype(run.config)
     state_dict = networks.student_state_dict(dtype=dtype)
     resolution = run.config.data.resolution or teacher.default_resolution
 

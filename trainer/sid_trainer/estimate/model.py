@@ -18,6 +18,7 @@ from sid_trainer.memory.accounts import Account
 from sid_trainer.memory.host import HostSizes, disk_account, node_need, storage_account
 from sid_trainer.memory.need import Sizes, Visit, average_bytes, gpu_need, zero_settings
 from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
+from sid_trainer.precision import exported_dtype
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,15 @@ def _node(run: _Run) -> Account:
 
 
 def _disk(run: _Run) -> Account:
-    student = run.network.total * run.batch.dtype.itemsize
+    network = run.network.total * run.batch.dtype.itemsize
     others = run.visit.weights + run.decoding.weights
     downloaded = not run.config.teacher.model.startswith("/")
-    return disk_account(student + others if downloaded else 0, run.visit.weights, student)
+    return disk_account(network + others if downloaded else 0, run.visit.weights, _exported(run))
+
+
+def _exported(run: _Run) -> int:
+    """Bytes of the exported network."""
+    return run.network.total * exported_dtype(run.config).itemsize
 
 
 def _storage(run: _Run) -> Account:
@@ -119,7 +125,7 @@ def _storage(run: _Run) -> Account:
         [trained, trained],
         run.processes * run.average,
         run.config.checkpoint.keep_last + run.config.checkpoint.keep_best,
-        run.network.total * run.batch.dtype.itemsize,
+        _exported(run),
         run.visit.weights + run.decoding.weights,
     )
 

@@ -5,8 +5,8 @@ Rules this module keeps:
 * What the checkpoint's manifest tells of the run is enough; no configuration file is needed, and no
   DeepSpeed.
 * In memory are the student's weights, once, in the type that they are exported in, a block of an
-  object, and a file of weights while it is written. On disk, in the folder for temporary files, is
-  the exported network.
+  object, and a file of weights while it is written. On disk, in the node's cache, is the exported
+  network; room for it is looked for before anything is read.
 * The pipeline is the one that the run would have exported: the same writer writes it.
 """
 
@@ -27,7 +27,7 @@ from sid_trainer.checkpoint.weights import Wanted, read_weights
 from sid_trainer.config import RunConfig, StorageConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Server, endpoint_of
-from sid_trainer.export.student import Edition, Sent, export_student
+from sid_trainer.export.student import Edition, Sent, export_student, require_room
 from sid_trainer.failures import told_of
 from sid_trainer.models import fetch_model
 from sid_trainer.origins import STUDENT, TEACHER, recorded_commit
@@ -132,6 +132,7 @@ def export_checkpoint(
         directory = fetch_model(model, revision, source.endpoint)
         teacher = open_teacher(config.teacher, directory, torch.device("cpu"), dtype)
     averaged = form.averaged and has_average(config)
+    require_room(sum(shape.numel() for shape in _shapes(_network(teacher)).values()), dtype)
     state = _state(source, config, teacher, averaged, told)
     resolution = config.data.resolution or teacher.default_resolution
     network = replace(teacher.exported(state, resolution), dtype=dtype)
@@ -162,12 +163,21 @@ def _state(
     source: Source, config: RunConfig, teacher: Teacher, averaged: bool, told: Told
 ) -> dict[str, Tensor]:
     """The network's state dict: trained parameters, and buffers, which are not trained."""
-    with torch.device("meta"):
-        module = teacher.build_network()
-    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
-    wanted = Wanted(averaged, shapes, teacher.dtype)
+    module = _network(teacher)
+    wanted = Wanted(averaged, _shapes(module), teacher.dtype)
     weights = read_weights(source.storage, source.manifest, wanted, told.read)
     return weights | _buffers(source, config, teacher, module)
+
+
+def _network(teacher: Teacher) -> nn.Module:
+    """A network of the teacher's architecture, without memory."""
+    with torch.device("meta"):
+        return teacher.build_network()
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    """Shapes of the parameters, by name."""
+    return {name: parameter.shape for name, parameter in module.named_parameters()}
 
 
 def _buffers(

@@ -2,6 +2,7 @@
 
 Rules this module keeps:
 
+* It is written in the node's cache, where room for it is looked for before anything is trained.
 * Components that were not trained are the teacher's own files, byte for byte; they are linked, not
   copied, until they are uploaded: text encoders have tens of gigabytes.
 * What was written is read back and compared before a byte is uploaded: every tensor there, in the
@@ -20,8 +21,8 @@ import json
 import logging
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.export.card import SAMPLES, CardFacts, model_card
 from sid_trainer.export.licence import licence_of
 from sid_trainer.exported_network import ExportedNetwork
+from sid_trainer.launch.environment import cache_root
+from sid_trainer.node_cache import digest, locked, need_space, told_of_cache
 from sid_trainer.pipeline_index import INDEX, is_variant
 from sid_trainer.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.samples import sample_key
@@ -98,11 +101,13 @@ def export_student(
         Where the student is.
 
     Raises:
-        TrainerError: ``NumericalError`` when a weight is not finite; storage errors.
+        TrainerError: ``NumericalError`` when a weight is not finite, ``StorageUnavailable`` when
+            the node has no room for it; storage errors.
         ValueError: when the weights are not those of the network's class.
     """
-    with tempfile.TemporaryDirectory(prefix="sid-student-") as scratch:
-        folder = Path(scratch)
+    with _scratch(storage.uri(edition.folder)) as folder:
+        weights = network.state_dict.values()
+        require_room(sum(tensor.numel() for tensor in weights), network.dtype)
         pipeline_class = write_pipeline(folder, teacher, network, scheduler)
         verify_weights(folder / network.folder, network)
         if needs_own_scheduler(config.student):
@@ -110,6 +115,32 @@ def export_student(
         _write_card(folder, run or storage, config, teacher, pipeline_class, network, edition)
         _upload(storage, folder, edition.folder, sent)
     return storage.uri(edition.folder)
+
+
+def require_room(parameters: int, dtype: torch.dtype) -> None:
+    """Raise ``StorageUnavailable`` when a student of so many numbers has no room on this node."""
+    need_space(_scratch_root(), parameters * dtype.itemsize, "the student that is exported")
+
+
+@contextmanager
+def _scratch(target: str) -> Iterator[Path]:
+    """An empty folder of the node's cache, for what goes to an address; it is removed again.
+
+    It has the same name each time, so that one that a killed process left does not stay.
+    """
+    root = _scratch_root()
+    folder = root / digest(target, None, [])
+    with locked(folder), told_of_cache(root):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch_root() -> Path:
+    return cache_root() / "exports"
 
 
 def write_pipeline(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.export import Edition, ExportedNetwork, export_student
+from sid_trainer.export import Edition, ExportedNetwork, export_student, require_room
 from sid_trainer.export.card import CardFacts, model_card
 from sid_trainer.sampler import scheduler_config
 from sid_trainer.storage import FileStorage
@@ -75,6 +75,35 @@ def test_stock_diffusers_loads_the_student(
         for original in (tiny_sd3 / component).iterdir():
             copied = tmp_path / "student" / component / original.name
             assert copied.read_bytes() == original.read_bytes()
+
+
+def test_the_student_is_written_in_the_cache_and_nothing_stays(
+    tiny_sd3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told(FileStorage):
+        def put_file(self, key: str, path: Path) -> None:
+            written.add(path)
+            super().put_file(key, path)
+
+    cache, written = tmp_path / "cache", set[Path]()
+    monkeypatch.setenv("SID_CACHE", str(cache))
+    state, storage, run = student_of(tiny_sd3), Told(tmp_path), config()
+    exported = network(tiny_sd3, state, torch.float32)
+    export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), Edition(10))
+    (folder,) = {path.parents[-len(cache.parts) - 2] for path in written}
+    assert folder.parent == cache / "exports"
+    assert not folder.exists()
+    (folder / "transformer").mkdir(parents=True)  # of a process that was killed
+    (folder / "transformer" / "left.safetensors").write_bytes(b"old")
+    export_student(storage, run, tiny_sd3, exported, scheduler_config(run.student), Edition(20))
+    assert not storage.exists("student/transformer/left.safetensors")
+    assert not folder.exists()
+
+
+def test_a_student_without_room_is_told_with_the_remedy() -> None:
+    with pytest.raises(TrainerError, match=r"has 2000000000\.0 GB, .* SID_CACHE") as told:
+        require_room(10**18, torch.bfloat16)
+    assert told.value.reason is FailureReason.STORAGE_UNAVAILABLE
 
 
 def test_weights_in_other_variants_are_not_exported(tiny_sd3: Path, tmp_path: Path) -> None:
