@@ -18,6 +18,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.zero import stage3
 from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from deepspeed.utils import set_z3_leaf_module
@@ -105,6 +106,18 @@ def release_leftovers(zero: Any) -> None:
     )
     if next(left, None) is not None:
         refresh(zero)
+
+
+def order_gathers(zero: Any) -> None:
+    """Have gathers that begin from now on come after what was written to shards on this stream.
+
+    ZeRO-3 gathers on a stream of its own, which waits for no other. After a step it is in order
+    only where small parameters are kept whole, because gathering these waits for the device.
+    Nothing waits here: the order is the device's.
+    """
+    stream = zero.parameter_offload._DeepSpeedZeRoOffload__allgather_stream  # None on a CPU
+    if stream is not None:
+        stream.wait_stream(get_accelerator().current_stream())
 
 
 def refresh(zero: Any) -> None:

@@ -11,7 +11,7 @@ Rules this module keeps:
 
 * Shards are views: what is written to them is what the optimizer goes on with.
 * After weights were written, :meth:`TrainedShards.publish` makes the compute copies from them,
-  and no gathered copy of an older value may remain.
+  and no gathered copy of an older value may remain, nor be made by a gather that is ahead of them.
 * The compute copies are other memory than the weights, also where both are of one type: showing
   an average must not change what is trained.
 """
@@ -85,6 +85,7 @@ class TrainedShards:
         """Make the compute copies from other shards, leaving the optimizer's alone."""
         for name, parameter in partition.parameters(self._module):
             parameter.ds_tensor.data.copy_(weights[name])
+        partition.order_gathers(self._zero)
         partition.refresh(self._zero)
 
     def gather(

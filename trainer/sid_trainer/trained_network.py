@@ -8,6 +8,7 @@ Rules this module keeps (each one bites silently):
 * In the student's update teacher and fake score are called as bare modules, with the fake
   score's gradients off (:meth:`TrainedNetwork.frozen`): stray gradients would enter its next
   update.
+* After an update the next forward's gathers come after it (:func:`.partition.order_gathers`).
 * After such use gathered parameters are released: ZeRO-3 keeps those of modules whose inputs
   need no gradient.
 * An update whose loss or gradient is not finite is skipped on every rank, see
@@ -98,6 +99,7 @@ class TrainedNetwork:
         self._engine.backward(exposed(loss))
         self._engine.step()
         if last:
+            partition.order_gathers(self._engine.optimizer)
             self.skipped.note(self._engine.was_step_applied())
 
     @property

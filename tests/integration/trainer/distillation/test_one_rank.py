@@ -7,7 +7,7 @@ The quick form of ``test_gradients.py``: quick enough to be run for every delibe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import torch
 from gradients_on_ranks import LOSSES, gradients
 from sid_ranks import Rank, joined, run_config
 from test_gradients import CASES, gradients_of, reference_of, relative_error
+from torch import Tensor
 
 from sid_trainer.distributed import Place, leave
 
@@ -32,6 +33,47 @@ def alone() -> Iterator[Place]:
     torch.nn.functional.linear = linear  # ZeRO-3 replaces it for the whole process
     os.environ.clear()
     os.environ.update(before)
+
+
+class Stream:
+    """Stands for the GPU stream that ZeRO-3 gathers on; there is none on a CPU."""
+
+    def __init__(self, written: Callable[[], Tensor]) -> None:
+        self._written = written
+        self.ahead: list[Tensor] = []
+
+    def wait_stream(self, _: object) -> None:
+        """Note what the stream that is waited for has written by now."""
+        self.ahead.append(self._written().clone())
+
+
+def test_gathers_come_after_what_was_written(
+    alone: Place, tiny_sd3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the optimizer's step and of the average that is shown, also with no parameter whole."""
+    small = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+    rank = Rank(run_config(str(tiny_sd3), world_size=1, deepspeed={"config": small}), alone)
+    student = rank.networks.student
+
+    def shard() -> Tensor:
+        shard: Tensor = student.module.get_parameter("proj_out.weight").ds_tensor.data
+        return shard
+
+    stream = Stream(shard)
+    offload = student._engine.optimizer.parameter_offload
+    name = "_DeepSpeedZeRoOffload__allgather_stream"
+    assert getattr(offload, name) is None
+    monkeypatch.setattr(offload, name, stream)
+    before = shard().clone()
+    rank.iterate(0)
+    (stepped,) = stream.ahead
+    assert not torch.equal(stepped, before)
+    assert torch.equal(stepped, shard())
+    with rank.networks.averaged_student():
+        assert torch.equal(stream.ahead[-1], shard())
+        assert not torch.equal(shard(), stepped)
+    assert torch.equal(stream.ahead[-1], stepped)
+    assert len(stream.ahead) == 3
 
 
 @pytest.mark.parametrize("case", ITERATIONS)
