@@ -180,8 +180,8 @@ def run_loop(
 
     Raises:
         TrainerError: ``NumericalError`` on every rank when too many updates in a row were skipped,
-            ``InvalidData`` and others when images cannot be used or had; a checkpoint was written
-            before.
+            ``InvalidData`` and others when images or encodings cannot be used or had; a checkpoint
+            was written before.
     """
     metrics, networks = TrainingMetrics(), distiller.networks
     for iteration in range(done + 1, schedule.total + 1):

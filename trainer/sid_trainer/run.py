@@ -243,7 +243,7 @@ def _batches(run: Run, distiller: Distiller, encode: Encode, prompts: Prompts) -
     training = run.config.training
     order = PromptOrder(len(prompts), training.batch_size, training.seed)
     samples = run.place.samples(training.batch_size)
-    encoded = EncodedPrompts(prompts, order, samples, encode)
+    encoded = EncodedPrompts(prompts, order, samples, encode, group=run.group)
     return Batches(encoded, samples, run.config.micro_batch_size, distiller)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sid_trainer.checkpoint.group import SharedError
 from sid_trainer.conditions import Condition
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data import encoding_entry
@@ -104,6 +105,18 @@ def test_prompts_of_two_chunks_are_encoded_once(encoded: Encoded) -> None:
         assert numbers == order.indices(iteration, range(4, 8))
     first, second = encoder.visits
     assert not set(first) & set(second)
+
+
+def test_prompts_that_cannot_be_encoded_are_told_to_all_ranks(encoded: Encoded) -> None:
+    """Only so a checkpoint of what is trained is stored before they end."""
+
+    def refused(prompts: Sequence[str]) -> Condition:
+        raise TrainerError(FailureReason.ACCESS_DENIED, "no more")
+
+    data, _ = encoded(numbered(40), refused, 16)
+    with pytest.raises(SharedError, match="no more") as told:
+        data.condition(0)
+    assert told.value.reason is FailureReason.ACCESS_DENIED
 
 
 def test_equal_prompts_are_encoded_once(encoded: Encoded) -> None:

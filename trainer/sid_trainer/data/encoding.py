@@ -3,7 +3,8 @@
 Text encoders are large and the networks need the accelerator, so encoders visit it rarely: each
 rank encodes what its samples of the next iterations need, each different prompt once and in one
 visit, and keeps that in host memory. When all prompts fit, they are encoded once for the whole run.
-Chunks begin at the same iterations on all ranks, so no rank waits for another's encoders.
+Chunks begin at the same iterations on all ranks, so no rank waits for another's encoders, and where
+one cannot have its encodings all learn of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sid_trainer.checkpoint.group import ProcessGroup, SoloGroup, on_each
 from sid_trainer.chunks import PROMPTS_HELD
 from sid_trainer.conditions import Condition
 from sid_trainer.data.prompts import Prompts
@@ -41,6 +43,7 @@ class EncodedPrompts:
         samples: this rank's places in the global batch.
         encode: the teacher's text encoders.
         capacity: prompts to hold in host memory; at least those of one iteration are.
+        group: all ranks.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class EncodedPrompts:
         samples: Sequence[int],
         encode: Encode,
         capacity: int = PROMPTS_HELD,
+        group: ProcessGroup | None = None,
     ) -> None:
+        self._group = group or SoloGroup()
         self._prompts = prompts
         self._order = order
         self._samples = samples
@@ -62,10 +67,14 @@ class EncodedPrompts:
         self._chunk: _Chunk | None = None
 
     def condition(self, iteration: int) -> Condition:
-        """Encoded prompts of this rank's samples, in host memory."""
+        """Encoded prompts of this rank's samples, in host memory.
+
+        Raises:
+            SharedError: on every rank, when the prompts of one cannot be encoded.
+        """
         chunk = self._chunk
         if chunk is None or iteration not in chunk.iterations:
-            chunk = self._chunk = self._load(iteration)
+            chunk = self._chunk = on_each(self._group, lambda: self._load(iteration))
         rows = [chunk.rows[prompt] for prompt in self._wanted(range(iteration, iteration + 1))]
         return chunk.condition[torch.tensor(rows)]
 
