@@ -5,8 +5,10 @@ Rules this module keeps:
 * Every method is a collective, made on every rank after the same iteration.
 * A measurement is stored before the next one begins: a resumed run keeps its records and its best.
   What an earlier attempt ended in the middle of is made good.
-* A store that does not answer costs a picture, and delays records: they are stored with the next
-  ones. It does not end the run, whose checkpoints have a tolerance of their own.
+* A store that does not answer costs a picture or a best student, and delays records: they are
+  stored with the next ones. It does not end the run, whose checkpoints have a tolerance of their
+  own.
+* Where no best student is whole in storage, the next that is measured goes there.
 * The report says nothing that is not in storage by then.
 """
 
@@ -26,6 +28,7 @@ from sid_trainer.evaluate.records import Best, Evaluation, Records
 from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.speed import device_name
 from sid_trainer.export import Edition
+from sid_trainer.pipeline_index import INDEX
 from sid_trainer.previews import Previews
 from sid_trainer.report import write_report
 from sid_trainer.reporter import Reporter
@@ -33,7 +36,7 @@ from sid_trainer.samples import sample_key, save_grid
 
 BEST_FOLDER = "student-best"
 Export = Callable[[Edition], object]
-"""Exports the student of now; a collective."""
+"""Exports the student of now; a collective, which fails on all ranks or on none."""
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +123,7 @@ class EvaluationStage:
         )
         self.reporter.evaluated(iteration, measured.metrics)
         records = self.records.with_evaluation(evaluation)
-        if self._is_best(records, evaluation):
-            self.export(Edition(iteration, BEST_FOLDER, measured.metrics, self.records.teacher))
+        if self._is_best(records, evaluation) and self._export_best(evaluation):
             records = records.model_copy(update={"best": iteration})
         self._keep(records)
 
@@ -165,8 +167,32 @@ class EvaluationStage:
         return evaluator is None or self.records.at(iteration, evaluator.settings) is not None
 
     def _is_best(self, records: Records, evaluation: Evaluation) -> bool:
-        ranked = self._ranked(records)
-        return bool(ranked) and ranked[0].iteration == evaluation.iteration
+        """Whether a student is to be stored: better than the stored one, or there is none."""
+        ranked = [each.iteration for each in self._ranked(records)]
+        if evaluation.iteration not in ranked:
+            return False
+        rival = records.best if records.best in ranked else ranked[0]
+        better = ranked.index(evaluation.iteration) <= ranked.index(rival)
+        return better or not self._has_best()
+
+    def _has_best(self) -> bool:
+        """Whether a best student is whole; if the store does not answer, that is assumed."""
+        storage = self.ranks.storage
+        look = partial(storage.exists, f"{BEST_FOLDER}/{INDEX}")
+        what = "the best student, if there is none"
+        return from_first(self.ranks.group, lambda: unless_away(what, look)) is not False
+
+    def _export_best(self, evaluation: Evaluation) -> bool:
+        """Store the student of now as the best; False, on all ranks, where it could not be."""
+        edition = Edition(
+            evaluation.iteration, BEST_FOLDER, evaluation.metrics, self.records.teacher
+        )
+
+        def export() -> bool:
+            self.export(edition)
+            return True
+
+        return unless_away(f"the best student, of iteration {edition.iteration}", export) or False
 
     def _ranked(self, records: Records) -> list[Evaluation]:
         metrics = self.config.evaluation.metrics

@@ -29,6 +29,7 @@ from sid_trainer.storage import FileStorage
 from .test_background import saver, stored
 from .test_checkpoints import state
 
+BEST = "student-best/model_index.json"
 CONFIG = RunConfig.model_validate(
     {
         "teacher": {"model": "/teacher"},
@@ -114,6 +115,7 @@ def stage(storage: Store, *scores: float) -> tuple[EvaluationStage, Told, list[i
     told, exported = Told(), list[int]()
 
     def export(edition: Edition) -> None:
+        storage.put_bytes(BEST, b"{}")
         exported.append(edition.iteration)
 
     ranks = Ranks(Place(0, 1, torch.device("cpu")), SoloGroup(), storage)
@@ -146,8 +148,27 @@ def test_records_that_were_not_stored_are_stored_with_the_next(storage: Store) -
     storage.failing = None
     evaluation.metrics(20)
     assert measured(storage) == [10, 20]
-    assert Records.load(storage).best == 10
-    assert exported == [10]
+    assert Records.load(storage).best == 20, "that of 10 could not be stored, and is no more"
+    assert exported == [20]
+
+
+def test_a_best_student_that_cannot_be_stored_does_not_end_the_run(
+    storage: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluation, _, exported = stage(storage, 0.3, 0.4, 0.1, 0.2, 0.1)
+    evaluation.metrics(10)
+    storage.failing = FailureReason.STORAGE_UNAVAILABLE
+    evaluation.metrics(20)
+    assert "the best student, of iteration 20: not stored" in caplog.text
+    storage.failing = None
+    evaluation.metrics(30)
+    assert exported == [10], "the one before is whole, and better"
+    storage.delete([BEST])  # as an export does before it uploads, which ends in the middle
+    for iteration in (40, 50):
+        evaluation.metrics(iteration)
+    assert exported == [10, 40]
+    assert Records.load(storage).best == 40
+    assert measured(storage) == [10, 20, 30, 40, 50]
 
 
 @pytest.mark.parametrize("work", [EvaluationStage.samples, EvaluationStage.metrics])
