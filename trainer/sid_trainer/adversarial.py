@@ -62,6 +62,11 @@ def phase(adversarial: AdversarialConfig | None, images: int) -> Phase:
     )
 
 
+def student_begins(adversarial: AdversarialConfig | None, batch_size: int) -> int:
+    """Iterations before the student's first update: the first whose :func:`phase` has it."""
+    return 0 if adversarial is None else -(-adversarial.student_starts_after_images // batch_size)
+
+
 @dataclass(frozen=True)
 class RealSamples:
     """Real images beside a batch of the student's samples.

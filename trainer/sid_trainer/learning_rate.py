@@ -1,6 +1,6 @@
 """The learning rate of an iteration.
 
-It is a function of the iteration alone, so that a resumed run has the same one.
+It is a function of the iteration and the settings alone, so that a resumed run has the same one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ class LearningRate:
     Attributes:
         value: the final rate.
         warmup_iterations: iterations in which it rises; 0 for none.
+        begins: iterations that are finished before the network's first update.
     """
 
     value: float
     warmup_iterations: int = 0
+    begins: int = 0
 
     def of(self, iteration: int) -> float:
         """The rate of the iteration before which ``iteration`` were finished; never 0."""
-        if iteration >= self.warmup_iterations:
+        done = max(0, iteration - self.begins)
+        if done >= self.warmup_iterations:
             return self.value
-        return self.value * (iteration + 1) / self.warmup_iterations
+        return self.value * (done + 1) / self.warmup_iterations

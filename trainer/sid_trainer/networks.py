@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from sid_trainer import partition
+from sid_trainer.adversarial import student_begins
 from sid_trainer.blocks import compile_each
 from sid_trainer.config import RunConfig
 from sid_trainer.deepspeed_config import teacher_config, trained_network_config
@@ -166,10 +167,13 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
     with told_of("teacher.model"):
         module = _loaded_module(config, teacher, teacher.directory, teacher_config(config))
     frozen = FrozenNetwork(module, teacher_config(config))
-    fake_rate = training.fake_learning_rate or training.learning_rate
+    warmup = training.warmup_iterations
+    fake_rate = LearningRate(training.fake_learning_rate or training.learning_rate, warmup)
     fake = _trained("fake", config, teacher, teacher.directory, fake_rate)
+    begins = student_begins(config.distillation.adversarial, training.batch_size)
+    rate = LearningRate(training.learning_rate, warmup, begins)
     with told_of("student.initFrom"):
-        student = _trained("student", config, teacher, student_from, training.learning_rate)
+        student = _trained("student", config, teacher, student_from, rate)
     half_life = training.ema.half_life_images
     average = (
         MovingAverage(student.shards.weights, decay(training.batch_size, half_life))
@@ -180,10 +184,9 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
 
 
 def _trained(
-    name: str, config: RunConfig, teacher: Teacher, directory: Path, learning_rate: float
+    name: str, config: RunConfig, teacher: Teacher, directory: Path, rate: LearningRate
 ) -> TrainedNetwork:
-    engine_config = trained_network_config(config, learning_rate)
-    rate = LearningRate(learning_rate, config.training.warmup_iterations)
+    engine_config = trained_network_config(config, rate.value)
     network = TrainedNetwork(
         name, _loaded_module(config, teacher, directory, engine_config), engine_config, rate
     )

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from sid_trainer.adversarial import phase, student_begins
+from sid_trainer.config import AdversarialConfig
 from sid_trainer.learning_rate import LearningRate
 from sid_trainer.skipping import SkippedUpdates, exposed
 from sid_trainer.training_metrics import means_of_finite
@@ -18,6 +20,18 @@ from sid_trainer.training_metrics import means_of_finite
 )
 def test_the_rate_rises_linearly_and_stays(warmup: int, iteration: int, rate: float) -> None:
     assert LearningRate(2.0, warmup).of(iteration) == rate
+
+
+@pytest.mark.parametrize(("batch_size", "first"), [(256, 79), (100, 200), (40_000, 1)])
+def test_the_students_rate_rises_from_its_first_update_on(batch_size: int, first: int) -> None:
+    settings = AdversarialConfig(student_starts_after_images=20_000)
+    begins = student_begins(settings, batch_size)
+    assert begins == first
+    assert phase(settings, begins * batch_size).student
+    assert not phase(settings, (begins - 1) * batch_size).student
+    rate = LearningRate(2.0, 4, begins)
+    assert [rate.of(begins + i) for i in range(5)] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert student_begins(None, batch_size) == 0
 
 
 def test_skipped_updates_are_counted_in_all_and_in_a_row() -> None:

@@ -77,7 +77,8 @@ class TrainingConfig(Section):
         default=0,
         ge=0,
         le=1_000_000,
-        description="Iterations in which both learning rates rise linearly to their values.",
+        description="Iterations in which both learning rates rise linearly to their values, each "
+        "from its network's first update on: data-aided runs update the student later.",
     )
     gradient_clipping: float | None = Field(
         default=None,
