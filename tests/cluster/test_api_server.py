@@ -167,6 +167,10 @@ INVALID = {
         {"spec/distillation/adversarial": {}},
         "distillation.adversarial needs real images: give data.images",
     ),
+    "images without adversarial": (
+        {"spec/data/images": {"uri": "s3://sid/images"}},
+        "data.images is read by data-aided training alone: add distillation.adversarial",
+    ),
     "a student that never starts": (
         {
             "spec/distillation/adversarial": {},

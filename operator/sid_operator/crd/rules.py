@@ -144,6 +144,13 @@ CONTRADICTIONS = (
         "training",
         field="distillation.adversarial",
     ),
+    Rule(
+        "spec",
+        f"has({_ADVERSARIAL}) || !has(self.data.images)",
+        "data.images is read by data-aided training alone: add distillation.adversarial ({} has "
+        "its defaults), or remove data.images for data-free training",
+        field="data.images",
+    ),
     *(_begins(start) for start in ("studentStartsAfterImages", "startsAfterImages")),
     _no_column_of_text("spec.data.prompts"),
     _no_column_of_text("spec.evaluation.metrics.captions"),

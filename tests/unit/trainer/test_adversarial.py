@@ -77,7 +77,9 @@ def sections(**sections: dict[str, Any]) -> TrainerSections:
 
 def test_data_aided_training_needs_images_and_time() -> None:
     adversarial = {"adversarial": {"startsAfterImages": 64, "studentStartsAfterImages": 63}}
-    assert sections().distillation.adversarial is None
+    assert sections(data={"prompts": {"uri": "prompts.txt"}}).distillation.adversarial is None
+    with pytest.raises(ValueError, match=r"data\.images is read by data-aided training alone: add"):
+        sections()
     with pytest.raises(ValueError, match=r"adversarial needs real images: give data\.images"):
         sections(distillation={"adversarial": {}}, data={"prompts": {"uri": "prompts.txt"}})
     length = {"iterations": 8, "batchSize": 8}

@@ -70,8 +70,9 @@ class DataConfig(Section):
     prompts: PromptsConfig = Field(description="The training prompts.")
     images: ImagesConfig | None = Field(
         default=None,
-        description="Images for data-aided training (distillation.adversarial). They are scaled to "
-        "data.resolution by their shorter side and cropped to the middle, never distorted.",
+        description="Images for data-aided training, for which distillation.adversarial is given, "
+        "too. They are scaled to data.resolution by their shorter side and cropped to the middle, "
+        "never distorted.",
     )
     encoding_cache: EncodingCacheConfig | None = Field(
         default=None,

@@ -44,6 +44,12 @@ class TrainerSections(Section):
     def _data_aided_training_begins(self) -> Self:
         adversarial = self.distillation.adversarial
         if adversarial is None:
+            if self.data.images is not None:
+                raise ValueError(
+                    "data.images is read by data-aided training alone: add "
+                    "distillation.adversarial ({} has its defaults), or remove data.images for "
+                    "data-free training"
+                )
             return self
         if self.data.images is None:
             raise ValueError(

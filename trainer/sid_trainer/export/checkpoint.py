@@ -86,6 +86,9 @@ def run_of(source: Source) -> RunConfig:
     """
     uri = source.storage.uri()
     settings: dict[str, Any] = completed(source.manifest.settings)
+    if settings.get("distillation", {}).get("adversarial") is None:
+        # Once a data-free run might name images; they were not read.
+        settings["data"] = settings.get("data", {}) | {"images": None}
     # A run may be made longer at any time: its length is in no checkpoint, and unknown here.
     training = settings.get("training", {}) | {"iterations": MAX_ITERATIONS}
     try:
