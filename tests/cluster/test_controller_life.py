@@ -231,13 +231,21 @@ def cleanup_job(namespace: str) -> dict[str, Any]:
     return found[0] if found else {}
 
 
+def knows_itself(job: dict[str, Any]) -> bool:
+    """Whether a clean-up Job is there, and bears its own uid."""
+    metadata = job.get("metadata", {})
+    return bool(job) and metadata["annotations"].get("sid-dit.dev/self") == metadata["uid"]
+
+
 def test_the_bucket_is_cleaned_though_the_operator_was_away(
     namespace: str, operator: Operator
 ) -> None:
     owned = distillation("owned")
     owned["spec"]["deletionPolicy"] = "Delete"
     create(namespace, owned)
-    kubectl.wait_until("the clean-up waits", lambda: cleanup_job(namespace), seconds=60)
+    kubectl.wait_until(
+        "the clean-up waits", lambda: knows_itself(cleanup_job(namespace)), seconds=60
+    )
     made = cleanup_job(namespace)["spec"]
     assert (made["suspend"], made["parallelism"]) == (True, 0)
     operator.end(signal.SIGKILL)
