@@ -5,7 +5,7 @@ from __future__ import annotations
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionType
 from sid_operator.plan.conditions import Verdict
-from sid_operator.plan.observed import printable
+from sid_operator.plan.objects import printable
 from sid_trainer.contract import ProgressReport
 
 

@@ -19,8 +19,8 @@ from datetime import datetime, timedelta
 
 from sid_operator import reasons
 from sid_operator.kube.kinds import JOBS
+from sid_operator.plan.jobs import Cleanup
 from sid_operator.plan.model import Action, Apply, Delete, Merge, Notice, Observed, Resource
-from sid_operator.plan.observed import Cleanup
 from sid_operator.resources.cleanup import (
     cleanup_hash,
     cleanup_job,

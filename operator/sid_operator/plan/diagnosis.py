@@ -15,7 +15,8 @@ from sid_operator import reasons
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.gang import current
 from sid_operator.plan.model import CreationFailure
-from sid_operator.plan.observed import Pod, printable, without_own_port
+from sid_operator.plan.objects import printable, without_own_port
+from sid_operator.plan.pods import Pod
 from sid_operator.resources.run import Run
 
 IMAGE_REASONS = frozenset(

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sid_operator import reasons
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.gang import newest
-from sid_operator.plan.observed import Pod
+from sid_operator.plan.pods import Pod
 
 STUCK = timedelta(seconds=30)
 """A pod still there so long after its grace period is not being ended by anyone: the kubelet kills

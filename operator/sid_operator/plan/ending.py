@@ -23,8 +23,9 @@ from sid_operator.plan.causes import Cause
 from sid_operator.plan.conditions import Verdict, find, is_true, seen_at, updated
 from sid_operator.plan.disruption import held_by_its_node
 from sid_operator.plan.failure import job_failure
+from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Observed, Resource
-from sid_operator.plan.observed import Job, Pod
+from sid_operator.plan.pods import Pod
 from sid_operator.plan.telling import as_told
 from sid_operator.resources.metadata import run_hash
 from sid_operator.resources.run import Run

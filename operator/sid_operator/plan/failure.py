@@ -16,7 +16,9 @@ from sid_operator.api.status import FailureStatus
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.disruption import disruption_cause
 from sid_operator.plan.gang import newest
-from sid_operator.plan.observed import Job, Pod, Terminated, printable
+from sid_operator.plan.jobs import Job
+from sid_operator.plan.objects import printable
+from sid_operator.plan.pods import Pod, Terminated
 from sid_operator.resources.run import Run
 from sid_trainer.contract import EXIT_CODE_OF, PERMANENT_EXIT_CODES, FailureReason
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sid_operator.plan.observed import Pod
+from sid_operator.plan.pods import Pod
 
 
 def newest(pods: Iterable[Pod]) -> tuple[Pod, ...]:

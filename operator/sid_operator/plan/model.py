@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.kube.kinds import Kind
+from sid_operator.plan.jobs import Cleanup, Job
 from sid_operator.plan.nodes import Nodes
-from sid_operator.plan.observed import Cleanup, Job, Pod
+from sid_operator.plan.pods import Pod
 from sid_operator.resources.metadata import Manifest
 from sid_operator.resources.run import Run
 from sid_trainer.contract import ProgressReport

@@ -16,7 +16,8 @@ from sid_operator import reasons
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.gang import current
 from sid_operator.plan.model import Observed
-from sid_operator.plan.observed import Pod, printable
+from sid_operator.plan.objects import printable
+from sid_operator.plan.pods import Pod
 from sid_operator.resources.bucket import CA_VOLUME
 from sid_operator.resources.run import Run
 

@@ -19,7 +19,7 @@ from typing import Any
 from sid_operator.api.names import GPU_RESOURCE
 from sid_operator.api.pods import NodeRequirement, Toleration
 from sid_operator.api.workers import WorkersSpec
-from sid_operator.plan.observed import printable
+from sid_operator.plan.objects import printable
 
 LABEL_MEMORY = "nvidia.com/gpu.memory"
 LABEL_PRODUCT = "nvidia.com/gpu.product"

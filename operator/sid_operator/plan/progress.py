@@ -20,7 +20,8 @@ from sid_operator.api.status import (
     ProgressStatus,
     SiDDistillationStatus,
 )
-from sid_operator.plan.observed import Pod, printable
+from sid_operator.plan.objects import printable
+from sid_operator.plan.pods import Pod
 from sid_operator.resources.run import Run
 from sid_trainer.contract import CheckpointRef, ProgressReport
 

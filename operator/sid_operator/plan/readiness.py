@@ -12,9 +12,10 @@ from sid_operator.plan.conditions import Verdict
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.disruption import node_cause
 from sid_operator.plan.gang import current, filled, standing
+from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Observed, Stray
 from sid_operator.plan.mounting import mount_cause
-from sid_operator.plan.observed import Job, Pod
+from sid_operator.plan.pods import Pod
 from sid_operator.resources.run import Run
 
 CREATION_GRACE = timedelta(seconds=10)

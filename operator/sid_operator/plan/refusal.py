@@ -18,7 +18,7 @@ from sid_operator.api.conditions import Condition, ConditionType
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.conditions import Verdict, find
 from sid_operator.plan.model import Notice, Refusal
-from sid_operator.plan.observed import printable, without_own_port
+from sid_operator.plan.objects import printable, without_own_port
 
 FIRST_RETRY = timedelta(seconds=5)
 LAST_RETRY = timedelta(minutes=5)

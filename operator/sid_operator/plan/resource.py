@@ -16,7 +16,7 @@ from sid_operator.api.render import run_config
 from sid_operator.api.spec import SiDDistillationSpec
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.model import Resource
-from sid_operator.plan.observed import printable
+from sid_operator.plan.objects import printable
 from sid_operator.resources.run import Installed, Run
 
 MAX_PROBLEMS = 3

@@ -21,7 +21,7 @@ from sid_operator.plan.conditions import Verdict, find, is_true
 from sid_operator.plan.failure import is_failing
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Observed, Resource
-from sid_operator.plan.observed import Pod
+from sid_operator.plan.pods import Pod
 from sid_operator.plan.progress import is_news
 from sid_operator.plan.readiness import all_ready
 from sid_operator.resources.run import Run

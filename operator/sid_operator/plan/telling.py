@@ -22,7 +22,7 @@ from sid_operator.plan.causes import MAX_MESSAGE, RESTLESS, Cause
 from sid_operator.plan.conditions import find
 from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.model import Resource
-from sid_operator.plan.observed import Pod
+from sid_operator.plan.pods import Pod
 
 KEPT = timedelta(seconds=60)
 """How long words are told before others of the same reason replace them."""

@@ -9,18 +9,10 @@ from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind
 from sid_operator.plan.ending import is_over_as_held
 from sid_operator.plan.gang import rank_zero
+from sid_operator.plan.jobs import Cleanup, cleanup_of, is_cleanup, job_of
 from sid_operator.plan.model import Child, Observed, Resource, Stray
-from sid_operator.plan.observed import (
-    Cleanup,
-    cleanup_of,
-    has_ended,
-    is_cleanup,
-    is_leaving,
-    job_of,
-    owned_by,
-    owner_of,
-    pod_of,
-)
+from sid_operator.plan.objects import is_leaving, owned_by, owner_of
+from sid_operator.plan.pods import has_ended, pod_of
 from sid_operator.resources.metadata import ANNOTATION_CONTENT
 from sid_operator.runtime import trim
 from sid_operator.runtime.nodes import NodeStore

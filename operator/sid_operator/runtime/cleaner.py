@@ -26,8 +26,9 @@ from sid_operator.plan.cleanup import (
     waits_for,
 )
 from sid_operator.plan.decide import RETRY_SECONDS
+from sid_operator.plan.jobs import Cleanup
 from sid_operator.plan.model import Delete, Merge, Notice
-from sid_operator.plan.observed import Cleanup, owned_by, owner_of
+from sid_operator.plan.objects import owned_by, owner_of
 from sid_operator.plan.refusal import notice
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.executor import Executor, RefusedError

@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.errors import KubeError
 from sid_operator.kube.kinds import EVENTS
-from sid_operator.plan.observed import time_of
+from sid_operator.plan.objects import time_of
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from sid_operator.api.names import LABEL_DISTILLATION
-from sid_operator.plan.observed import INDEX_LABEL
+from sid_operator.plan.pods import INDEX_LABEL
 
 Object = dict[str, Any]
 

@@ -16,7 +16,7 @@ from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan import progress
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import Observed, Plan, status_json
-from sid_operator.plan.observed import INDEX_LABEL, pod_of
+from sid_operator.plan.pods import INDEX_LABEL, pod_of
 from sid_operator.runtime.store import Key, owner_of_pod
 from sid_trainer.contract import ProgressReport
 from tests.unit.operator import world

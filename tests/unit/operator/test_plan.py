@@ -12,6 +12,7 @@ import pytest
 from sid_operator.api.conditions import Phase
 from sid_operator.kube.kinds import CONFIG_MAPS, JOBS, SERVICES
 from sid_operator.plan.decide import plan
+from sid_operator.plan.jobs import Cleanup
 from sid_operator.plan.model import (
     Apply,
     Child,
@@ -23,7 +24,7 @@ from sid_operator.plan.model import (
     Stray,
     status_json,
 )
-from sid_operator.plan.observed import Cleanup, pod_of
+from sid_operator.plan.pods import pod_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.run import Installed

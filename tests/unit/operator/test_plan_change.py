@@ -10,7 +10,7 @@ import pytest
 from sid_operator.api.conditions import Phase
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import Apply, Observed, Plan, Refusal, Resource, status_json
-from sid_operator.plan.observed import Pod
+from sid_operator.plan.pods import Pod
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 

@@ -12,8 +12,8 @@ from sid_operator.api.names import ANNOTATION_HASH, ANNOTATION_SELF
 from sid_operator.kube.kinds import DISTILLATIONS, JOBS
 from sid_operator.plan.cleanup import copies, drop, is_due, orphans, release
 from sid_operator.plan.decide import plan
+from sid_operator.plan.jobs import Cleanup, cleanup_of
 from sid_operator.plan.model import Apply, Delete, Merge, Plan, Refusal
-from sid_operator.plan.observed import Cleanup, cleanup_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.cleanup import (
     cleanup_hash,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.decide import plan
+from sid_operator.plan.jobs import Cleanup, Job, cleanup_of
 from sid_operator.plan.model import (
     Action,
     Apply,
@@ -24,7 +25,7 @@ from sid_operator.plan.model import (
     status_json,
 )
 from sid_operator.plan.nodes import GpuNode, Nodes
-from sid_operator.plan.observed import Cleanup, Job, Pod, cleanup_of
+from sid_operator.plan.pods import Pod
 from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.metadata import policy_hash, run_hash
 from tests.unit.operator import world

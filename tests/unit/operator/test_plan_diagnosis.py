@@ -11,7 +11,8 @@ from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.failure import job_failure, pod_cause
 from sid_operator.plan.model import CreationFailure, MountFailure
 from sid_operator.plan.mounting import mount_cause, mounted_after, mounts_for_long
-from sid_operator.plan.observed import Pod, pod_of, printable
+from sid_operator.plan.objects import printable
+from sid_operator.plan.pods import Pod, pod_of
 from tests.unit.operator import world
 
 BACK_OFF = 'Back-off pulling image "x": ErrImagePull: rpc error: code = NotFound desc = not found'

@@ -11,7 +11,7 @@ import pytest
 from sid_operator.plan.decide import plan
 from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.model import Plan
-from sid_operator.plan.observed import Pod, pod_of
+from sid_operator.plan.pods import Pod, pod_of
 from tests.unit.operator import world
 
 ASKED_TO_END = {"reason": "Terminated", "message": "the pod was told to end (SIGTERM)"}

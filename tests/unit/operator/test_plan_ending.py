@@ -10,8 +10,9 @@ import pytest
 
 from sid_operator.kube.kinds import JOBS
 from sid_operator.plan.decide import plan
+from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Apply, Delete, Plan, status_json
-from sid_operator.plan.observed import Job, Pod, pod_of
+from sid_operator.plan.pods import Pod, pod_of
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 

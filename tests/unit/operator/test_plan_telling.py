@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import CreationFailure, Observed, Plan, Refusal, status_json
-from sid_operator.plan.observed import Pod, pod_of
+from sid_operator.plan.pods import Pod, pod_of
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 

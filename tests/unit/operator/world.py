@@ -7,8 +7,9 @@ from typing import Any
 
 from sid_operator.api.names import ANNOTATION_HASH, LABEL_DISTILLATION
 from sid_operator.plan.decide import plan
+from sid_operator.plan.jobs import Job, job_of
 from sid_operator.plan.model import Child, Observed, Plan, Resource, status_json
-from sid_operator.plan.observed import Job, Pod, job_of, pod_of
+from sid_operator.plan.pods import Pod, pod_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job as built_job
