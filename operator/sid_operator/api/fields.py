@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -29,8 +27,6 @@ from sid_trainer.memory import released
 
 VALIDATIONS = "x-kubernetes-validations"
 """Key of CEL rules in a structural schema."""
-
-QUANTITY_PATTERN = r"^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)([eE][+-]?[0-9]{1,2}|[munkMGTPE]|[KMGTPE]i)?$"
 
 
 @dataclass(frozen=True)
@@ -83,47 +79,9 @@ class MatchesNot(Matches):
         return re.search(self.pattern, value) is None
 
 
-def _number_as_text(value: object) -> object:
-    whole_number = isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if whole_number else value
-
-
 def rfc3339(value: datetime) -> str:
     """A moment, to the second and in UTC, as metav1.Time is written."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_SUFFIXES = {
-    **{suffix: Decimal(1000) ** power for power, suffix in enumerate("num", start=-3)},
-    **{suffix: Decimal(1000) ** power for power, suffix in enumerate(["", "k", *"MGTPE"])},
-    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)},
-}
-
-
-def amount(quantity: str) -> int:
-    """What a quantity is, in whole numbers.
-
-    >>> amount("64Gi"), amount("1.5k"), amount("2e3")
-    (68719476736, 1500, 2000)
-    """
-    number = quantity.rstrip("".join(_SUFFIXES))
-    return int(Decimal(number) * _SUFFIXES[quantity.removeprefix(number)])
-
-
-Quantity = Annotated[
-    str,
-    BeforeValidator(_number_as_text),
-    Field(max_length=32, pattern=QUANTITY_PATTERN),
-    WithJsonSchema(
-        {
-            "x-kubernetes-int-or-string": True,
-            "minimum": 0,  # of numbers; the rest is for texts
-            "maxLength": 32,
-            "pattern": QUANTITY_PATTERN,
-        }
-    ),
-]
-"""An amount as Kubernetes writes it (``500m``, ``64Gi``, ``8``)."""
 
 
 def _is_released(value: str) -> str:

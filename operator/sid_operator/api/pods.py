@@ -18,10 +18,10 @@ from sid_operator.api.fields import (
     MountPath,
     ObjectName,
     QualifiedName,
-    Quantity,
     SelectorValue,
     VariableName,
 )
+from sid_operator.api.quantities import Quantity
 from sid_trainer.config import Section
 
 

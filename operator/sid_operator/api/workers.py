@@ -20,7 +20,6 @@ from sid_operator.api.fields import (
     MetadataKey,
     ObjectName,
     QualifiedName,
-    Quantity,
     SelectorValue,
 )
 from sid_operator.api.names import GPU_RESOURCE
@@ -33,6 +32,7 @@ from sid_operator.api.pods import (
     SecretRef,
     Toleration,
 )
+from sid_operator.api.quantities import Quantity
 from sid_trainer.config import Section
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType
-from sid_operator.api.fields import amount
 from sid_operator.api.names import GPU_RESOURCE
+from sid_operator.api.quantities import amount
 from sid_operator.api.render import run_config
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.causes import Cause

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from sid_operator.api import fields, names
+from sid_operator.api import fields, names, quantities
 from sid_operator.api.render import run_config, storage_uri
 from sid_operator.api.spec import SiDDistillationSpec
 from sid_trainer.config import RunConfig, TrainerSections
@@ -172,7 +172,11 @@ def test_unknown_fields_and_contradictions_are_refused(sections: dict[str, Any])
             ["/mnt/a", "/data", "/etcetera"],
             ["/", "mnt", "/mnt/", "/mnt/../etc", "/etc", "/etc/sid", "/dev/shm", "/mnt/a b"],
         ),
-        (fields.Quantity, ["8Gi", "500m", "1.5", "2e9", 4], ["", "8 Gi", "8gi", "-1", 0.5, True]),
+        (
+            quantities.Quantity,
+            ["8Gi", "500m", "1.5", "2e9", 4],
+            ["", "8 Gi", "8gi", "-1", 0.5, True],
+        ),
     ],
 )
 def test_field_types(kind: Any, good: list[Any], bad: list[Any]) -> None:

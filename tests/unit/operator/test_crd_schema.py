@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from sid_operator.api.fields import Matches, Quantity
+from sid_operator.api.fields import Matches
+from sid_operator.api.quantities import Quantity
 from sid_operator.crd.schema import UnsupportedSchemaError, structural_schema
 
 DIGITS = Matches(r"^[0-9]+$", "must be digits")
