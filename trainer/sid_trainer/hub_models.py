@@ -38,10 +38,12 @@ _LICENCE = ("README.md", "LICENSE*")
 _VARIANTS = ["*.safetensors.index.*.json", "*-of-*.*.safetensors"]
 
 
-def pipeline_from_hub(reference: str, revision: str | None, root: Path) -> Path:
-    """Download a repository that holds a diffusers pipeline."""
+def pipeline_from_hub(
+    reference: str, revision: str | None, root: Path, only: str | None = None
+) -> Path:
+    """Download a repository that holds a diffusers pipeline, or only one component of it."""
     with _asking(reference, revision, root):
-        return _snapshot(reference, revision, root / "hub")
+        return _snapshot(reference, revision, root / "hub", only)
 
 
 def pipeline_commit(reference: str, revision: str | None, root: Path) -> str:
@@ -72,12 +74,11 @@ def model_from_hub(reference: str, root: Path) -> Path:
         return _files(reference, None, root / "hub", list(_FILES), [*_VARIANTS, "*/*"])
 
 
-def _snapshot(reference: str, revision: str | None, cache: Path) -> Path:
+def _snapshot(reference: str, revision: str | None, cache: Path, only: str | None) -> Path:
     """Download what the index names: repositories hold other formats and variants besides."""
     index = _index(reference, revision, cache)
-    wanted = [
-        f"{name}/{file}" for name in components_of(index.read_bytes(), reference) for file in _FILES
-    ]
+    components = components_of(index.read_bytes(), reference, only)
+    wanted = [f"{name}/{file}" for name in components for file in _FILES]
     return _files(reference, index.parent.name, cache, [INDEX, *_LICENCE, *wanted], _VARIANTS)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sid_trainer.config import RunConfig
+from sid_trainer.contract import TrainerError
 from sid_trainer.data.images.parts import Part
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import PromptIndex, open_prompts
 from sid_trainer.failures import told_of
 from sid_trainer.models import fetch_model
-from sid_trainer.origins import STUDENT, TEACHER, Origins, Pins, origin_of
+from sid_trainer.origins import STUDENT, TEACHER, Origins, Pins, is_lost, origin_of
+from sid_trainer.pipeline_index import NETWORK
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,13 @@ class Inputs:
 
     Attributes:
         teacher: pipeline directory.
-        student: pipeline directory that the student starts from; the teacher's by default.
+        student: directory with the network that the student starts from; the teacher's by default.
         prompts: training prompts.
         images: parts of the real images, for data-aided training.
         origins: which models they are.
+        lost: why the first student cannot be had any more, for a run that has a checkpoint: it need
+            go on from that. The teacher's network stands in for what no checkpoint holds, buffers
+            that are never trained.
     """
 
     teacher: Path
@@ -32,6 +40,7 @@ class Inputs:
     prompts: PromptIndex
     images: list[Part] | None
     origins: Origins
+    lost: TrainerError | None = None
 
 
 def fetch_inputs(config: RunConfig, pins: Pins) -> Inputs:
@@ -45,16 +54,24 @@ def fetch_inputs(config: RunConfig, pins: Pins) -> Inputs:
         TrainerError: naming the field whose value cannot be had.
     """
     endpoint = config.storage.server
-    models = {TEACHER: config.teacher.model}
+    fetch = partial(fetch_model, config.teacher.model, endpoint=endpoint)
+    teacher = student = pins.fetch(TEACHER, fetch)
+    origins, lost = {TEACHER: _origin(TEACHER, teacher, pins)}, None
     if config.student.init_from is not None:
-        models[STUDENT] = config.student.init_from
-    folders, origins = {}, {}
-    for name, model in models.items():
-        folders[name] = pins.fetch(name, partial(fetch_model, model, endpoint=endpoint))
-        with told_of(name):
-            origins[name] = origin_of(folders[name], pins.commits.get(name))
+        fetch = partial(fetch_model, config.student.init_from, endpoint=endpoint, only=NETWORK)
+        try:
+            student = pins.fetch(STUDENT, fetch)
+            origins[STUDENT] = _origin(STUDENT, student, pins)
+        except TrainerError as error:
+            if not is_lost(error, resumes=pins.resumes):
+                raise
+            lost = error
+            logger.warning("%s. The run's checkpoints stand in for it", error)
     with told_of("data.prompts.uri"):
         prompts = open_prompts(config.data.prompts, endpoint)
-    teacher = folders[TEACHER]
-    student = folders.get(STUDENT, teacher)
-    return Inputs(teacher, student, prompts, needed_parts(config), origins)
+    return Inputs(teacher, student, prompts, needed_parts(config), origins, lost)
+
+
+def _origin(name: str, folder: Path, pins: Pins) -> str:
+    with told_of(name):
+        return origin_of(folder, pins.commits.get(name))

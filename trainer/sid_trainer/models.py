@@ -36,6 +36,7 @@ def fetch_model(
     revision: str | None = None,
     endpoint: Server = None,
     cache: Path | None = None,
+    only: str | None = None,
 ) -> Path:
     """Bring a diffusers pipeline to this node.
 
@@ -44,6 +45,7 @@ def fetch_model(
         revision: git revision of a Hugging Face model.
         endpoint: the S3 server, or its URL; AWS when None.
         cache: where downloads go; :func:`~sid_trainer.launch.environment.cache_root` by default.
+        only: the one component that is needed; all by default.
 
     Returns:
         A directory with ``model_index.json``.
@@ -52,8 +54,8 @@ def fetch_model(
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
     """
     root = (cache or cache_root()) / "models"
-    download = partial(pipeline_from_hub, reference, revision, root)
-    return _pipeline(_brought(reference, endpoint, root, download), reference)
+    download = partial(pipeline_from_hub, reference, revision, root, only)
+    return _pipeline(_brought(reference, endpoint, root, download, only), reference, only)
 
 
 def commit_of(reference: str, revision: str | None, cache: Path | None = None) -> str | None:
@@ -126,8 +128,13 @@ def _held_file(uri: str, endpoint: Server, cache: Path | None) -> Iterator[Path]
         yield place / name
 
 
-def check_model(reference: str, endpoint: Server = None) -> None:
+def check_model(reference: str, endpoint: Server = None, only: str | None = None) -> None:
     """Look whether a pipeline is there, without fetching it. A Hugging Face id is not asked for.
+
+    Args:
+        reference: a path, ``s3://bucket/key``, or a Hugging Face id.
+        endpoint: the S3 server, or its URL; AWS when None.
+        only: the one component that is needed; all by default.
 
     Raises:
         TrainerError: as :func:`fetch_model`.
@@ -139,9 +146,9 @@ def check_model(reference: str, endpoint: Server = None) -> None:
             if INDEX not in keys:
                 raise _no_pipeline(reference)
             folders = {key.partition("/")[0] for key in keys}
-            check_pipeline(storage.get_bytes(INDEX), folders.__contains__, reference)
+            check_pipeline(storage.get_bytes(INDEX), folders.__contains__, reference, only)
         case "path":
-            _pipeline(_local(reference), reference)
+            _pipeline(_local(reference), reference, only)
 
 
 def check_folder(reference: str, endpoint: Server = None) -> None:
@@ -193,11 +200,17 @@ def _no_file(uri: str) -> TrainerError:
     return not_found(uri, "upload it there, or correct the address")
 
 
-def _brought(reference: str, endpoint: Server, root: Path, from_hub: Callable[[], Path]) -> Path:
+def _brought(
+    reference: str,
+    endpoint: Server,
+    root: Path,
+    from_hub: Callable[[], Path],
+    only: str | None = None,
+) -> Path:
     """The folder that a reference names, wherever it is."""
     match place_of(reference):
         case "s3":
-            return _from_s3(reference, endpoint, root)
+            return _from_s3(reference, endpoint, root, only)
         case "path":
             return _local(reference)
         case "hub":
@@ -237,9 +250,9 @@ def _parent_and_name(uri: str) -> tuple[str, str]:
     return parent, name
 
 
-def _from_s3(reference: str, endpoint: Server, root: Path) -> Path:
+def _from_s3(reference: str, endpoint: Server, root: Path, only: str | None) -> Path:
     storage, url = open_storage(reference, endpoint), endpoint_of(endpoint).url
-    objects = [found for found in storage.list() if _is_needed(found.key)]
+    objects = [found for found in storage.list() if _is_needed(found.key, only)]
     if not objects:
         where = f" at {url}" if url else ""
         raise not_found(
@@ -248,15 +261,16 @@ def _from_s3(reference: str, endpoint: Server, root: Path) -> Path:
     return downloaded(storage, objects, root / digest(reference, url, objects))
 
 
-def _is_needed(key: str) -> bool:
+def _is_needed(key: str, only: str | None) -> bool:
     """Whether an object of a model is fetched: no pickles, and of weights the plain variant."""
-    return not key.endswith(_PICKLED) and not is_variant(key)
+    wanted = only is None or key == INDEX or key.startswith(f"{only}/")
+    return wanted and not key.endswith(_PICKLED) and not is_variant(key)
 
 
-def _pipeline(folder: Path, reference: str) -> Path:
+def _pipeline(folder: Path, reference: str, only: str | None = None) -> Path:
     """The folder, checked to hold a pipeline."""
     index = folder / INDEX
     if not index.is_file():
         raise _no_pipeline(reference)
-    check_pipeline(index.read_bytes(), lambda name: (folder / name).is_dir(), reference)
+    check_pipeline(index.read_bytes(), lambda name: (folder / name).is_dir(), reference, only)
     return folder

@@ -8,6 +8,7 @@ Rules this module keeps:
 * Rank 0 asks the Hub which commit a model is, and all ranks fetch that one.
 * Of a bucket or a path all ranks compare what they have: names, sizes and a sample of the content,
   a few hundred blocks of tens of gigabytes.
+* A first student that is gone is not missed by a run that has a checkpoint.
 * A checkpoint tells its models. A run that goes on fetches the same commits, and is refused where
   the teacher's files are others. Checkpoints from before they told it are gone on from.
 """
@@ -52,10 +53,12 @@ class Pins:
     Attributes:
         commits: of the models that are on the Hub, by field.
         recorded: origins that the newest checkpoint tells.
+        resumes: whether there is a checkpoint to go on from.
     """
 
     commits: Mapping[str, str] = field(default_factory=dict)
     recorded: Origins = field(default_factory=dict)
+    resumes: bool = False
 
     def fetch(self, name: str, fetch: Callable[[str | None], Path]) -> Path:
         """A model at its commit.
@@ -99,23 +102,32 @@ def find_pins(config: RunConfig, storage: Storage, binding: Mapping[str, Any]) -
     Raises:
         TrainerError: naming the field whose model is not on the Hub.
     """
-    recorded = next(
-        (dict(m.origins) for m in manifests(storage) if m.origins and _is_of(m, binding)), {}
-    )
+    ours = [manifest for manifest in manifests(storage) if _is_of(manifest, binding)]
+    recorded = next((dict(manifest.origins) for manifest in ours if manifest.origins), {})
     wanted = {TEACHER: (config.teacher.model, config.teacher.revision)}
     if config.student.init_from is not None:
         wanted[STUDENT] = (config.student.init_from, None)
-    commits = {}
+    commits: dict[str, str | None] = {}
     for name, (model, revision) in wanted.items():
-        with told_of(name):
-            commits[name] = recorded_commit(recorded, name) or commit_of(model, revision)
-    return Pins({name: commit for name, commit in commits.items() if commit}, recorded)
+        try:
+            with told_of(name):
+                commits[name] = recorded_commit(recorded, name) or commit_of(model, revision)
+        except TrainerError as error:
+            if name != STUDENT or not is_lost(error, resumes=bool(ours)):
+                raise
+    known = {name: commit for name, commit in commits.items() if commit}
+    return Pins(known, recorded, resumes=bool(ours))
 
 
 def recorded_commit(origins: Origins, name: str) -> str | None:
     """The commit of a model of the Hub."""
     origin = origins.get(name, "")
     return origin.removeprefix(_COMMIT) if origin.startswith(_COMMIT) else None
+
+
+def is_lost(error: TrainerError, *, resumes: bool) -> bool:
+    """Whether it is said of a first student that it is gone, and a checkpoint can stand in."""
+    return resumes and error.reason is FailureReason.NOT_FOUND
 
 
 def origin_of(folder: Path, commit: str | None) -> str:

@@ -14,25 +14,30 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
 
 INDEX = "model_index.json"
+NETWORK = "transformer"
+"""The component that is trained."""
 _VARIANT = re.compile(
     r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.(?!safetensors)[\w.-]+\.safetensors"
     r"|.*\.safetensors\.index\.\w+\.json"
 )
 
 
-def check_pipeline(index: bytes, has_folder: Callable[[str], bool], reference: str) -> None:
+def check_pipeline(
+    index: bytes, has_folder: Callable[[str], bool], reference: str, only: str | None = None
+) -> None:
     """Look whether a pipeline is whole.
 
     Args:
         index: its model_index.json.
         has_folder: tells whether the pipeline has a folder.
         reference: the pipeline, as the user wrote it.
+        only: the one component that is needed; all by default.
 
     Raises:
         TrainerError: ``InvalidData`` when the index names no pipeline class, ``NotFound`` when the
             folder of a component is missing.
     """
-    for component in components_of(index, reference):
+    for component in components_of(index, reference, only):
         if not has_folder(component):
             raise not_found(
                 f"{reference.rstrip('/')}/{component}, a part of the pipeline in {INDEX},",
@@ -40,12 +45,13 @@ def check_pipeline(index: bytes, has_folder: Callable[[str], bool], reference: s
             )
 
 
-def components_of(index: bytes, reference: str) -> list[str]:
+def components_of(index: bytes, reference: str, only: str | None = None) -> list[str]:
     """The components that a pipeline has, from its model_index.json.
 
     Args:
         index: its content.
         reference: the pipeline, as the user wrote it.
+        only: the one that is needed; all by default.
 
     Raises:
         TrainerError: ``InvalidData`` when it names no pipeline class.
@@ -58,7 +64,8 @@ def components_of(index: bytes, reference: str) -> list[str]:
             FailureReason.INVALID_DATA,
             f"{reference}/{INDEX} does not name a pipeline class: is the download whole?",
         ) from error
-    return [component for component, value in entries.items() if _is_present(component, value)]
+    there = [component for component, value in entries.items() if _is_present(component, value)]
+    return there if only is None else [component for component in there if component == only]
 
 
 def is_variant(name: str) -> bool:

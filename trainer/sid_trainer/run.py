@@ -134,7 +134,7 @@ def _train(run: Run, inputs: Inputs) -> None:
         run.fence,
         inputs.origins,
     )
-    done = _resume(run, store, networks, inputs.prompts, images)
+    done = _resume(run, store, networks, inputs, images)
     run.reporter.stage("encoding")
     empty = encode([""]).to(place.device, dtype)
     distiller = Distiller(
@@ -208,7 +208,7 @@ def _resume(
     run: Run,
     store: CheckpointStore,
     networks: Networks,
-    prompts: PromptIndex,
+    inputs: Inputs,
     images: RealImages | None,
 ) -> int:
     """Go on from the newest checkpoint, if any; return the finished iterations.
@@ -223,9 +223,11 @@ def _resume(
                 "checkpoint.resume is required; bring the checkpoints there, or set it to auto to "
                 "begin anew",
             )
+        if inputs.lost is not None:
+            raise inputs.lost
         return 0
     networks.restore(resumed.state)
-    tell_other_prompts(resumed.state.meta, prompts)
+    tell_other_prompts(resumed.state.meta, inputs.prompts)
     tell_other_images(resumed.state.meta, images)
     run.reporter.resumed(resumed.ref)
     if resumed.passed_over:

@@ -111,7 +111,13 @@ def _disk(run: _Run) -> Account:
     network = run.network.total * run.batch.dtype.itemsize
     others = run.visit.weights + run.decoding.weights
     downloaded = not run.config.teacher.model.startswith("/")
-    return disk_account(network + others if downloaded else 0, run.visit.weights, _exported(run))
+    first = run.config.student.init_from
+    return disk_account(
+        network + others if downloaded else 0,
+        network if first and not first.startswith("/") else 0,
+        run.visit.weights,
+        _exported(run),
+    )
 
 
 def _exported(run: _Run) -> int:

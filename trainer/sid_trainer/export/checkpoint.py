@@ -30,7 +30,7 @@ from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.export.student import Edition, Sent, export_student, require_room
 from sid_trainer.failures import told_of
 from sid_trainer.models import fetch_model
-from sid_trainer.origins import STUDENT, TEACHER, recorded_commit
+from sid_trainer.origins import STUDENT, TEACHER, is_lost, recorded_commit
 from sid_trainer.precision import COMPUTE_DTYPE
 from sid_trainer.sampler import scheduler_config
 from sid_trainer.storage import Storage
@@ -186,15 +186,21 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
 def _buffers(
     source: Source, config: RunConfig, teacher: Teacher, module: nn.Module
 ) -> dict[str, Tensor]:
-    """Buffers of the pipeline that the student began from."""
+    """Buffers of the pipeline that the student began from, the teacher's where that is gone."""
     shapes = {name: buffer.shape for name, buffer in persistent_buffers(module)}
     if not shapes:
         return {}
     begun_from: Path = teacher.directory
     if config.student.init_from is not None:
-        with told_of("student.initFrom"):
-            commit = recorded_commit(source.manifest.origins, STUDENT)
-            begun_from = fetch_model(config.student.init_from, commit, source.endpoint)
+        commit = recorded_commit(source.manifest.origins, STUDENT)
+        try:
+            with told_of(STUDENT):
+                begun_from = fetch_model(
+                    config.student.init_from, commit, source.endpoint, only=teacher.network_folder
+                )
+        except TrainerError as error:
+            if not is_lost(error, resumes=True):
+                raise
     with WeightFiles(begun_from / teacher.network_folder) as files:
         stored = teacher.weights(files)
         return {name: stored.read(name, shape) for name, shape in shapes.items()}

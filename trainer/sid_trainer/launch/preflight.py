@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sid_trainer.attempts import is_done, last_attempt
+from sid_trainer.checkpoint.finding import manifests
 from sid_trainer.config import MetricsConfig, RunConfig
-from sid_trainer.contract import GANG_VARIABLE
+from sid_trainer.contract import GANG_VARIABLE, TrainerError
 from sid_trainer.data.encoding_folder import check_cache
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
@@ -20,7 +21,9 @@ from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.reference_places import check_reference
 from sid_trainer.failures import told_of
 from sid_trainer.models import check_file, check_folder, check_model
-from sid_trainer.storage import open_storage
+from sid_trainer.origins import is_lost
+from sid_trainer.pipeline_index import NETWORK
+from sid_trainer.storage import Storage, open_storage
 
 
 def is_over(config: RunConfig, environ: Mapping[str, str]) -> bool:
@@ -44,12 +47,12 @@ def check_inputs(config: RunConfig) -> None:
     """
     refuse_settings(config.deepspeed.config)
     endpoint = config.storage.server
-    last_attempt(open_storage(config.storage.uri, endpoint))
+    storage = open_storage(config.storage.uri, endpoint)
+    last_attempt(storage)
     with told_of("teacher.model"):
         check_model(config.teacher.model, endpoint)
     if config.student.init_from is not None:
-        with told_of("student.initFrom"):
-            check_model(config.student.init_from, endpoint)
+        _check_first_student(config.student.init_from, endpoint, storage)
     with told_of("data.prompts.uri"):
         check_prompts(config.data.prompts, endpoint)
     needed_parts(config)
@@ -57,6 +60,16 @@ def check_inputs(config: RunConfig) -> None:
     if config.data.encoding_cache is not None:
         with told_of("data.encodingCache.uri"):
             check_cache(config.data.encoding_cache.uri, endpoint)
+
+
+def _check_first_student(model: str, endpoint: Server, storage: Storage) -> None:
+    """Look whether the first student is there. A run with a checkpoint can go on without it."""
+    try:
+        with told_of("student.initFrom"):
+            check_model(model, endpoint, NETWORK)
+    except TrainerError as error:
+        if not is_lost(error, resumes=bool(manifests(storage))):
+            raise
 
 
 def _check_judges(metrics: MetricsConfig | None, endpoint: Server) -> None:

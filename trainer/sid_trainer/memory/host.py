@@ -116,11 +116,12 @@ def node_account(rank: Rank, exported: int) -> Account:
     return Account("node", [*parts, larger])
 
 
-def disk_account(teacher: int, converted: int, exported: int) -> Account:
+def disk_account(teacher: int, first_student: int, converted: int, exported: int) -> Account:
     """Disk of the first node, where no volume is named in SID_CACHE.
 
     Args:
         teacher: bytes of the teacher's files, where they are downloaded.
+        first_student: bytes of the network of ``student.initFrom``, where it is downloaded.
         converted: bytes of the text encoders in the type that computes.
         exported: bytes of the student as it is exported.
     """
@@ -128,6 +129,7 @@ def disk_account(teacher: int, converted: int, exported: int) -> Account:
         "disk",
         [
             Part("the teacher, downloaded", teacher),
+            Part("the network of student.initFrom, downloaded", first_student),
             Part("text encoders, if their files have another type", converted),
             Part("the exported student, until it is uploaded", exported),
         ],

@@ -28,6 +28,7 @@ from sid_trainer.conditions import Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.exported_network import ExportedNetwork
+from sid_trainer.pipeline_index import NETWORK
 from sid_trainer.teachers.text_encoders import encoder_identity
 from sid_trainer.weights import Weights
 
@@ -61,7 +62,7 @@ class Teacher(abc.ABC):
     family: ClassVar[Family]
     pipelines: ClassVar[frozenset[str]]
     """Names of the diffusers pipeline classes (``_class_name`` of model_index.json)."""
-    network_folder: ClassVar[str] = "transformer"
+    network_folder: ClassVar[str] = NETWORK
     """Component of the pipeline that is distilled; all others are copied at export."""
     output_projection: ClassVar[str] = "proj_out"
     """Module of the network that makes its output of the image's tokens ``[B, N, D]``, which it is

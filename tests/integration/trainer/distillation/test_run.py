@@ -35,7 +35,7 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
             "prompts": {"uri": str(prompts)},
             "encodingCache": {"uri": str(tmp_path / "run" / "encodings")},
         },
-        "student": {"exportPrecision": "fp32"},
+        "student": {"exportPrecision": "fp32", "initFrom": str(tmp_path / "first-student")},
         "distillation": {"guidance": {"scale": 1.5}},
         "training": {
             "iterations": iterations,
@@ -67,12 +67,17 @@ def write_config(tmp_path: Path, teacher: Path, judges: dict[str, str], iteratio
 
 @pytest.fixture(scope="module")
 def run(tiny_sd3: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run of two iterations that was then made one of five."""
+    """Folder of a run of two iterations that was then made one of five.
+
+    Its first student, the teacher itself, is deleted in between.
+    """
     folder = tmp_path_factory.mktemp("run")
+    first = shutil.copytree(tiny_sd3, folder / "first-student")
     judges = write_judges(tmp_path_factory.mktemp("judges"))
     for iterations in (FIRST, LAST):
         config = write_config(folder, tiny_sd3, judges, iterations)
         run_on_ranks(folder, "train_on_ranks.py", config)
+        shutil.rmtree(first, ignore_errors=True)
     return folder / "run"
 
 

@@ -98,6 +98,11 @@ def test_of_weights_in_variants_the_plain_one_comes(hub: Hub, tmp_path: Path) ->
     assert names(fetch_model("o/n", cache=tmp_path)) == set(PLAIN)
 
 
+def test_one_component_comes_without_the_others(hub: Hub, tmp_path: Path) -> None:
+    fetched = names(fetch_model("o/n", cache=tmp_path, only="transformer"))
+    assert fetched == {name for name in PLAIN if not name.startswith("text_encoder")}
+
+
 def test_a_transformers_model_comes_in_its_plain_variant(hub: Hub, tmp_path: Path) -> None:
     hub.files = {name.rpartition("/")[2]: b"{}" for name in PLAIN + VARIANTS if "text_" in name}
     plain = {name.rpartition("/")[2] for name in PLAIN if "text_" in name}

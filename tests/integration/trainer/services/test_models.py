@@ -51,6 +51,17 @@ def test_a_folder_in_s3_is_downloaded_once_without_pickles(
     assert marker.exists(), "a second start downloads nothing"
 
 
+def test_one_component_comes_with_the_index_alone(
+    minio: Any, uploaded: str, endpoint: str, prefix: str, tmp_path: Path
+) -> None:
+    index = json.loads(INDEX) | {name: ["diffusers", "X"] for name in ("transformer", "vae")}
+    minio.storage(prefix).put_bytes("model_index.json", json.dumps(index).encode())
+    check_model(uploaded, endpoint, "transformer")  # though the folder of the VAE is missing
+    folder = fetch_model(uploaded, None, endpoint, tmp_path, only="transformer")
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == {"model_index.json", "transformer/model.safetensors"}
+
+
 def test_new_content_is_fetched_anew(
     minio: Any, uploaded: str, endpoint: str, prefix: str, tmp_path: Path
 ) -> None:

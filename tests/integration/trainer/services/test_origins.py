@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from sid_trainer.checkpoint.settings import digest, resume_settings
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.inputs import Inputs, fetch_inputs
+from sid_trainer.launch.preflight import check_inputs
 from sid_trainer.origins import TEACHER, Pins, find_pins, require_same_models, sampled
 from sid_trainer.storage import FileStorage
 from tests.integration.trainer.hub_server import hub_server
@@ -179,6 +181,30 @@ def test_the_first_student_has_a_commit_too(hub: Hub, tmp_path: Path) -> None:
     hub.main = COMMITS[1]
     inputs = fetch_inputs(config, pins)
     assert (inputs.student / WEIGHTS).read_text() == COMMITS[0]
+
+
+@pytest.mark.parametrize("place", ["path", "hub"])
+def test_a_first_student_that_is_gone_is_not_missed_by_a_run_with_a_checkpoint(
+    hub: Hub, tmp_path: Path, place: str
+) -> None:
+    first = {"path": str(folder(tmp_path / "first", b"first")), "hub": "o/n"}[place]
+    config = run_config(tmp_path, str(folder(tmp_path / "teacher", b"one")), initFrom=first)
+    inputs = fetch_inputs(config, pins_of(config, tmp_path))
+    assert inputs.lost is None
+
+    hub.there = []
+    shutil.rmtree(tmp_path / "first", ignore_errors=True)
+    shutil.rmtree(tmp_path / "node-0")
+    with pytest.raises(TrainerError, match=r"student\.initFrom") as missed:
+        fetch_inputs(config, pins_of(config, tmp_path))
+    assert missed.value.reason is FailureReason.NOT_FOUND
+    for origins in (inputs.origins, {}):  # {}: from before origins were kept
+        commit_checkpoint(config, tmp_path, origins)
+        again = fetch_inputs(config, pins_of(config, tmp_path))
+        assert again.student == again.teacher == tmp_path / "teacher"
+        assert again.lost is not None
+        assert again.origins.keys() == {TEACHER}
+        check_inputs(config)
 
 
 class Ranks:
