@@ -19,12 +19,15 @@ PIPELINES: Mapping[Family, frozenset[str]] = {
 """Pipeline classes by family; one that several can open is by default the first's."""
 
 
-def family_of(pipeline: str | None, wanted: Family | None = None) -> Family:
+def family_of(
+    pipeline: str | None, wanted: Family | None = None, reference: str = "teacher.model"
+) -> Family:
     """The family that opens a pipeline.
 
     Args:
         pipeline: its class, ``_class_name`` of model_index.json.
         wanted: ``teacher.family``.
+        reference: the pipeline, for messages.
 
     Raises:
         TrainerError: ``InvalidConfiguration`` when no family has it, or the wanted one has not.
@@ -34,7 +37,7 @@ def family_of(pipeline: str | None, wanted: Family | None = None) -> Family:
         known = ", ".join(sorted({name for names in PIPELINES.values() for name in names}))
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
-            f"teacher.model is a {pipeline}, which cannot be distilled yet: use one of {known}",
+            f"{reference} is a {pipeline}, which cannot be distilled yet: use one of {known}",
         )
     if wanted is not None and wanted not in found:
         raise TrainerError(

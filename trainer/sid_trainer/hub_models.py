@@ -4,7 +4,8 @@ Rules this module keeps:
 
 * Of a repository only what is needed is fetched: safetensors, configuration, tokenizers, licence;
   of weights in several variants the plain one.
-* A node without room for it is told before a byte is fetched.
+* A pipeline that cannot be distilled, or a node without room for one, is told before weights are
+  fetched.
 * All files are of one commit, also when a branch moves meanwhile.
 * Downloads are shared by the processes of a node (:mod:`sid_trainer.node_cache`).
 """
@@ -15,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sid_trainer.families import family_of
 from sid_trainer.hub import token, told_of_hub
 from sid_trainer.node_cache import digest, locked, need_space
-from sid_trainer.pipeline_index import INDEX, components_of
+from sid_trainer.pipeline_index import INDEX, class_of, components_of
 from sid_trainer.storage.base import not_found
 
 CONFIG = "config.json"
@@ -77,6 +79,7 @@ def model_from_hub(reference: str, root: Path) -> Path:
 def _snapshot(reference: str, revision: str | None, cache: Path, only: str | None) -> Path:
     """Download what the index names: repositories hold other formats and variants besides."""
     index = _index(reference, revision, cache)
+    family_of(class_of(index.read_bytes(), reference), reference=reference)
     components = components_of(index.read_bytes(), reference, only)
     wanted = [f"{name}/{file}" for name in components for file in _FILES]
     return _files(reference, index.parent.name, cache, [INDEX, *_LICENCE, *wanted], _VARIANTS)

@@ -128,13 +128,16 @@ def _held_file(uri: str, endpoint: Server, cache: Path | None) -> Iterator[Path]
         yield place / name
 
 
-def check_model(reference: str, endpoint: Server = None, only: str | None = None) -> None:
+def check_model(reference: str, endpoint: Server = None, only: str | None = None) -> str | None:
     """Look whether a pipeline is there, without fetching it. A Hugging Face id is not asked for.
 
     Args:
         reference: a path, ``s3://bucket/key``, or a Hugging Face id.
         endpoint: the S3 server, or its URL; AWS when None.
         only: the one component that is needed; all by default.
+
+    Returns:
+        The pipeline's class; None where the Hub would have to be asked.
 
     Raises:
         TrainerError: as :func:`fetch_model`.
@@ -146,9 +149,11 @@ def check_model(reference: str, endpoint: Server = None, only: str | None = None
             if INDEX not in keys:
                 raise _no_pipeline(reference)
             folders = {key.partition("/")[0] for key in keys}
-            check_pipeline(storage.get_bytes(INDEX), folders.__contains__, reference, only)
+            return check_pipeline(storage.get_bytes(INDEX), folders.__contains__, reference, only)
         case "path":
-            _pipeline(_local(reference), reference, only)
+            return _checked(_local(reference), reference, only)
+        case "hub":
+            return None
 
 
 def check_folder(reference: str, endpoint: Server = None) -> None:
@@ -269,8 +274,14 @@ def _is_needed(key: str, only: str | None) -> bool:
 
 def _pipeline(folder: Path, reference: str, only: str | None = None) -> Path:
     """The folder, checked to hold a pipeline."""
+    _checked(folder, reference, only)
+    return folder
+
+
+def _checked(folder: Path, reference: str, only: str | None) -> str:
+    """The class of the pipeline that a folder holds."""
     index = folder / INDEX
     if not index.is_file():
         raise _no_pipeline(reference)
-    check_pipeline(index.read_bytes(), lambda name: (folder / name).is_dir(), reference, only)
-    return folder
+    index_bytes = index.read_bytes()
+    return check_pipeline(index_bytes, lambda name: (folder / name).is_dir(), reference, only)

@@ -9,8 +9,10 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import Any
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.families import family_of
 from sid_trainer.storage.base import not_found
 
 INDEX = "model_index.json"
@@ -24,8 +26,8 @@ _VARIANT = re.compile(
 
 def check_pipeline(
     index: bytes, has_folder: Callable[[str], bool], reference: str, only: str | None = None
-) -> None:
-    """Look whether a pipeline is whole.
+) -> str:
+    """Look whether a pipeline is whole, and of a known family; return its class.
 
     Args:
         index: its model_index.json.
@@ -34,15 +36,19 @@ def check_pipeline(
         only: the one component that is needed; all by default.
 
     Raises:
-        TrainerError: ``InvalidData`` when the index names no pipeline class, ``NotFound`` when the
-            folder of a component is missing.
+        TrainerError: ``InvalidData`` when the index names no pipeline class,
+            ``InvalidConfiguration`` when it names one that cannot be distilled, ``NotFound`` when
+            the folder of a component is missing.
     """
+    name = class_of(index, reference)
+    family_of(name, reference=reference)
     for component in components_of(index, reference, only):
         if not has_folder(component):
             raise not_found(
                 f"{reference.rstrip('/')}/{component}, a part of the pipeline in {INDEX},",
                 "give the whole directory, as save_pretrained writes it",
             )
+    return name
 
 
 def components_of(index: bytes, reference: str, only: str | None = None) -> list[str]:
@@ -56,16 +62,26 @@ def components_of(index: bytes, reference: str, only: str | None = None) -> list
     Raises:
         TrainerError: ``InvalidData`` when it names no pipeline class.
     """
+    entries = _entries(index, reference)
+    there = [component for component, value in entries.items() if _is_present(component, value)]
+    return there if only is None else [component for component in there if component == only]
+
+
+def class_of(index: bytes, reference: str) -> str:
+    """The pipeline's class; see :func:`components_of`."""
+    return str(_entries(index, reference)["_class_name"])
+
+
+def _entries(index: bytes, reference: str) -> dict[str, Any]:
     try:
-        entries = json.loads(index)
+        entries: dict[str, Any] = json.loads(index)
         entries["_class_name"]
     except (ValueError, KeyError, TypeError) as error:
         raise TrainerError(
             FailureReason.INVALID_DATA,
             f"{reference}/{INDEX} does not name a pipeline class: is the download whole?",
         ) from error
-    there = [component for component, value in entries.items() if _is_present(component, value)]
-    return there if only is None else [component for component in there if component == only]
+    return entries
 
 
 def is_variant(name: str) -> bool:

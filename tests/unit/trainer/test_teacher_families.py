@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,7 +14,8 @@ from diffusers.models.transformers.sana_transformer import SanaCombinedTimestepG
 
 from sid_trainer.config import Family, TeacherConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.teachers import Teacher, find_family, open_teacher
+from sid_trainer.families import PIPELINES
+from sid_trainer.teachers import ADAPTERS, Teacher, find_family, open_teacher
 from sid_trainer.teachers.flux import image_places, pack, unpack
 from sid_trainer.teachers.sana_sprint import guidance_input
 
@@ -145,3 +146,8 @@ def test_the_guidance_input_becomes_a_bias() -> None:
     torch.testing.assert_close(folded, expected)
     assert not any("guidance" in name for name in constant)
     assert torch.equal(constant["time_embed.linear.bias"], embedding.linear.bias)
+
+
+def test_each_family_has_its_adapter_and_its_pipelines() -> None:
+    assert ADAPTERS.keys() == PIPELINES.keys() == set(get_args(Family))
+    assert all(adapter.family == family for family, adapter in ADAPTERS.items())

@@ -20,6 +20,7 @@ from sid_trainer.deepspeed_config import refuse_settings
 from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.reference_places import check_reference
 from sid_trainer.failures import told_of
+from sid_trainer.families import family_of
 from sid_trainer.models import check_file, check_folder, check_model
 from sid_trainer.origins import is_lost
 from sid_trainer.pipeline_index import NETWORK
@@ -50,7 +51,9 @@ def check_inputs(config: RunConfig) -> None:
     storage = open_storage(config.storage.uri, endpoint)
     last_attempt(storage)
     with told_of("teacher.model"):
-        check_model(config.teacher.model, endpoint)
+        pipeline = check_model(config.teacher.model, endpoint)
+    if pipeline is not None:
+        family_of(pipeline, config.teacher.family)
     if config.student.init_from is not None:
         _check_first_student(config.student.init_from, endpoint, storage)
     with told_of("data.prompts.uri"):

@@ -9,6 +9,7 @@ import torch
 
 from sid_trainer.config import Family, TeacherConfig
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.families import family_of
 from sid_trainer.teachers.base import Teacher
 from sid_trainer.teachers.flux import FluxTeacher
 from sid_trainer.teachers.sana import SanaTeacher
@@ -23,7 +24,7 @@ ADAPTERS: dict[Family, type[Teacher]] = {
     "sana-sprint": SanaSprintTeacher,
     "flux": FluxTeacher,
 }
-"""The adapter of each family; a pipeline that several can open is by default the first's."""
+"""The adapter of each family."""
 
 
 def find_family(directory: Path) -> Family:
@@ -33,15 +34,7 @@ def find_family(directory: Path) -> Family:
         TrainerError: ``NotFound`` without a model_index.json, ``InvalidConfiguration`` when no
             family has that pipeline.
     """
-    name = _pipeline_name(directory)
-    for family, adapter in ADAPTERS.items():
-        if name in adapter.pipelines:
-            return family
-    known = ", ".join(sorted(name for adapter in ADAPTERS.values() for name in adapter.pipelines))
-    raise TrainerError(
-        FailureReason.INVALID_CONFIGURATION,
-        f"teacher.model is a {name}, which cannot be distilled yet: use one of {known}",
-    )
+    return family_of(_pipeline_name(directory))
 
 
 def open_teacher(
@@ -52,15 +45,8 @@ def open_teacher(
     Raises:
         TrainerError: when ``teacher.family`` cannot open the directory, or as :func:`find_family`.
     """
-    family = find_family(directory)
-    chosen = ADAPTERS[config.family or family]
-    if _pipeline_name(directory) not in chosen.pipelines:
-        raise TrainerError(
-            FailureReason.INVALID_CONFIGURATION,
-            f"teacher.family is {config.family} but teacher.model is of family {family}: "
-            "leave teacher.family out",
-        )
-    return chosen(directory, device, dtype)
+    family = family_of(_pipeline_name(directory), config.family)
+    return ADAPTERS[family](directory, device, dtype)
 
 
 def _pipeline_name(directory: Path) -> str | None:

@@ -1,7 +1,8 @@
 """What a teacher family has to provide: the whole of its surface.
 
 Everything else in the trainer is written against :class:`Teacher`, so a new family is one
-subclass in a file of its own and one line in :mod:`sid_trainer.teachers`.
+subclass in a file of its own and a line in :mod:`sid_trainer.teachers` and
+:mod:`sid_trainer.families` each.
 
 Rules that adapters keep:
 
@@ -60,8 +61,6 @@ class Teacher(abc.ABC):
     """
 
     family: ClassVar[Family]
-    pipelines: ClassVar[frozenset[str]]
-    """Names of the diffusers pipeline classes (``_class_name`` of model_index.json)."""
     network_folder: ClassVar[str] = NETWORK
     """Component of the pipeline that is distilled; all others are copied at export."""
     output_projection: ClassVar[str] = "proj_out"

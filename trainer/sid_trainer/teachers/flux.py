@@ -46,7 +46,6 @@ class FluxTeacher(Teacher):
     """Adapter of the FLUX.1 family."""
 
     family: ClassVar[Family] = "flux"
-    pipelines: ClassVar[frozenset[str]] = frozenset({"FluxPipeline"})
 
     def build_network(self) -> nn.Module:
         """A new FLUX transformer."""

@@ -40,7 +40,6 @@ class SanaTeacher(Teacher):
     """Adapter of the SANA family."""
 
     family: ClassVar[Family] = "sana"
-    pipelines: ClassVar[frozenset[str]] = frozenset({"SanaPipeline"})
     _pipeline_class: ClassVar[Any] = SanaPipeline
     _encode_options: ClassVar[Mapping[str, Any]] = {"do_classifier_free_guidance": False}
 

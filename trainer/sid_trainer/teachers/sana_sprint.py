@@ -47,7 +47,6 @@ class SanaSprintTeacher(SanaTeacher):
     """
 
     family: ClassVar[Family] = "sana-sprint"
-    pipelines: ClassVar[frozenset[str]] = frozenset({"SanaSprintPipeline", "SanaPipeline"})
     _pipeline_class: ClassVar[Any] = SanaSprintPipeline
     _encode_options: ClassVar[Mapping[str, Any]] = {}
 

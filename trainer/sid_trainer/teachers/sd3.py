@@ -34,7 +34,6 @@ class SD3Teacher(Teacher):
     """Adapter of the SD3 family."""
 
     family: ClassVar[Family] = "sd3"
-    pipelines: ClassVar[frozenset[str]] = frozenset({"StableDiffusion3Pipeline"})
 
     def build_network(self) -> nn.Module:
         """A new SD3 transformer."""

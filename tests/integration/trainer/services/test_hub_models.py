@@ -122,6 +122,16 @@ def test_a_node_without_room_is_told_before_a_byte_is_fetched(hub: Hub, tmp_path
     fetch_model("o/n", cache=tmp_path)
 
 
+def test_a_pipeline_that_cannot_be_distilled_is_told_before_weights_are_fetched(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.files["model_index.json"] = json.dumps(INDEX | {"_class_name": "PixArtPipeline"}).encode()
+    with pytest.raises(TrainerError, match="o/n is a PixArtPipeline, which cannot be") as told:
+        fetch_model("o/n", cache=tmp_path)
+    assert told.value.reason is FailureReason.INVALID_CONFIGURATION
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_a_disk_that_fills_up_is_told_with_the_remedy(tmp_path: Path) -> None:
     with (
         pytest.raises(TrainerError, match=rf"{tmp_path} is full: .*SID_CACHE") as told,

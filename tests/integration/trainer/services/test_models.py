@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.launch.preflight import check_inputs
 from sid_trainer.models import check_file, check_model, fetch_file, fetch_model
 
 INDEX = json.dumps({"_class_name": "StableDiffusion3Pipeline"}).encode()
@@ -126,6 +128,34 @@ def test_an_index_that_names_no_pipeline_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("[]")
     with pytest.raises(TrainerError, match="does not name a pipeline class"):
         fetch_model(str(tmp_path))
+
+
+def test_a_pipeline_that_cannot_be_distilled_is_told_before_it_is_fetched(
+    minio: Any, uploaded: str, endpoint: str, prefix: str, tmp_path: Path
+) -> None:
+    index = json.dumps({"_class_name": "PixArtPipeline"}).encode()
+    minio.storage(prefix).put_bytes("model_index.json", index)
+    (tmp_path / "model_index.json").write_bytes(index)
+    for reference in (uploaded, str(tmp_path)):
+        with pytest.raises(TrainerError, match=f"{reference} is a PixArtPipeline, which") as told:
+            check_model(reference, endpoint)
+        assert told.value.reason is FailureReason.INVALID_CONFIGURATION
+
+
+def test_a_family_that_cannot_open_the_teacher_is_told_before_it_is_fetched(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "model_index.json").write_bytes(INDEX)
+    config = RunConfig.model_validate(
+        {
+            "teacher": {"model": str(tmp_path), "family": "flux"},
+            "data": {"prompts": {"uri": "/prompts.txt"}},
+            "storage": {"uri": (tmp_path / "run").as_uri()},
+        }
+    )
+    with pytest.raises(TrainerError, match=r"teacher\.family is flux but .* of family sd3") as told:
+        check_inputs(config)
+    assert told.value.reason is FailureReason.INVALID_CONFIGURATION
 
 
 def test_a_pipeline_without_autoencoder_is_refused_before_it_is_fetched(
