@@ -1,9 +1,18 @@
-"""``train``: a run of one process on this machine, without Kubernetes and without torchrun."""
+"""``train``: a run of one process on this machine, without Kubernetes and without torchrun.
+
+Rule this module keeps: the first SIGTERM, or Ctrl-C, has what is trained stored before the process
+ends, as a launcher does; before and after training, and the second time, it ends at once.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 
 from sid_trainer.commands import config_path
 from sid_trainer.config_file import load_config
@@ -11,6 +20,9 @@ from sid_trainer.console import hide_progress_bars, set_up_logging
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.launch.environment import available_cpus, training_environment
 from sid_trainer.launch.preflight import check_inputs
+from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,5 +44,35 @@ def main(arguments: Sequence[str]) -> int:
     from sid_trainer.run import train  # noqa: PLC0415 - torch reads the environment when it loads
 
     hide_progress_bars()
-    train(config)
+    with _ending_softly():
+        train(config)
     return ExitCode.DONE
+
+
+@contextmanager
+def _ending_softly() -> Iterator[None]:
+    """Have signals heard where training hears its launcher: in a folder of the run's own."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    with tempfile.TemporaryDirectory(prefix="sid-run-") as folder:
+        directory = RunDirectory(Path(folder))
+
+        def told(number: int, _: FrameType | None) -> None:
+            restore()
+            if directory.is_training():
+                directory.request_stop()
+            else:
+                signal.raise_signal(number)
+
+        os.environ[RUN_DIRECTORY] = folder
+        try:
+            for number in _SIGNALS:
+                signal.signal(number, told)
+            yield
+        finally:
+            restore()
+            del os.environ[RUN_DIRECTORY]
