@@ -130,7 +130,8 @@ class WorkersSpec(Section):
         default_factory=list,
         description="Environment variables of every pod, for what the cluster's network needs: "
         "NCCL_SOCKET_IFNAME, NCCL_IB_GID_INDEX, HF_ENDPOINT, HTTPS_PROXY (of the Hub; the bucket "
-        "is asked directly), or SID_CACHE: a folder of a volume for downloads.",
+        "is asked directly), or SID_CACHE: a folder of a volume for "
+        "downloads and for the student until it is uploaded.",
     )
     shared_memory: Quantity = Field(
         default="8Gi",

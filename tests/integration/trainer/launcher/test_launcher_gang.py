@@ -45,7 +45,7 @@ class Gang:
         self.control.mkdir(exist_ok=True)
         path = self.folder / "config.yaml"
         if not path.exists():
-            (self.folder / "model_index.json").write_text('{"_class_name": "Pipeline"}')
+            (self.folder / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
             (self.folder / "prompts.txt").write_text("a prompt")
             launch = {"nodes": self.nodes, "device": "cpu", "rendezvousPort": free_port()}
             path.write_text(
