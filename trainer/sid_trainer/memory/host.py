@@ -22,6 +22,8 @@ PROGRAM = 4 * GIB
 """Assumed for each process: Python, torch, CUDA's and NCCL's host side, pinned buffers."""
 
 _BF16, _FP32 = 2, 4
+_FILE = 5 * 10**9
+"""Bytes of a file of the student's weights, of which one is in memory while it is written."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,9 @@ def node_need(config: RunConfig, sizes: HostSizes) -> Account:
         autoencoder=sizes.autoencoder,
         encodings=PROMPTS_HELD * prompt + images * (prompt + latent),
     )
-    exported = network.total * (_FP32 + (element if element != _FP32 else 0))
-    return node_account(rank, exported)
+    precision = config.student.export_precision or config.training.precision
+    written = network.total * (_FP32 if precision == "fp32" else _BF16)
+    return node_account(rank, written + min(written, _FILE))
 
 
 def node_account(rank: Rank, exported: int) -> Account:
@@ -97,7 +100,8 @@ def node_account(rank: Rank, exported: int) -> Account:
 
     Args:
         rank: any of its processes.
-        exported: bytes of the student as it is exported, gathered by the first process.
+        exported: bytes that the student's export takes: its weights once, in the type that they
+            are exported in, gathered by the first process, and a file of them.
     """
     snapshot = rank.processes * (rank.trained + rank.average)
     steady = [

@@ -70,8 +70,6 @@ class ZeroSettings:
         moments: bytes of Adam's two moments.
         accumulate: bytes of an accumulated gradient.
         communicate: bytes of a gradient on its way between processes.
-        stepping: bytes that an element of the sub-group at work takes in the optimizer's step:
-            its flattened gradient, and two temporary copies where the step is not fused (on CPU).
         offloaded: the optimizer's weights, moments and gradients are in host memory.
     """
 
@@ -80,7 +78,6 @@ class ZeroSettings:
     moments: int
     accumulate: int
     communicate: int
-    stepping: int
     offloaded: bool
     reduce_bucket: int
     sub_group: int
@@ -111,7 +108,6 @@ class ZeroSettings:
             communicate=_bytes(
                 "communication_data_type", engine.get("communication_data_type"), compute
             ),
-            stepping=optimizer if engine["optimizer"]["params"]["fused"] else 3 * optimizer,
             offloaded=offload != "none",
             reduce_bucket=size["reduce_bucket_size"],
             sub_group=size["sub_group_size"],

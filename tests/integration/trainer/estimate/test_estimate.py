@@ -272,6 +272,25 @@ def test_a_released_teachers_need_is_known_without_measuring(sections: dict[str,
     assert known_node_need(config, SANA) == estimate.node
 
 
+@pytest.mark.parametrize(
+    ("precision", "exported", "element"),
+    [("bf16", None, 2), ("bf16", "fp32", 4), ("fp32", None, 4), ("pure-bf16", None, 2)],
+)
+def test_the_students_export_holds_its_weights_once(
+    precision: str, exported: str | None, element: int
+) -> None:
+    """On many nodes it is more than a node's part of a snapshot."""
+    config = run_config(
+        FLUX,
+        student={"exportPrecision": exported},
+        training={"precision": precision, "batchSize": 512},
+        launch={"nodes": 64, "processesPerNode": 8},
+    )
+    (export,) = (p for p in known_node_need(config, FLUX).parts if "exported" in p.name)
+    weights = 11_901_408_320 * element
+    assert export.size == weights + 5 * 10**9
+
+
 def test_what_is_measured_gives_the_estimate_again() -> None:
     skeleton = small("sana").with_component("transformer", num_layers=1)
     entry = json.loads(json.dumps({"models": {}, **measured(SANA, skeleton)}))
