@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sid_trainer.teachers.base import component_config, on_accelerator
 from sid_trainer.teachers.loading_errors import told_of_loading
+from sid_trainer.weight_files import WeightFiles
 
 FOLDER = "vae"
 
@@ -88,7 +89,9 @@ class Autoencoder(abc.ABC):
 
     @cached_property
     def _model(self) -> Any:
-        with told_of_loading(f"autoencoder ({FOLDER}/diffusion_pytorch_model.safetensors)"):
+        with WeightFiles(self._directory / FOLDER):
+            pass  # the library tells less of files that are absent or not whole
+        with told_of_loading(f"autoencoder ({FOLDER})"):
             model = self._class.from_pretrained(
                 self._directory, subfolder=FOLDER, dtype=self._dtype, local_files_only=True
             )

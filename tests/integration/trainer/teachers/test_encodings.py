@@ -232,6 +232,24 @@ def test_damaged_parts_are_told(
     assert told.value.reason is reason
 
 
+def test_an_autoencoder_that_is_absent_or_cut_short_is_told(
+    directory: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file = "vae/diffusion_pytorch_model.safetensors"
+    content = (directory("sd3") / file).read_bytes()
+    for number, (damage, reason, message) in enumerate(
+        [
+            (POINTER, FailureReason.INVALID_DATA, rf"{file} is no whole safetensors"),
+            (content[:-1], FailureReason.INVALID_DATA, rf"{file} is no whole safetensors"),
+            (None, FailureReason.NOT_FOUND, rf"{file} is missing from the model"),
+        ]
+    ):
+        adapter = damaged(directory("sd3"), tmp_path / str(number), file, damage)
+        with pytest.raises(TrainerError, match=message) as told:
+            adapter.decode(torch.zeros(1, 4, 2, 2))
+        assert told.value.reason is reason
+
+
 def test_a_part_of_an_encoder_that_is_absent_or_cut_short_is_told(
     directory: Callable[[str], Path], tmp_path: Path
 ) -> None:
