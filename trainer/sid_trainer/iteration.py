@@ -204,13 +204,7 @@ class Distiller:
         return lambda x, sigma: velocity(x, sigma, condition)
 
     def _velocity(self, network: Network) -> Velocity:
-        """A network in fp32 terms: latents go in and velocities come out as fp32."""
-        dtype = self.teacher.dtype
-
-        def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-            return self.teacher.velocity(network, x.to(dtype), sigma, condition).float()
-
-        return velocity
+        return self.teacher.fp32_velocity(network)
 
     def _noise(self, iteration: int, micro: MicroBatch) -> NoiseSource:
         return NoiseSource(self._training.seed, iteration, micro.samples, self.teacher.device)

@@ -24,6 +24,7 @@ from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.data.encoding import EncodedPrompts
+from sid_trainer.evaluate.shares import cuts
 from sid_trainer.iteration import Distiller, MicroBatch
 from sid_trainer.training_metrics import TrainingMetrics
 from sid_trainer.transfer import to_device
@@ -132,7 +133,7 @@ class Batches:
         real = self._real(iteration)
         return [
             MicroBatch(self.samples[cut], condition[cut], None if real is None else real[cut])
-            for cut in _cuts(len(self.samples), self.micro_batch_size)
+            for cut in cuts(len(self.samples), self.micro_batch_size)
         ]
 
     def _real(self, iteration: int) -> RealSamples | None:
@@ -241,8 +242,3 @@ def _keeping(iteration: int, done: int, services: Services) -> Iterator[None]:
             except TrainerError as error:
                 logger.warning("what was trained last is lost: %s", error)
         raise
-
-
-def _cuts(length: int, size: int) -> Iterator[slice]:
-    for start in range(0, length, size):
-        yield slice(start, start + size)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from sid_trainer.contract import CheckpointRef, TrainerError
 from sid_trainer.run_directory import RunDirectory
@@ -19,13 +19,6 @@ from sid_trainer.run_directory import RunDirectory
 Stage: TypeAlias = Literal["loading", "encoding", "training", "exporting", "done"]
 
 logger = logging.getLogger(__name__)
-
-
-class Number(Protocol):
-    """A number, or a scalar tensor that becomes one."""
-
-    def __float__(self) -> float:
-        """The value; for a tensor on an accelerator this waits for it."""
 
 
 class Reporter:
@@ -40,8 +33,8 @@ class Reporter:
     def resumed(self, ref: CheckpointRef) -> None:
         """Training goes on from a checkpoint."""
 
-    def iteration(self, iteration: int, metrics: Mapping[str, Number]) -> None:
-        """``iteration`` iterations are finished; the metrics are of the last one."""
+    def iteration(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """``iteration`` iterations are finished; metrics are the newest that were read."""
 
     def flush(self) -> None:
         """What was told so far is to outlast this process: a checkpoint is about to be committed.

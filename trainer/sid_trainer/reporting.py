@@ -23,13 +23,13 @@ from sid_trainer.contract import CheckpointRef, ProgressReport, TerminationRecor
 from sid_trainer.failures import shortened
 from sid_trainer.metrics_stream import MetricsStream
 from sid_trainer.progress import ProgressServer, Throughput, seconds_left
-from sid_trainer.reporter import Number, Reporter, Stage
+from sid_trainer.reporter import Reporter, Stage
 from sid_trainer.run_directory import RunDirectory
 from sid_trainer.storage import Storage
 from sid_trainer.termination import termination_log, write_record
 
 REPORT_SECONDS = 2.0
-"""Time between two reports of a running iteration count; each reads the metrics off the device."""
+"""Time between two reports of a running iteration count."""
 SHOW_SECONDS = 5.0
 """Time between two lines in the log."""
 
@@ -104,7 +104,7 @@ class FirstRankReporter(Reporter):
         self._update(iteration=ref.iteration, images=images, checkpoint=ref)
         self._sinks.display.say(f"resumed after iteration {ref.iteration} from {ref.uri}")
 
-    def iteration(self, iteration: int, metrics: Mapping[str, Number]) -> None:
+    def iteration(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Tell the iteration when a report is due, and always the last one."""
         now, last = self._clock(), iteration >= self._report.iterations
         if now < self._report_due and not last:
@@ -211,9 +211,8 @@ def open_reporter(config: RunConfig, storage: Storage, rank: int, attempt: int) 
     return FirstRankReporter(config, storage, attempt, directory)
 
 
-def _finite(metrics: Mapping[str, Number]) -> dict[str, float]:
-    values = {name: float(value) for name, value in metrics.items()}
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _now() -> datetime:

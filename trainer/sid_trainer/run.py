@@ -119,7 +119,7 @@ def _train(run: Run, inputs: Inputs) -> None:
     dtype = COMPUTE_DTYPE[config.training.precision]
     teacher = open_teacher(config.teacher, inputs.teacher, place.device, dtype)
     encode = open_encoder(teacher, config.data, config.storage.server)
-    latent_shape = teacher.latent_shape(config.data.resolution or teacher.default_resolution)
+    latent_shape = teacher.latent_shape(teacher.resolution(config.data.resolution))
     images = _images(run, inputs, teacher)
     networks = build_networks(config, teacher, inputs.student)
     settings = resume_settings(config)
@@ -254,7 +254,7 @@ def _export(run: Run, teacher: Teacher, networks: Networks, edition: Edition) ->
     student = run.config.student
     dtype = exported_dtype(run.config)
     state_dict = networks.student_state_dict(dtype=dtype)
-    resolution = run.config.data.resolution or teacher.default_resolution
+    resolution = teacher.resolution(run.config.data.resolution)
 
     def export() -> str:
         run.fence()

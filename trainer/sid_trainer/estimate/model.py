@@ -81,7 +81,7 @@ def _prepared(config: RunConfig, skeleton: Skeleton) -> _Run:
     dtype = torch.float32 if config.training.precision == "fp32" else torch.bfloat16
     with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
         teacher = teacher_of(skeleton, config, dtype, Path(folder))
-        latent = teacher.latent_shape(config.data.resolution or teacher.default_resolution)
+        latent = teacher.latent_shape(teacher.resolution(config.data.resolution))
         with META:
             network = teacher.build_network()
         shapes = condition_shapes(teacher.family, skeleton)

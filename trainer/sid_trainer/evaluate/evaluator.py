@@ -157,7 +157,7 @@ class Evaluator:
 
     @property
     def _resolution(self) -> int:
-        return self._config.data.resolution or self._sampling.distiller.teacher.default_resolution
+        return self._sampling.distiller.teacher.resolution(self._config.data.resolution)
 
     @property
     def _sample_facts(self) -> list[Any]:

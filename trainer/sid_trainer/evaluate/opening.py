@@ -73,7 +73,7 @@ def _evaluator(
         with told_of("evaluation.metrics.captions.uri"):
             source = metrics.captions
             captions = on_each(ranks.group, lambda: open_prompts(source, endpoint))
-    resolution = config.data.resolution or adapter.default_resolution
+    resolution = adapter.resolution(config.data.resolution)
     models = on_each(
         ranks.group, lambda: load_judges(metrics, endpoint, ranks.place.device, resolution)
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sid_trainer.conditions import Condition
 from sid_trainer.evaluate.shares import cuts
-from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels, teacher_velocity
+from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels
 from sid_trainer.iteration import Distiller
 from sid_trainer.noise import NoiseSource, Purpose
 
@@ -62,7 +62,7 @@ class Sampling:
         adapter, shape = distiller.teacher, distiller.latent_shape
         levels = teacher_levels(adapter.directory, steps or self.teacher_steps, shape)
         with distiller.networks.teacher.frozen() as network:
-            velocity = teacher_velocity(adapter, network)
+            velocity = adapter.fp32_velocity(network)
 
             @torch.no_grad()
             def draw(noise: NoiseSource, condition: Condition) -> Tensor:

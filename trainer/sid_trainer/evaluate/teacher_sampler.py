@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sid_trainer.conditions import Condition
 from sid_trainer.guidance import Velocity, guided_velocity
-from sid_trainer.teachers.base import Network, Teacher
 
 _TOKEN_SIDE = 2
 """Latents on a side of a token, for schedulers that shift by the number of tokens."""
@@ -46,15 +45,6 @@ def guided_euler(
         level = x.new_full((len(x),), sigma)
         x = x + (following - sigma) * guided_velocity(velocity, x, level, condition, empty, scale)
     return x
-
-
-def teacher_velocity(teacher: Teacher, network: Network) -> Velocity:
-    """The network in fp32 terms: latents go in and velocities come out as fp32."""
-
-    def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        return teacher.velocity(network, x.to(teacher.dtype), sigma, condition).float()
-
-    return velocity
 
 
 def teacher_levels(

@@ -137,7 +137,7 @@ def export_checkpoint(
     averaged = form.averaged and has_average(config)
     require_room(sum(shape.numel() for shape in _shapes(_network(teacher)).values()), dtype)
     state = _state(source, config, teacher, averaged, told)
-    resolution = config.data.resolution or teacher.default_resolution
+    resolution = teacher.resolution(config.data.resolution)
     network = replace(teacher.exported(state, resolution), dtype=dtype)
     return export_student(
         target,

@@ -29,6 +29,7 @@ from sid_trainer.conditions import Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.exported_network import ExportedNetwork
+from sid_trainer.guidance import Velocity
 from sid_trainer.pipeline_index import NETWORK
 from sid_trainer.teachers.text_encoders import encoder_identity
 from sid_trainer.weights import Weights
@@ -126,6 +127,18 @@ class Teacher(abc.ABC):
             sigma: noise levels ``[B]``, fp32.
             condition: encoded prompts of the batch, in the network's dtype.
         """
+
+    def fp32_velocity(self, network: Network) -> Velocity:
+        """The network in fp32 terms: latents go in and velocities come out as fp32."""
+
+        def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+            return self.velocity(network, x.to(self.dtype), sigma, condition).float()
+
+        return velocity
+
+    def resolution(self, asked: int | None) -> int:
+        """Height and width in pixels of a run's images: ``data.resolution``, or the teacher's."""
+        return asked or self.default_resolution
 
     @property
     @abc.abstractmethod

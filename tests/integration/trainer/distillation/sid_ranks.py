@@ -72,7 +72,7 @@ class Rank:
             config.student,
             config.distillation,
             config.training,
-            teacher.latent_shape(config.data.resolution or teacher.default_resolution),
+            teacher.latent_shape(teacher.resolution(config.data.resolution)),
             teacher.encode([""]),
         )
         samples = place.samples(config.training.batch_size)

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from sid_trainer.digits.text import MAX_TOKENS
 from sid_trainer.evaluate.statistics import FeatureStatistics
-from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels, teacher_velocity
+from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels
 from sid_trainer.teachers.sd3 import SD3Teacher
 
 
@@ -162,7 +162,7 @@ def test_the_teacher_is_sampled_as_by_its_pipeline(tiny_sd3: Path) -> None:
     teacher = SD3Teacher(tiny_sd3, torch.device("cpu"), torch.float32)
     with torch.no_grad():
         ours = guided_euler(
-            teacher_velocity(teacher, pipeline.transformer),
+            teacher.fp32_velocity(pipeline.transformer),
             z,
             teacher_levels(tiny_sd3, 5, (4, 8, 8)),
             teacher.encode(CAPTIONS[:2]),

@@ -38,7 +38,7 @@ def open_images(
     """
     if parts is None or config.data.images is None:
         return None
-    resolution = config.data.resolution or teacher.default_resolution
+    resolution = teacher.resolution(config.data.resolution)
     smallest = smallest_side(resolution, config.data.images.max_enlargement)
     with told_of("data.images.uri"):
         counts = take_census(parts, smallest, group, storage)
