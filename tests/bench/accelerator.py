@@ -61,8 +61,8 @@ def section(rounds: int) -> Section:
 def on_rank(device: str, name: str, rounds: int) -> dict[str, Any]:
     """Measure one workload."""
     from sid_trainer.config import StudentConfig, TrainingConfig  # noqa: PLC0415
-    from sid_trainer.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
-    from sid_trainer.noise import uniform_steps  # noqa: PLC0415
+    from sid_trainer.engine.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from sid_trainer.method.noise import uniform_steps  # noqa: PLC0415
     from tests.bench.world import Training  # noqa: PLC0415
 
     work = workload(name, device, int(os.environ["WORLD_SIZE"]))

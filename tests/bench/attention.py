@@ -1,7 +1,7 @@
 """Whether a GPU's attention kernels give the right gradients: a check that speed comes after.
 
-The trainer switches cuDNN's off, see :func:`sid_trainer.distributed.trust_no_cudnn_attention`;
-this tells of the versions at hand whether that is still needed, and that flash may be trusted.
+The trainer switches cuDNN's off (:func:`sid_trainer.engine.distributed.trust_no_cudnn_attention`).
+This tells of the versions at hand whether that is still needed, and that flash may be trusted.
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sid_trainer import iteration as iteration_module
 from sid_trainer.config import DistillationConfig, StudentConfig, TrainingConfig
-from sid_trainer.iteration import Distiller, IterationResult, MicroBatch
+from sid_trainer.engine import iteration as iteration_module
+from sid_trainer.engine.iteration import Distiller, IterationResult, MicroBatch
 from tests.bench.plain import PlainNetworks, built
 from tests.bench.report import Section
 from tests.bench.shapes import Shape, released

@@ -14,7 +14,7 @@ from diffusers import (
 )
 
 from sid_trainer.config import StudentConfig
-from sid_trainer.sampler import scheduler_config
+from sid_trainer.method.sampler import scheduler_config
 from tests.bench import ranks
 from tests.bench.clocks import clocks
 from tests.bench.plain import built

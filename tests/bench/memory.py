@@ -47,7 +47,7 @@ def growth(values: list[float]) -> float:
 
 def on_rank(device: str, iterations: int) -> dict[str, list[float]]:
     """Readings by what was read, from :data:`SETTLED` on."""
-    from sid_trainer.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from sid_trainer.engine.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
     from tests.bench.world import Training  # noqa: PLC0415
 
     torch.set_num_threads(1)

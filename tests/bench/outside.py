@@ -41,7 +41,7 @@ def section(device: str, rounds: int) -> Section:
 
 def on_rank(device: str, name: str, rounds: int) -> list[float]:
     """Shares of each iteration."""
-    from sid_trainer.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from sid_trainer.engine.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
     from tests.bench.world import Training  # noqa: PLC0415
 
     torch.set_num_threads(1)

@@ -1,8 +1,8 @@
 """What is measured against: the method without DeepSpeed and without the trainer.
 
-:class:`PlainNetworks` stand in the place of :class:`sid_trainer.networks.Networks` where only the
-trainer's own part of an iteration is of interest. :class:`PlainLoop` is the whole method over
-again, sharing with the trainer nothing but how a family's network is called.
+:class:`PlainNetworks` stand in the place of :class:`sid_trainer.engine.networks.Networks` where
+only the trainer's own part of an iteration is of interest. :class:`PlainLoop` is the whole method
+over again, sharing with the trainer nothing but how a family's network is called.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from sid_trainer.conditions import Condition
+from sid_trainer.method.conditions import Condition
 from sid_trainer.teachers.base import Network, Teacher
 
 

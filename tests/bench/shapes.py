@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sid_trainer.conditions import GUIDANCE, Condition
 from sid_trainer.config import Family, TeacherConfig
+from sid_trainer.method.conditions import GUIDANCE, Condition
 from sid_trainer.teachers import open_teacher
 from sid_trainer.teachers.base import Teacher
 from tests.bench.plain import built

@@ -73,7 +73,7 @@ def _row(world: int, found: dict[str, Any]) -> list[str]:
 
 def on_rank(device: str, endpoint: str, rounds: int) -> dict[str, Any]:
     """Readings of intervals with and without a checkpoint, after a first pair."""
-    from sid_trainer.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from sid_trainer.engine.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
     from tests.bench.world import Training  # noqa: PLC0415
 
     torch.set_num_threads(1)
@@ -92,11 +92,11 @@ def keeper(training: Any, endpoint: str) -> Any:
     """The run's own keeper of checkpoints, with nobody to tell."""
     from sid_trainer.checkpoint.background import BackgroundSaver  # noqa: PLC0415
     from sid_trainer.checkpoint.group import TorchGroup  # noqa: PLC0415
+    from sid_trainer.checkpoint.state import RankState  # noqa: PLC0415
     from sid_trainer.checkpoint.store import CheckpointStore  # noqa: PLC0415
-    from sid_trainer.keeping import Keeper  # noqa: PLC0415
-    from sid_trainer.reporter import Reporter  # noqa: PLC0415
-    from sid_trainer.state import RankState  # noqa: PLC0415
     from sid_trainer.storage import open_storage  # noqa: PLC0415
+    from sid_trainer.telling.reporter import Reporter  # noqa: PLC0415
+    from sid_trainer.training.keeping import Keeper  # noqa: PLC0415
     from tests.minio_server import BUCKET  # noqa: PLC0415
 
     group = TorchGroup()

@@ -46,8 +46,8 @@ def section(device: str, rounds: int) -> Section:
 
 def on_rank(device: str, name: str, rounds: int) -> Any:
     """Measure on this rank; CPU seconds are over all."""
-    from sid_trainer.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
-    from sid_trainer.noise import uniform_steps  # noqa: PLC0415
+    from sid_trainer.engine.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from sid_trainer.method.noise import uniform_steps  # noqa: PLC0415
     from tests.bench.plain import PlainLoop  # noqa: PLC0415
     from tests.bench.world import Training  # noqa: PLC0415
 

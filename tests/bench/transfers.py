@@ -16,8 +16,8 @@ import torch
 
 from sid_trainer.checkpoint.group import TorchGroup
 from sid_trainer.checkpoint.shard import Shard
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
-from sid_trainer.state import RankState
 from sid_trainer.storage import open_storage
 from tests.bench.boto3_library import library
 from tests.bench.resident import Peak, begin_peak, cpu_of, peak, resident

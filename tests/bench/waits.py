@@ -36,7 +36,7 @@ def section(device: str) -> Section:
 
 def on_rank(device: str) -> dict[str, Any]:
     """How often each place waited."""
-    from sid_trainer.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
+    from sid_trainer.engine.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
     from tests.bench.host import HostWatch  # noqa: PLC0415
     from tests.bench.world import Training  # noqa: PLC0415
 

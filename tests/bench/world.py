@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
-from sid_trainer.distributed import Place, join
-from sid_trainer.iteration import Distiller
-from sid_trainer.loop import Batches, Schedule, Services, run_loop
-from sid_trainer.networks import build_networks
+from sid_trainer.engine.distributed import Place, join
+from sid_trainer.engine.iteration import Distiller
+from sid_trainer.engine.networks import build_networks
+from sid_trainer.method.conditions import Condition
 from sid_trainer.teachers.base import Teacher
+from sid_trainer.training.loop import Batches, Schedule, Services, run_loop
 from tests.bench.workloads import Workload
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sid_trainer.contract import EXIT_CODE_OF, FailureReason
-from sid_trainer.failures import failure_of
+from sid_trainer.process.failures import failure_of
 
 logger = logging.getLogger(__name__)
 

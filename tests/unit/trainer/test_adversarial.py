@@ -13,7 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sid_trainer.adversarial import (
+from sid_trainer.config import (
+    AdversarialConfig,
+    DistillationConfig,
+    Pooling,
+    TrainerSections,
+)
+from sid_trainer.method.adversarial import (
     Discriminator,
     Phase,
     RealSamples,
@@ -21,16 +27,10 @@ from sid_trainer.adversarial import (
     phase,
     pooled_logits,
 )
-from sid_trainer.conditions import GUIDANCE, Condition
-from sid_trainer.config import (
-    AdversarialConfig,
-    DistillationConfig,
-    Pooling,
-    TrainerSections,
-)
-from sid_trainer.flow import training_noise_level
-from sid_trainer.losses import discriminator_loss, generator_adversarial_loss
-from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.conditions import GUIDANCE, Condition
+from sid_trainer.method.flow import training_noise_level
+from sid_trainer.method.losses import discriminator_loss, generator_adversarial_loss
+from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
 
 BATCH, TOKENS, WIDTH = 3, 4, 5
 SHAPE = (BATCH, 1, 1, TOKENS)

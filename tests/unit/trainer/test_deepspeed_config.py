@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.deepspeed_config import OWN_FIELDS, teacher_config, trained_network_config
+from sid_trainer.engine.deepspeed_config import OWN_FIELDS, teacher_config, trained_network_config
 
 
 def run_config(

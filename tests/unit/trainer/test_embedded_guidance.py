@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sid_trainer.conditions import GUIDANCE, Condition
-from sid_trainer.guidance import guided_velocity
+from sid_trainer.method.conditions import GUIDANCE, Condition
+from sid_trainer.method.guidance import guided_velocity
 
 
 class Network:

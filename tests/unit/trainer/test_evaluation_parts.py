@@ -14,14 +14,12 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from pydantic import ValidationError
 from scipy import linalg
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import EvaluationConfig, MetricsConfig, RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.data.images.parts import LocalShard, Part
 from sid_trainer.evaluate.comparing import bases
 from sid_trainer.evaluate.cost import measures_teacher
 from sid_trainer.evaluate.pixels import to_uint8
-from sid_trainer.evaluate.records import KEY, Best, Evaluation, Records
 from sid_trainer.evaluate.reference import share
 from sid_trainer.evaluate.shares import chunks
 from sid_trainer.evaluate.statistics import (
@@ -31,6 +29,8 @@ from sid_trainer.evaluate.statistics import (
     frechet_distance,
 )
 from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels
+from sid_trainer.method.conditions import Condition
+from sid_trainer.report.records import KEY, Best, Evaluation, Records
 from sid_trainer.storage import FileStorage
 
 CPU = torch.device("cpu")

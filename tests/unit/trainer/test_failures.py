@@ -21,9 +21,9 @@ from sid_trainer.contract import (
     TerminationRecord,
     TrainerError,
 )
-from sid_trainer.failures import failure_of, told_of
-from sid_trainer.run_directory import RunDirectory
-from sid_trainer.termination import encoded, termination_log, write_record
+from sid_trainer.process.failures import failure_of, told_of
+from sid_trainer.process.run_directory import RunDirectory
+from sid_trainer.process.termination import encoded, termination_log, write_record
 
 VALID = """
 teacher: {model: /teacher}

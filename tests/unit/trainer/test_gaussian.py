@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import DistillationConfig, StudentConfig
-from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
-from sid_trainer.sampler import roll_out
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.sampler import roll_out
 
 Array = NDArray[np.float64]
 MEAN, STD = 0.7, 0.6

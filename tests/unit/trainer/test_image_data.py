@@ -26,7 +26,7 @@ from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.folder import PART_IMAGES
 from sid_trainer.data.images.parts import OpenPart, Part
 from sid_trainer.data.images.places import expanded, find_parts
-from sid_trainer.failures import failure_of
+from sid_trainer.process.failures import failure_of
 from sid_trainer.storage import FileStorage
 
 Files = dict[str, bytes]

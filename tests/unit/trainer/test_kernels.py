@@ -9,7 +9,7 @@ from diffusers import SD3Transformer2DModel
 from diffusers.models.normalization import RMSNorm
 from torch import nn
 
-from sid_trainer.kernels import use_fused_norms
+from sid_trainer.engine.kernels import use_fused_norms
 
 
 def network() -> nn.Module:

@@ -7,10 +7,11 @@ import pytest
 
 from sid_trainer.config import LaunchConfig
 from sid_trainer.contract import Failure, FailureReason, TrainerError
-from sid_trainer.launch import environment, rendezvous
+from sid_trainer.launch import rendezvous
 from sid_trainer.launch.budget import Budget
 from sid_trainer.launch.settings import LaunchSettings
 from sid_trainer.launch.verdict import AgentOutcome, WorkerExit, judge
+from sid_trainer.process import environment
 
 KILL, TERM, ABORT = -signal.SIGKILL, -signal.SIGTERM, -signal.SIGABRT
 

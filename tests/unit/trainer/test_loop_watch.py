@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from sid_trainer.loop import Schedule, run_loop
+from sid_trainer.training.loop import Schedule, run_loop
 
 ITERATIONS = 3
 
@@ -47,7 +47,7 @@ class Recorder:
 
 
 def test_data_are_made_at_no_pace(monkeypatch: Any) -> None:
-    monkeypatch.setattr("sid_trainer.training_metrics.TrainingMetrics.read", lambda _: None)
+    monkeypatch.setattr("sid_trainer.engine.training_metrics.TrainingMetrics.read", lambda _: None)
     run = cast("Any", Recorder())
     schedule = Schedule(total=ITERATIONS, samples_every=9, checkpoint_every=9)
     run_loop(run, run, schedule, run, 0, run.watch)

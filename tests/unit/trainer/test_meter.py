@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from sid_trainer.meter import LINE_SECONDS, Meter, size
+from sid_trainer.telling.meter import LINE_SECONDS, Meter, size
 
 
 class Terminal(io.StringIO):

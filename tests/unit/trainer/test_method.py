@@ -8,15 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import GuidanceConfig, StudentConfig, Weighting
-from sid_trainer.ema import MovingAverage, decay
-from sid_trainer.flow import add_noise, clean_estimate, student_noise_levels, training_noise_level
-from sid_trainer.guidance import guided_velocity
-from sid_trainer.guidance_scales import GuidanceScales, guidance_scales
-from sid_trainer.losses import fake_score_loss, student_loss
-from sid_trainer.sampler import needs_own_scheduler, roll_out, scheduler_config
-from sid_trainer.weighting import loss_weight
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.ema import MovingAverage, decay
+from sid_trainer.method.flow import (
+    add_noise,
+    clean_estimate,
+    student_noise_levels,
+    training_noise_level,
+)
+from sid_trainer.method.guidance import guided_velocity
+from sid_trainer.method.guidance_scales import GuidanceScales, guidance_scales
+from sid_trainer.method.losses import fake_score_loss, student_loss
+from sid_trainer.method.sampler import needs_own_scheduler, roll_out, scheduler_config
+from sid_trainer.method.weighting import loss_weight
 
 SHAPE = (3, 2, 4, 4)
 

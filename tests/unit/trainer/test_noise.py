@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sid_trainer.noise import NoiseSource, Purpose, derived_seed, uniform_steps
+from sid_trainer.method.noise import NoiseSource, Purpose, derived_seed, uniform_steps
 
 CPU = torch.device("cpu")
 

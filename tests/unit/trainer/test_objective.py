@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import DistillationConfig, StudentConfig
-from sid_trainer.flow import training_noise_level
-from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
-from sid_trainer.sampler import roll_out
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.flow import training_noise_level
+from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.sampler import roll_out
 
 BATCH, PIXELS = 4, 6
 CONFIGS: list[dict[str, Any]] = [

@@ -18,11 +18,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import DistillationConfig, StudentConfig
-from sid_trainer.fixed_noise_scheduler import FixedNoiseScheduler
-from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
-from sid_trainer.sampler import needs_own_scheduler, roll_out, scheduler_config
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.fixed_noise_scheduler import FixedNoiseScheduler
+from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.sampler import needs_own_scheduler, roll_out, scheduler_config
 
 Array = NDArray[np.float64]
 BATCH, SHAPE = 3, (2, 2, 2)

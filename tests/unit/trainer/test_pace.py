@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sid_trainer.pace import SETTLED, SHORTEST, Pace
+from sid_trainer.watch.pace import SETTLED, SHORTEST, Pace
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,13 @@ from PIL import Image
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import ProgressReport
-from sid_trainer.evaluate.records import Evaluation, Records
-from sid_trainer.evaluate.speed import Speed
 from sid_trainer.export.licence import licence_of
-from sid_trainer.metrics_stream import MetricsStream
 from sid_trainer.report.chart import HEIGHT, MAX_POINTS, WIDTH, line_chart, stretches, ticks
 from sid_trainer.report.history import Curve, curve, joined, read_history
+from sid_trainer.report.records import Evaluation, Records, Speed
 from sid_trainer.report.write import embeddable, write_report
 from sid_trainer.storage import FileStorage
+from sid_trainer.telling.metrics_stream import MetricsStream
 
 NASTY = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 

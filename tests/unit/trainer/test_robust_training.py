@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from sid_trainer.adversarial import phase, student_begins
 from sid_trainer.config import AdversarialConfig
-from sid_trainer.learning_rate import LearningRate
-from sid_trainer.skipping import SkippedUpdates, exposed
-from sid_trainer.training_metrics import means_of_finite
+from sid_trainer.engine.skipping import SkippedUpdates, exposed
+from sid_trainer.engine.training_metrics import means_of_finite
+from sid_trainer.method.adversarial import phase, student_begins
+from sid_trainer.method.learning_rate import LearningRate
 
 
 @pytest.mark.parametrize(

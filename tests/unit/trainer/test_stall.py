@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sid_trainer.stall import UNHEARD, Heartbeat, judge_stall, store_is_silent
+from sid_trainer.watch.stall import UNHEARD, Heartbeat, judge_stall, store_is_silent
 
 
 def beats(*places: tuple[int, int, int]) -> list[Heartbeat]:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from sid_trainer.contract import EXIT_CODE_OF, PERMANENT_EXIT_CODES, FailureReason, TrainerError
-from sid_trainer.weight_files import WeightFiles
+from sid_trainer.models.weight_files import WeightFiles
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 SINGLE = "diffusion_pytorch_model.safetensors"

@@ -25,9 +25,9 @@ from typing import Any, TypeVar
 
 from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.checkpoint.manifest import Part
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
-from sid_trainer.state import RankState
 
 COMMIT_SECONDS = 1.0
 """How long a meeting waits for the commit that it begins: some ten requests of a store."""

@@ -78,7 +78,7 @@ class Manifest(_Stored):
     """A committed checkpoint.
 
     ``parts`` are by rank. ``origins`` tell which models the run started from, by the fields that
-    name them (:mod:`sid_trainer.origins`); a manifest from before they were kept has none.
+    name them (:mod:`sid_trainer.models.origins`); a manifest from before they were kept has none.
     """
 
     format_version: Literal[1, 2] = FORMAT_VERSION

@@ -3,7 +3,8 @@
 Rules this module keeps:
 
 * A shard is ``ceil(numel / worldSize)`` elements of the flattened parameter, zero-padded at the end
-  (:mod:`sid_trainer.state`): so a new shard is made of slices of the old ones, bit for bit.
+  (:mod:`sid_trainer.checkpoint.state`): so a new shard is made of slices of the old ones, bit for
+  bit.
 * One old part is in memory at a time, beside the new one; parts that hold nothing of the new one
   are not asked for.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sid_trainer.state import Json, RankState
+from sid_trainer.checkpoint.state import Json, RankState
 
 
 @dataclass(frozen=True)

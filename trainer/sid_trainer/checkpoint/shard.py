@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sid_trainer.checkpoint.checksums import Checksum
-from sid_trainer.state import RankState
+from sid_trainer.checkpoint.state import RankState
 
 META_KEY = "sid.meta"
 """Where the state's JSON stands in the file's own metadata."""

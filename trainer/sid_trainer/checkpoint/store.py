@@ -33,8 +33,8 @@ from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.reshard import Place, laid_out_anew
 from sid_trainer.checkpoint.settings import completed, differences, digest
 from sid_trainer.checkpoint.shard import Shard, read_shard
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
-from sid_trainer.state import RankState
 from sid_trainer.storage import Storage
 
 logger = logging.getLogger(__name__)

@@ -15,13 +15,13 @@ from sid_trainer.checkpoint.inspection import (
     surplus,
     verify,
 )
+from sid_trainer.checkpoint.leftovers import unfinished
 from sid_trainer.checkpoint.retention import best_of
 from sid_trainer.commands.storage_arguments import add_storage_arguments, storage_given
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
-from sid_trainer.evaluate.records import Best, Records
-from sid_trainer.leftovers import unfinished
-from sid_trainer.meter import Meter, size
+from sid_trainer.report.records import Best, Records
 from sid_trainer.storage import Storage
+from sid_trainer.telling.meter import Meter, size
 
 _DESCRIPTION = (
     "List, verify, export and prune the checkpoints of a run. Credentials of S3 come from "

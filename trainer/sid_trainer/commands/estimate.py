@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sid_trainer.console import hide_progress_bars
 from sid_trainer.contract import ExitCode
 from sid_trainer.estimate import estimate_run, find_skeleton
 from sid_trainer.estimate.manifest import load_run
 from sid_trainer.estimate.report import as_json, as_text
 from sid_trainer.estimate.settings import GPU_MEMORY_GIB
 from sid_trainer.memory.accounts import GIB
+from sid_trainer.telling.console import hide_progress_bars
 
 _DESCRIPTION = (
     "Tell the memory that a run needs, a GPU and a node, and whether it fits. FILE is a "

@@ -8,7 +8,6 @@ from pathlib import Path
 from sid_trainer.checkpoint.inspection import Entry
 from sid_trainer.checkpoint.weights import size_to_read
 from sid_trainer.commands.storage_arguments import endpoint_given
-from sid_trainer.console import hide_progress_bars
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Server
 from sid_trainer.export.checkpoint import (
@@ -19,8 +18,9 @@ from sid_trainer.export.checkpoint import (
     has_average,
     run_of,
 )
-from sid_trainer.meter import Meter
 from sid_trainer.storage import Storage, open_storage
+from sid_trainer.telling.console import hide_progress_bars
+from sid_trainer.telling.meter import Meter
 
 
 def export(storage: Storage, entry: Entry, given: argparse.Namespace) -> None:

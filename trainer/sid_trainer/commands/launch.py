@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sid_trainer.commands import config_path
-from sid_trainer.console import set_up_logging
 from sid_trainer.launch.launcher import launch
+from sid_trainer.telling.console import set_up_logging
 
 
 def main(arguments: Sequence[str]) -> int:

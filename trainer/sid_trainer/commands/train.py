@@ -16,11 +16,11 @@ from types import FrameType
 
 from sid_trainer.commands import config_path
 from sid_trainer.config_file import load_config
-from sid_trainer.console import hide_progress_bars, set_up_logging
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
-from sid_trainer.launch.environment import available_cpus, training_environment
 from sid_trainer.launch.preflight import check_inputs
-from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
+from sid_trainer.process.environment import available_cpus, training_environment
+from sid_trainer.process.run_directory import RUN_DIRECTORY, RunDirectory
+from sid_trainer.telling.console import hide_progress_bars, set_up_logging
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     check_inputs(config)
     os.environ.update(training_environment(os.environ, config.launch.device, 1, available_cpus()))
 
-    from sid_trainer.run import train  # noqa: PLC0415 - torch reads the environment when it loads
+    from sid_trainer.training.run import train  # noqa: PLC0415 - torch reads the environment when it loads
 
     hide_progress_bars()
     with _ending_softly():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sid_trainer.commands import config_path
-from sid_trainer.worker import work
+from sid_trainer.training.worker import work
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from sid_trainer.conditions import Condition
+from sid_trainer.method.conditions import Condition
 
 FORMAT = 1
 

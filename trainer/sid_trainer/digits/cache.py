@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from sid_trainer.digits.teacher import TeacherRecipe, make_teacher
-from sid_trainer.node_cache import locked
+from sid_trainer.models.node_cache import locked
 
 _SOURCES = ("data.py", "prompts.py", "text.py", "vae.py", "seeding.py", "teacher.py")
 """What all families share; a family's own files are ``families/FAMILY*.py``."""

@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _teacher(options: argparse.Namespace) -> int:
-    from sid_trainer.console import hide_progress_bars  # noqa: PLC0415 - slow to load
     from sid_trainer.digits.teacher import make_teacher, recipe_of  # noqa: PLC0415 - torch
+    from sid_trainer.telling.console import hide_progress_bars  # noqa: PLC0415 - slow to load
 
     hide_progress_bars()
     make_teacher(options.output, recipe_of(options.family, options.seed))
@@ -107,8 +107,8 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from sid_trainer.console import hide_progress_bars  # noqa: PLC0415 - slow to load
     from sid_trainer.digits.evaluate import evaluate  # noqa: PLC0415 - torch
+    from sid_trainer.telling.console import hide_progress_bars  # noqa: PLC0415 - slow to load
 
     hide_progress_bars()
     scores: dict[Sampler, Score] = {}

@@ -19,8 +19,8 @@ from sid_trainer.digits.families import family_of
 from sid_trainer.digits.gate import Sampler, Score
 from sid_trainer.digits.sampling import balanced_labels, sample
 from sid_trainer.evaluate.statistics import FeatureStatistics, fitted, frechet_distance
-from sid_trainer.fixed_noise_scheduler import FixedNoiseScheduler
-from sid_trainer.sampler import OWN_SCHEDULER
+from sid_trainer.method.fixed_noise_scheduler import FixedNoiseScheduler
+from sid_trainer.method.sampler import OWN_SCHEDULER
 
 SAMPLES = 2000
 _SEED = 7

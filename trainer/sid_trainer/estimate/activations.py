@@ -23,19 +23,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sid_trainer.adversarial import Discriminator, RealSamples
-from sid_trainer.blocks import blocks
-from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
+from sid_trainer.engine.blocks import blocks
 from sid_trainer.estimate.conditions import Shapes, blank_condition
 from sid_trainer.estimate.depth import at_full_depth
 from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.skeleton import Skeleton
-from sid_trainer.guidance import Velocity
 from sid_trainer.memory.sharding import NetworkSize
-from sid_trainer.objective import Draws, Prompts, fake_objective, student_objective
-from sid_trainer.sampler import roll_out
+from sid_trainer.method.adversarial import Discriminator, RealSamples
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.guidance import Velocity
+from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.sampler import roll_out
 from sid_trainer.teachers import Teacher, open_teacher
 
 META = torch.device("meta")

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from sid_trainer.conditions import GUIDANCE, Condition
 from sid_trainer.config import Family
 from sid_trainer.estimate.skeleton import Skeleton
+from sid_trainer.method.conditions import GUIDANCE, Condition
 from sid_trainer.teachers import flux, sana, sd3
 
 Shapes = Mapping[str, tuple[int, ...]]

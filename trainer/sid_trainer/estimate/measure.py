@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from sid_trainer.config import RunConfig
-from sid_trainer.console import hide_progress_bars
 from sid_trainer.estimate.activations import (
     META,
     Batch,
@@ -32,6 +31,7 @@ from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.estimate.visitors import decoding_visit, encoding_visit
 from sid_trainer.memory.known import BATCHES, FILE, RESOLUTIONS
+from sid_trainer.telling.console import hide_progress_bars
 
 ONE_PREDICTION, TWO_PREDICTIONS = 1.0, -4.5
 """Guidance scales that ask any network for so many predictions."""

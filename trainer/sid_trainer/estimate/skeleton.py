@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sid_trainer.pipeline_index import INDEX
+from sid_trainer.models.pipeline_index import INDEX
 
 Json = Mapping[str, Any]
 

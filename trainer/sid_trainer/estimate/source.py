@@ -12,9 +12,9 @@ from sid_trainer.config import TeacherConfig
 from sid_trainer.endpoint import Server
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
-from sid_trainer.hub import token, told_of_hub
-from sid_trainer.pipeline_index import INDEX
-from sid_trainer.reference import place_of
+from sid_trainer.models.hub import token, told_of_hub
+from sid_trainer.models.pipeline_index import INDEX
+from sid_trainer.models.reference import place_of
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
 

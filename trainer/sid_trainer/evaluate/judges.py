@@ -15,8 +15,8 @@ from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.extractor import FeatureExtractor
 from sid_trainer.evaluate.similarity import ClipModel
 from sid_trainer.evaluate.statistics import FeatureStatistics, FeatureSums
-from sid_trainer.failures import told_of
-from sid_trainer.models import fetch_file, fetch_folder
+from sid_trainer.models.fetching import fetch_file, fetch_folder
+from sid_trainer.process.failures import told_of
 
 
 class FeatureJudge:

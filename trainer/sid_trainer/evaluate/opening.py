@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from sid_trainer.checkpoint.group import on_each
-from sid_trainer.conditions import Condition
 from sid_trainer.config import RunConfig
 from sid_trainer.data.encoding import Encode
 from sid_trainer.data.prompts import Prompts, open_prompts
+from sid_trainer.engine.iteration import Distiller
 from sid_trainer.evaluate.evaluator import Evaluator
 from sid_trainer.evaluate.judges import load_judges
+from sid_trainer.evaluate.previews import Previews, preview_prompts
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.stage import EvaluationStage, Export
-from sid_trainer.failures import told_of
-from sid_trainer.iteration import Distiller
-from sid_trainer.previews import Previews, preview_prompts
-from sid_trainer.reporter import Reporter
+from sid_trainer.method.conditions import Condition
+from sid_trainer.process.failures import told_of
+from sid_trainer.telling.reporter import Reporter
 
 
 def open_evaluation(

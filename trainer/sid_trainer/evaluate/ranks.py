@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sid_trainer.checkpoint.group import ProcessGroup
-from sid_trainer.distributed import Place
+from sid_trainer.engine.distributed import Place
 from sid_trainer.storage import Storage
 
 

@@ -16,7 +16,7 @@ from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.judges import FeatureJudge
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.statistics import FeatureStatistics
-from sid_trainer.models import fetch_file
+from sid_trainer.models.fetching import fetch_file
 
 CHUNK = 64
 """Images read before their features are taken."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
+from sid_trainer.engine.iteration import Distiller
 from sid_trainer.evaluate.shares import cuts
 from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels
-from sid_trainer.iteration import Distiller
-from sid_trainer.noise import NoiseSource, Purpose
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.noise import NoiseSource, Purpose
 
 Draw = Callable[[Sequence[int], Condition], Tensor]
 """``(numbers of samples, their conditions in host memory) -> latents [B, C, H, W]``."""

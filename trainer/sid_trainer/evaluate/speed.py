@@ -7,37 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
-from sid_trainer.conditions import Condition
+from sid_trainer.method.conditions import Condition
+from sid_trainer.report.records import Speed
 
 if TYPE_CHECKING:  # whoever reads the records of a run needs no DeepSpeed
     from sid_trainer.evaluate.sampling import Draw, Sampling
-
-
-class Speed(BaseModel):
-    """Seconds for the same latents, text encoding and decoding apart.
-
-    Both networks are partitioned as in training, so both times hold the same gathering of weights.
-    """
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
-
-    device: str
-    ranks: int
-    images: int
-    """Images that a rank made."""
-    teacher_steps: int
-    teacher_guidance: float
-    teacher_seconds: float
-    student_steps: int
-    student_seconds: float
-
-    @property
-    def factor(self) -> float:
-        """How many times faster the student is."""
-        return self.teacher_seconds / self.student_seconds
 
 
 def measure_speed(

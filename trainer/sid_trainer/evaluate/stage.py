@@ -23,16 +23,16 @@ from sid_trainer.checkpoint.group import from_first
 from sid_trainer.config import RunConfig
 from sid_trainer.evaluate.evaluator import Evaluator, MeasurementGivenUpError, never
 from sid_trainer.evaluate.kept import unless_away
+from sid_trainer.evaluate.previews import Previews
 from sid_trainer.evaluate.ranks import Ranks
-from sid_trainer.evaluate.records import Best, Evaluation, Records
 from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.speed import device_name
 from sid_trainer.export import Edition
-from sid_trainer.pipeline_index import INDEX
-from sid_trainer.previews import Previews
+from sid_trainer.models.pipeline_index import INDEX
 from sid_trainer.report import write_report
-from sid_trainer.reporter import Reporter
-from sid_trainer.samples import sample_key, save_grid
+from sid_trainer.report.records import Best, Evaluation, Records
+from sid_trainer.report.samples import sample_key, save_grid
+from sid_trainer.telling.reporter import Reporter
 
 BEST_FOLDER = "student-best"
 Export = Callable[[Edition], object]

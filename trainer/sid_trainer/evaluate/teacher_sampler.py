@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
-from sid_trainer.guidance import Velocity, guided_velocity
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.guidance import Velocity, guided_velocity
 
 _TOKEN_SIDE = 2
 """Latents on a side of a token, for schedulers that shift by the number of tokens."""

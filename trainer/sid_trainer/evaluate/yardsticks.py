@@ -25,7 +25,7 @@ from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.reference import add_images, read_statistics, share
 from sid_trainer.evaluate.reference_places import has_statistics, reference_parts
 from sid_trainer.evaluate.statistics import FeatureStatistics, frechet_distance
-from sid_trainer.failures import told_of
+from sid_trainer.process.failures import told_of
 
 logger = logging.getLogger(__name__)
 

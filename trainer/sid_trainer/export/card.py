@@ -11,8 +11,8 @@ import yaml
 
 from sid_trainer.config import RunConfig
 from sid_trainer.export.licence import Licence
-from sid_trainer.guidance_scales import guidance_scales
-from sid_trainer.sampler import OWN_SCHEDULER, needs_own_scheduler
+from sid_trainer.method.guidance_scales import guidance_scales
+from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 
 SAMPLES = "samples.png"
 """Picture beside the card."""

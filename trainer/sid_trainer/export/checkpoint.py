@@ -28,14 +28,14 @@ from sid_trainer.config import RunConfig, StorageConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.export.student import Edition, Sent, export_student, require_room
-from sid_trainer.failures import told_of
-from sid_trainer.models import fetch_model
-from sid_trainer.origins import STUDENT, TEACHER, is_lost, recorded_commit
+from sid_trainer.method.sampler import scheduler_config
+from sid_trainer.models.fetching import fetch_model
+from sid_trainer.models.origins import STUDENT, TEACHER, is_lost, recorded_commit
+from sid_trainer.models.weight_files import WeightFiles, persistent_buffers
 from sid_trainer.precision import COMPUTE_DTYPE
-from sid_trainer.sampler import scheduler_config
+from sid_trainer.process.failures import told_of
 from sid_trainer.storage import Storage
 from sid_trainer.teachers import Teacher, open_teacher
-from sid_trainer.weight_files import WeightFiles, persistent_buffers
 
 MAX_ITERATIONS = 100_000_000
 

@@ -35,12 +35,12 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.export.card import SAMPLES, CardFacts, model_card
 from sid_trainer.export.licence import licence_of
-from sid_trainer.exported_network import ExportedNetwork
-from sid_trainer.launch.environment import cache_root
-from sid_trainer.node_cache import digest, locked, need_space, told_of_cache
-from sid_trainer.pipeline_index import INDEX, is_variant
-from sid_trainer.sampler import OWN_SCHEDULER, needs_own_scheduler
-from sid_trainer.samples import sample_key
+from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
+from sid_trainer.models.exported_network import ExportedNetwork
+from sid_trainer.models.node_cache import digest, locked, need_space, told_of_cache
+from sid_trainer.models.pipeline_index import INDEX, is_variant
+from sid_trainer.process.environment import cache_root
+from sid_trainer.report.samples import sample_key
 from sid_trainer.storage import Storage
 
 STUDENT_FOLDER = "student"

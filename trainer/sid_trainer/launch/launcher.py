@@ -29,14 +29,15 @@ from sid_trainer.contract import (
     TerminationRecord,
     TrainerError,
 )
-from sid_trainer.failures import failure_of
-from sid_trainer.launch import agent, environment, processes, rendezvous
+from sid_trainer.launch import agent, processes, rendezvous
 from sid_trainer.launch.budget import Budget
 from sid_trainer.launch.preflight import check_inputs, is_over
 from sid_trainer.launch.settings import LaunchSettings
 from sid_trainer.launch.verdict import AgentOutcome, Verdict, judge
-from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
-from sid_trainer.termination import termination_log, write_record
+from sid_trainer.process import environment
+from sid_trainer.process.failures import failure_of
+from sid_trainer.process.run_directory import RUN_DIRECTORY, RunDirectory
+from sid_trainer.process.termination import termination_log, write_record
 
 logger = logging.getLogger(__name__)
 

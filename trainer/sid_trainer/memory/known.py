@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from sid_trainer.config import RunConfig
-from sid_trainer.guidance_scales import guidance_scales
 from sid_trainer.memory.accounts import Account, GpuNeed
 from sid_trainer.memory.host import HostSizes, node_need
 from sid_trainer.memory.need import Sizes, Visit, gpu_need
 from sid_trainer.memory.sharding import NetworkSize
+from sid_trainer.method.guidance_scales import guidance_scales
 
 FILE = Path(__file__).with_name("architectures.json")
 BATCHES = (1, 4)
@@ -189,7 +189,7 @@ def _updates(config: RunConfig, of: Architecture, side: int) -> tuple[int, int]:
 
 
 def _predictions(kappa: float, *, embedded: bool) -> int:
-    """Predictions that a guided velocity is made of (:func:`sid_trainer.guidance`)."""
+    """Predictions that a guided velocity is made of (:func:`sid_trainer.method.guidance`)."""
     return 1 if kappa in (0.0, 1.0) or (embedded and kappa > 0) else 2
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sid_trainer.config import RunConfig
-from sid_trainer.deepspeed_config import trained_network_config
+from sid_trainer.engine.deepspeed_config import trained_network_config
 from sid_trainer.memory.accounts import RESERVE, Account, GpuNeed, Part
 from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
 

@@ -15,11 +15,10 @@ import yaml
 from PIL import Image
 
 from sid_trainer.config import RunConfig
-from sid_trainer.evaluate.records import LOWER_IS_BETTER, Records
-from sid_trainer.evaluate.speed import Speed
 from sid_trainer.report.chart import line_chart
 from sid_trainer.report.history import Line, curve, joined, read_history
 from sid_trainer.report.page import Chart, Fact, Page, Picture, Table, render
+from sid_trainer.report.records import LOWER_IS_BETTER, Records, Speed
 from sid_trainer.storage import Storage
 
 KEY = "report.html"

@@ -20,9 +20,9 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL
 from torch import Tensor
 
+from sid_trainer.models.weight_files import WeightFiles
 from sid_trainer.teachers.base import component_config, on_accelerator
 from sid_trainer.teachers.loading_errors import told_of_loading
-from sid_trainer.weight_files import WeightFiles
 
 FOLDER = "vae"
 

@@ -25,14 +25,14 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.exported_network import ExportedNetwork
-from sid_trainer.guidance import Velocity
-from sid_trainer.pipeline_index import NETWORK
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.guidance import Velocity
+from sid_trainer.models.exported_network import ExportedNetwork
+from sid_trainer.models.pipeline_index import NETWORK
+from sid_trainer.models.weights import Weights
 from sid_trainer.teachers.text_encoders import encoder_identity
-from sid_trainer.weights import Weights
 
 Network = Callable[..., Any]
 """A copy of the teacher's network: a module or the DeepSpeed engine around it."""

@@ -21,15 +21,15 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from sid_trainer.conditions import GUIDANCE, Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.exported_network import ExportedNetwork
+from sid_trainer.method.conditions import GUIDANCE, Condition
+from sid_trainer.models.exported_network import ExportedNetwork
+from sid_trainer.models.weights import Weights
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
 from sid_trainer.teachers.guidance_input import GuidanceInput
 from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
-from sid_trainer.weights import Weights
 
 MAX_T5_TOKENS = 512
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""

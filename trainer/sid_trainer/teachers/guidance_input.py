@@ -15,8 +15,8 @@ import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor
 
-from sid_trainer.guidance import UNGUIDED
-from sid_trainer.weights import Weights
+from sid_trainer.method.guidance import UNGUIDED
+from sid_trainer.models.weights import Weights
 
 _BIAS = "linear_2.bias"
 

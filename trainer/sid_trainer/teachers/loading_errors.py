@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.failures import failure_of
+from sid_trainer.process.failures import failure_of
 
 _VOLUME = "check the volume"
 _AGAIN = "fetch it again, whole (a git-LFS pointer? a broken copy?)"

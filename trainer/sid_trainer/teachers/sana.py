@@ -18,9 +18,9 @@ import torch
 from diffusers import SanaPipeline, SanaTransformer2DModel
 from torch import Tensor, nn
 
-from sid_trainer.conditions import GUIDANCE, Condition
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.method.conditions import GUIDANCE, Condition
 from sid_trainer.teachers.autoencoders import DeepCompressionAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
 from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline

@@ -28,10 +28,10 @@ from diffusers import SanaSprintPipeline, SanaTransformer2DModel
 from torch import Tensor
 
 from sid_trainer.config import Family
-from sid_trainer.exported_network import ExportedNetwork
+from sid_trainer.models.exported_network import ExportedNetwork
+from sid_trainer.models.weights import Weights
 from sid_trainer.teachers.guidance_input import GuidanceInput
 from sid_trainer.teachers.sana import SanaTeacher
-from sid_trainer.weights import Weights
 
 _SANA_TIME_SCALE = 0.001
 """``timestep_scale`` by which a SanaPipeline gives the network sigma in [0, 1]."""

@@ -27,15 +27,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.launch.environment import cache_root
-from sid_trainer.node_cache import locked, need_space
-from sid_trainer.pipeline_index import INDEX
+from sid_trainer.method.conditions import Condition
+from sid_trainer.models.node_cache import locked, need_space
+from sid_trainer.models.pipeline_index import INDEX
+from sid_trainer.models.tensor_files import files_of_tensors, open_tensors
+from sid_trainer.process.environment import cache_root
 from sid_trainer.storage.base import not_found
 from sid_trainer.storage.path_errors import open_path
 from sid_trainer.teachers.loading_errors import told_of_loading
-from sid_trainer.tensor_files import files_of_tensors, open_tensors
 
 ENCODER_BATCH = 16
 """Prompts that the text encoders take at a time."""
@@ -107,7 +107,7 @@ def shared_pipeline(directory: Path, dtype: torch.dtype, cache: Path | None = No
     Args:
         directory: the diffusers pipeline.
         dtype: type that the text encoders compute in.
-        cache: where it goes; :func:`~sid_trainer.launch.environment.cache_root` by default.
+        cache: where it goes; :func:`~sid_trainer.process.environment.cache_root` by default.
 
     Raises:
         TrainerError: ``NotFound`` when an encoder has no safetensors, ``InvalidData`` when they

@@ -16,7 +16,7 @@ from sid_ranks import PROMPTS, Rank, joined, quiet, run_config
 
 from sid_trainer.checkpoint.group import TorchGroup
 from sid_trainer.config import RunConfig
-from sid_trainer.distributed import Place, leave
+from sid_trainer.engine.distributed import Place, leave
 from sid_trainer.evaluate.evaluator import Evaluator, MeasurementGivenUpError
 from sid_trainer.evaluate.judges import load_judges
 from sid_trainer.evaluate.opening import open_sampling

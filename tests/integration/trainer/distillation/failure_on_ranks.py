@@ -16,12 +16,12 @@ import torch
 from sid_ranks import Rank, joined, quiet, run_config
 from torch import Tensor
 
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.contract import TrainerError
-from sid_trainer.distributed import leave
-from sid_trainer.iteration import MicroBatch
-from sid_trainer.loop import Schedule, run_loop
-from sid_trainer.state import RankState
-from sid_trainer.trained_network import TrainedNetwork
+from sid_trainer.engine.distributed import leave
+from sid_trainer.engine.iteration import MicroBatch
+from sid_trainer.engine.trained_network import TrainedNetwork
+from sid_trainer.training.loop import Schedule, run_loop
 
 SPOILED, LAST = 1, 3
 CASES: dict[str, dict[str, Any]] = {

@@ -24,13 +24,13 @@ import yaml
 from diffusers import StableDiffusion3Pipeline
 from sid_ranks import quiet
 
-from sid_trainer.conditions import Condition
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.config import RunConfig
-from sid_trainer.console import set_up_logging
 from sid_trainer.data.encoding import EncodedPrompts
-from sid_trainer.networks import Networks
-from sid_trainer.run import train
-from sid_trainer.state import RankState
+from sid_trainer.engine.networks import Networks
+from sid_trainer.method.conditions import Condition
+from sid_trainer.telling.console import set_up_logging
+from sid_trainer.training.run import train
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ import torch
 from sid_ranks import Rank, joined, quiet, run_config
 from torch import Tensor
 
-from sid_trainer.distributed import leave
-from sid_trainer.shards import TrainedShards
+from sid_trainer.engine.distributed import leave
+from sid_trainer.engine.shards import TrainedShards
 
 ITERATIONS = 5
 LOSSES = ("fakeScoreLoss", "generatorLoss", "discriminatorLoss", "generatorAdversarialLoss")

@@ -14,7 +14,7 @@ from sid_ranks import quiet
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
-from sid_trainer.run import train
+from sid_trainer.training.run import train
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from sid_ranks import Rank, joined, quiet, run_config
 
-from sid_trainer.distributed import leave
-from sid_trainer.state import RankState
+from sid_trainer.checkpoint.state import RankState
+from sid_trainer.engine.distributed import leave
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sid_trainer.adversarial import RealSamples
 from sid_trainer.config import RunConfig
-from sid_trainer.distributed import Place, join
-from sid_trainer.iteration import Distiller, IterationResult, MicroBatch
-from sid_trainer.networks import build_networks
-from sid_trainer.noise import NoiseSource, Purpose
+from sid_trainer.engine.distributed import Place, join
+from sid_trainer.engine.iteration import Distiller, IterationResult, MicroBatch
+from sid_trainer.engine.networks import build_networks
+from sid_trainer.method.adversarial import RealSamples
+from sid_trainer.method.noise import NoiseSource, Purpose
 from sid_trainer.precision import COMPUTE_DTYPE
 from sid_trainer.teachers import open_teacher
 

@@ -26,7 +26,7 @@ import torch
 from diffusers import SD3Transformer2DModel
 from torch import Tensor
 
-from sid_trainer.noise import NoiseSource, Purpose, uniform_steps
+from sid_trainer.method.noise import NoiseSource, Purpose, uniform_steps
 
 
 @dataclass

@@ -19,7 +19,7 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.export import Edition, ExportedNetwork, export_student, require_room
 from sid_trainer.export.card import CardFacts, model_card
-from sid_trainer.sampler import scheduler_config
+from sid_trainer.method.sampler import scheduler_config
 from sid_trainer.storage import FileStorage
 
 

@@ -15,11 +15,11 @@ from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.manifest import Manifest, Part
 from sid_trainer.checkpoint.settings import resume_settings
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.cli import main
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import ExitCode
-from sid_trainer.state import RankState
 from sid_trainer.storage import FileStorage, Storage
 from tests.minio_server import MinioServer
 

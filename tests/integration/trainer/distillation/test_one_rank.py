@@ -17,7 +17,7 @@ from sid_ranks import Rank, joined, run_config
 from test_gradients import CASES, gradients_of, reference_of, relative_error
 from torch import Tensor
 
-from sid_trainer.distributed import Place, leave
+from sid_trainer.engine.distributed import Place, leave
 
 ITERATIONS = {"guided": 2, "micro-batches": 2, "data-aided": 3}
 """Enough for the updates to meet one another, and for images to have joined."""

@@ -16,7 +16,7 @@ from PIL import Image
 from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.config import MetricsConfig, RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.distributed import Place
+from sid_trainer.engine.distributed import Place
 from sid_trainer.evaluate.judges import JudgeModels, load_judges
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.statistics import FeatureStatistics

@@ -11,13 +11,13 @@ import pytest
 import torch
 from sid_ranks import run_on_ranks
 
-from sid_trainer.attempts import claim_attempt
+from sid_trainer.checkpoint.attempts import claim_attempt
 from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.config import CheckpointConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.run import Run, _resume
 from sid_trainer.storage import FileStorage
+from sid_trainer.training.run import Run, _resume
 
 NO_SMALL_WHOLE = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
 # The warm-up ends after the state is saved.

@@ -18,7 +18,7 @@ from sid_ranks import PROMPTS, run_on_ranks
 
 from sid_trainer.cli import main
 from sid_trainer.contract import ExitCode
-from sid_trainer.evaluate.records import Records
+from sid_trainer.report.records import Records
 from sid_trainer.storage import FileStorage
 
 FIRST, LAST = 2, 5

@@ -14,7 +14,7 @@ from sid_ranks import PROMPTS
 from sid_trainer.config import NoiseMode, StudentConfig, TeacherConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.digits.text import MAX_TOKENS
-from sid_trainer.sampler import roll_out, scheduler_config
+from sid_trainer.method.sampler import roll_out, scheduler_config
 from sid_trainer.teachers import find_family, open_teacher
 from sid_trainer.teachers.sd3 import SD3Teacher
 

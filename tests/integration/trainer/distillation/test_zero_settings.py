@@ -10,7 +10,7 @@ import torch
 from sid_ranks import run_on_ranks
 from zero_settings_on_ranks import ITERATIONS, RATE, Known, build, inputs
 
-from sid_trainer.deepspeed_config import ADAM_BETAS, ADAM_EPSILON, ALLOWED_ZERO
+from sid_trainer.engine.deepspeed_config import ADAM_BETAS, ADAM_EPSILON, ALLOWED_ZERO
 
 WITHOUT_EFFECT = {
     "allgather_bucket_size": 1,

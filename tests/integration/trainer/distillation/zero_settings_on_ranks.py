@@ -15,12 +15,12 @@ import torch
 from sid_ranks import joined, quiet, run_config
 from torch import Tensor, nn
 
-from sid_trainer import partition
-from sid_trainer.deepspeed_config import teacher_config, trained_network_config
-from sid_trainer.distributed import leave
-from sid_trainer.learning_rate import LearningRate
-from sid_trainer.loading import load_shards
-from sid_trainer.trained_network import FrozenNetwork, TrainedNetwork
+from sid_trainer.engine import partition
+from sid_trainer.engine.deepspeed_config import teacher_config, trained_network_config
+from sid_trainer.engine.distributed import leave
+from sid_trainer.engine.loading import load_shards
+from sid_trainer.engine.trained_network import FrozenNetwork, TrainedNetwork
+from sid_trainer.method.learning_rate import LearningRate
 
 RATE, ITERATIONS, MICRO_BATCHES, SIZE = 1e-2, 2, 2, 2
 WIDTHS = (5, 7, 3)

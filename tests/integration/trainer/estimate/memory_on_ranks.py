@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "distillation"))
 
 from sid_ranks import Rank, joined, quiet, run_config
 
-from sid_trainer.distributed import leave
+from sid_trainer.engine.distributed import leave
 from sid_trainer.estimate.live import LiveBytes
 
 

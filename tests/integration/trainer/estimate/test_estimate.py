@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
-from sid_trainer.deepspeed_config import trained_network_config
+from sid_trainer.engine.deepspeed_config import trained_network_config
 from sid_trainer.estimate import estimate_run, find_skeleton
 from sid_trainer.estimate.activations import (
     META,

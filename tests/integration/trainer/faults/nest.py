@@ -20,12 +20,12 @@ from typing import NoReturn
 
 from diffusers import StableDiffusion3Pipeline
 
-from sid_trainer import run
 from sid_trainer.config_file import load_config
 from sid_trainer.contract import GANG_VARIABLE, PERMANENT_EXIT_CODES
 from sid_trainer.launch import processes
-from sid_trainer.run_directory import RUN_DIRECTORY, RunDirectory
-from sid_trainer.worker import work
+from sid_trainer.process.run_directory import RUN_DIRECTORY, RunDirectory
+from sid_trainer.training import run
+from sid_trainer.training.worker import work
 from tests.integration.trainer.faults.worker import cut_to_size
 from tests.loopback import free_port
 

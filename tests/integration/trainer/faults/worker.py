@@ -11,9 +11,10 @@ from types import ModuleType
 
 import torch
 
-from sid_trainer import reporting, training_metrics
 from sid_trainer.commands.worker import main
+from sid_trainer.engine import training_metrics
 from sid_trainer.storage import parts, s3, s3_client
+from sid_trainer.telling import reporting
 
 
 def cut_to_size() -> None:

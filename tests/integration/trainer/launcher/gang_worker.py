@@ -18,8 +18,8 @@ import torch.distributed as dist
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.run_directory import Pulse, RunDirectory
-from sid_trainer.worker import work
+from sid_trainer.process.run_directory import Pulse, RunDirectory
+from sid_trainer.training.worker import work
 
 CONTROL = Path(os.environ["SID_TEST_CONTROL"])
 PULSE_SECONDS = 20.0

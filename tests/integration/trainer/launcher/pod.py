@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from sid_trainer.console import set_up_logging
 from sid_trainer.launch.launcher import launch
 from sid_trainer.launch.settings import LaunchSettings
+from sid_trainer.telling.console import set_up_logging
 
 if __name__ == "__main__":
     config, worker, group_seconds = sys.argv[1:]

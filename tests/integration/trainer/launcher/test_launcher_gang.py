@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sid_trainer.attempts import claim_attempt, note_done
+from sid_trainer.checkpoint.attempts import claim_attempt, note_done
 from sid_trainer.storage import FileStorage
 from tests.loopback import free_port
 

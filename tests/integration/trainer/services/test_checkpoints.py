@@ -17,9 +17,9 @@ from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.checkpoint.shard import Shard, read_shard
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore, Resumed
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.state import RankState
 from sid_trainer.storage import FileStorage, Storage
 
 SETTINGS = {"training": {"batchSize": 8, "learningRate": 1e-4}}

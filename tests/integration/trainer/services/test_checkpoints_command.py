@@ -8,7 +8,7 @@ import pytest
 
 from sid_trainer.cli import main
 from sid_trainer.contract import ExitCode
-from sid_trainer.evaluate.records import Evaluation, Records
+from sid_trainer.report.records import Evaluation, Records
 from sid_trainer.storage import FileStorage
 
 from .test_checkpoints import save

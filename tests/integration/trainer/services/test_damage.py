@@ -19,8 +19,8 @@ import xxhash
 
 from sid_trainer.checkpoint.finding import find
 from sid_trainer.checkpoint.inspection import inventory, verify
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.state import RankState
 from sid_trainer.storage import FileStorage, Storage
 from sid_trainer.storage.base import MAX_SMALL_OBJECT
 

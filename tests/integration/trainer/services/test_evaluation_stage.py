@@ -12,19 +12,18 @@ import torch
 from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.distributed import Place
+from sid_trainer.engine.distributed import Place
 from sid_trainer.evaluate.evaluator import Measured, MeasurementGivenUpError
 from sid_trainer.evaluate.kept import Kept
 from sid_trainer.evaluate.ranks import Ranks
-from sid_trainer.evaluate.records import Records
-from sid_trainer.evaluate.speed import Speed
 from sid_trainer.evaluate.stage import EvaluationStage
 from sid_trainer.export import Edition
-from sid_trainer.keeping import Keeper
-from sid_trainer.reporter import Reporter
-from sid_trainer.run_directory import RunDirectory
-from sid_trainer.services import RunServices
+from sid_trainer.process.run_directory import RunDirectory
+from sid_trainer.report.records import Records, Speed
 from sid_trainer.storage import FileStorage
+from sid_trainer.telling.reporter import Reporter
+from sid_trainer.training.keeping import Keeper
+from sid_trainer.training.services import RunServices
 
 from .test_background import saver, stored
 from .test_checkpoints import state

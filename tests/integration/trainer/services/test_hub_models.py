@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sid_trainer.contract import EXIT_CODE_OF, ExitCode, FailureReason, TrainerError
-from sid_trainer.hub import told_of_hub
-from sid_trainer.models import fetch_folder, fetch_model
-from sid_trainer.node_cache import locked
+from sid_trainer.models.fetching import fetch_folder, fetch_model
+from sid_trainer.models.hub import told_of_hub
+from sid_trainer.models.node_cache import locked
 from sid_trainer.storage.base import not_found
 from tests.integration.trainer.hub_server import hub_server
 

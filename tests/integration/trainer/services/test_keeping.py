@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from sid_trainer import keeping
 from sid_trainer.checkpoint.background import BackgroundSaver
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
-from sid_trainer.keeping import Keeper
-from sid_trainer.reporter import Reporter
-from sid_trainer.run_directory import RunDirectory
-from sid_trainer.state import RankState
+from sid_trainer.process.run_directory import RunDirectory
+from sid_trainer.telling.reporter import Reporter
+from sid_trainer.training import keeping
+from sid_trainer.training.keeping import Keeper
 
 from .test_background import WORLD, Away, Gate, stored
 from .test_checkpoints import SETTINGS, on_ranks, state

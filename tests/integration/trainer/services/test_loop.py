@@ -13,10 +13,10 @@ import torch.distributed as dist
 
 from sid_trainer.checkpoint.group import SharedError, SoloGroup
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.iteration import IterationResult
-from sid_trainer.keeping import Keeper
-from sid_trainer.loop import Schedule, run_loop
+from sid_trainer.engine.iteration import IterationResult
 from sid_trainer.storage import FileStorage
+from sid_trainer.training.keeping import Keeper
+from sid_trainer.training.loop import Schedule, run_loop
 
 from .test_background import saver, stored
 from .test_checkpoints import state

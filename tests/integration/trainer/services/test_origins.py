@@ -18,10 +18,10 @@ from sid_trainer.checkpoint.manifest import Manifest, Part
 from sid_trainer.checkpoint.settings import digest, resume_settings
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.inputs import Inputs, fetch_inputs
 from sid_trainer.launch.preflight import check_inputs
-from sid_trainer.origins import TEACHER, Pins, find_pins, require_same_models, sampled
+from sid_trainer.models.origins import TEACHER, Pins, find_pins, require_same_models, sampled
 from sid_trainer.storage import FileStorage
+from sid_trainer.training.inputs import Inputs, fetch_inputs
 from tests.integration.trainer.hub_server import hub_server
 
 COMMITS = ["a" * 40, "b" * 40]

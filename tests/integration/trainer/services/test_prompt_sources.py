@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import PromptsConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding_cache import CachedEncoder
 from sid_trainer.data.encoding_folder import check_cache, open_cache
 from sid_trainer.data.prompts import PromptIndex, check_prompts, open_prompts
+from sid_trainer.method.conditions import Condition
 from tests.integration.trainer.hub_server import hub_server
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -14,8 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sid_trainer import progress
-from sid_trainer.attempts import claim_attempt, last_attempt
+from sid_trainer.checkpoint.attempts import claim_attempt, last_attempt
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import (
     CheckpointRef,
@@ -24,14 +23,15 @@ from sid_trainer.contract import (
     TerminationRecord,
     TrainerError,
 )
-from sid_trainer.metrics_stream import FLUSH_SECONDS, MetricsStream
-from sid_trainer.progress import ProgressServer, Throughput, seconds_left
-from sid_trainer.reporter import Reporter
-from sid_trainer.reporting import FirstRankReporter, open_reporter
-from sid_trainer.run_directory import RunDirectory
-from sid_trainer.samples import grid, save_grid
+from sid_trainer.process.run_directory import RunDirectory
+from sid_trainer.report.samples import grid, save_grid
 from sid_trainer.storage import FileStorage
 from sid_trainer.storage.retry import Patience
+from sid_trainer.telling import progress
+from sid_trainer.telling.metrics_stream import FLUSH_SECONDS, MetricsStream
+from sid_trainer.telling.progress import ProgressServer, Throughput, seconds_left
+from sid_trainer.telling.reporter import Reporter
+from sid_trainer.telling.reporting import FirstRankReporter, open_reporter
 from tests import loopback
 
 

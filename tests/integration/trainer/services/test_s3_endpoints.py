@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sid_trainer.attempts import claim_attempt, require_newest
+from sid_trainer.checkpoint.attempts import claim_attempt, require_newest
+from sid_trainer.checkpoint.leftovers import unfinished
 from sid_trainer.cli import main
 from sid_trainer.config import StorageConfig
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.endpoint import Endpoint
-from sid_trainer.leftovers import unfinished
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.parts import PART_BYTES
 from sid_trainer.storage.retry import Patience

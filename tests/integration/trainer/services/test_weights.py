@@ -11,9 +11,9 @@ import torch
 
 from sid_trainer.checkpoint.inspection import inventory
 from sid_trainer.checkpoint.manifest import Manifest
+from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.weights import Wanted, read_weights, size_to_read
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.state import RankState
 from sid_trainer.storage import FileStorage, Storage
 
 from .test_checkpoints import flip, on_ranks, store

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sid_trainer.adversarial import final_tokens
 from sid_trainer.config import TeacherConfig
+from sid_trainer.method.adversarial import final_tokens
 from sid_trainer.teachers import Teacher, open_teacher
 
 BATCH = 2

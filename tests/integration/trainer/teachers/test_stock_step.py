@@ -12,10 +12,10 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
-from sid_trainer.conditions import Condition
 from sid_trainer.config import Family, TeacherConfig
-from sid_trainer.flow import clean_estimate
-from sid_trainer.guidance import guided_velocity
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.flow import clean_estimate
+from sid_trainer.method.guidance import guided_velocity
 from sid_trainer.teachers import Teacher, find_family, open_teacher
 from sid_trainer.teachers.flux import unpack
 

@@ -20,13 +20,13 @@ from sid_trainer.config import NoiseMode, RunConfig, StudentConfig, TeacherConfi
 from sid_trainer.digits.evaluate import load
 from sid_trainer.export import Edition, export_student
 from sid_trainer.export.card import CardFacts, model_card
-from sid_trainer.fixed_noise_scheduler import FixedNoiseScheduler
-from sid_trainer.flow import student_noise_levels
-from sid_trainer.sampler import OWN_SCHEDULER, roll_out, scheduler_config
+from sid_trainer.method.fixed_noise_scheduler import FixedNoiseScheduler
+from sid_trainer.method.flow import student_noise_levels
+from sid_trainer.method.sampler import OWN_SCHEDULER, roll_out, scheduler_config
+from sid_trainer.models.weight_files import WeightFiles
 from sid_trainer.storage import FileStorage, Storage
 from sid_trainer.teachers import Teacher, open_teacher
 from sid_trainer.teachers.flux import pack, unpack
-from sid_trainer.weight_files import WeightFiles
 
 PROMPT = "two blue birds"
 SEED = 3

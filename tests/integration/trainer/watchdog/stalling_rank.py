@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from sid_trainer.console import set_up_logging
-from sid_trainer.ending import end_process
-from sid_trainer.run_directory import RunDirectory
-from sid_trainer.watchdog import Watchdog
+from sid_trainer.process.ending import end_process
+from sid_trainer.process.run_directory import RunDirectory
+from sid_trainer.telling.console import set_up_logging
+from sid_trainer.watch.watchdog import Watchdog
 
 ITERATIONS = 5
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from sid_trainer import watchdog as watching
 from sid_trainer.contract import ProgressReport, TrainerError
-from sid_trainer.heartbeats import collectives_begun
-from sid_trainer.pace import SETTLED, SHORTEST
-from sid_trainer.run_directory import Pulse, RunDirectory
-from sid_trainer.watchdog import Watchdog
+from sid_trainer.process.run_directory import Pulse, RunDirectory
+from sid_trainer.watch import watchdog as watching
+from sid_trainer.watch.heartbeats import collectives_begun
+from sid_trainer.watch.pace import SETTLED, SHORTEST
+from sid_trainer.watch.watchdog import Watchdog
 from tests.loopback import free_port
 
 SECONDS = 1800.0

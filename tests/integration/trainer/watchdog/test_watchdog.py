@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sid_trainer.contract import ExitCode, Failure, FailureReason
-from sid_trainer.run_directory import RunDirectory
+from sid_trainer.process.run_directory import RunDirectory
 from tests.loopback import free_port
 
 SCRIPT = Path(__file__).parent / "stalling_rank.py"

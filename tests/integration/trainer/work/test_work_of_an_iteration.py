@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from sid_trainer import noise
-from sid_trainer.conditions import Condition
 from sid_trainer.config import StudentConfig, TrainingConfig
+from sid_trainer.method import noise
+from sid_trainer.method.conditions import Condition
 from tests.bench.flops import FakeRun, count
 from tests.bench.host import HostWatch
 from tests.bench.shapes import Shape, flux, sana, sd3

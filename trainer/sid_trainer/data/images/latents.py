@@ -17,7 +17,6 @@ from torch import Tensor
 
 from sid_trainer.checkpoint.group import ProcessGroup, on_each
 from sid_trainer.chunks import IMAGES_HELD
-from sid_trainer.conditions import Condition
 from sid_trainer.data.images.census import THREADS
 from sid_trainer.data.images.consistency import fingerprint
 from sid_trainer.data.images.count import Count
@@ -25,8 +24,9 @@ from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.parts import OpenPart, Part
 from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.data.images.sample import Sample
-from sid_trainer.failures import told_of
-from sid_trainer.noise import NoiseSource, Purpose
+from sid_trainer.method.conditions import Condition
+from sid_trainer.method.noise import NoiseSource, Purpose
+from sid_trainer.process.failures import told_of
 from sid_trainer.teachers import Teacher
 
 ENCODER_BATCH = 16

@@ -10,7 +10,7 @@ from sid_trainer.data.images.census import smallest_side, take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.parts import Part
-from sid_trainer.failures import told_of
+from sid_trainer.process.failures import told_of
 from sid_trainer.storage import Storage
 from sid_trainer.teachers import Teacher
 

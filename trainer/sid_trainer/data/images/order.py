@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch
 
-from sid_trainer.noise import Purpose, derived_seed
+from sid_trainer.method.noise import Purpose, derived_seed
 
 WINDOW = 8
 """Parts whose images are shuffled together."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.text import UNENCODABLE_REMEDY, parsed_json, unencodable
-from sid_trainer.git_lfs import HEADER
+from sid_trainer.models.git_lfs import HEADER
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 CAPTION_FIELDS = ("caption", "text")

@@ -20,8 +20,8 @@ from sid_trainer.data.prompts.formats import read_prompts
 from sid_trainer.data.prompts.index import PromptIndex, Prompts, write_index
 from sid_trainer.data.prompts.sources import PromptFile, find_files, look_for_files
 from sid_trainer.endpoint import Server
-from sid_trainer.launch.environment import cache_root
-from sid_trainer.node_cache import locked
+from sid_trainer.models.node_cache import locked
+from sid_trainer.process.environment import cache_root
 
 __all__ = ["PromptIndex", "Prompts", "check_prompts", "open_prompts"]
 
@@ -52,7 +52,7 @@ def open_prompts(
     Args:
         config: where the prompts are.
         endpoint: the S3 server, or its URL; AWS when None.
-        cache: where the index goes; :func:`~sid_trainer.launch.environment.cache_root` by default.
+        cache: where the index goes; :func:`~sid_trainer.process.environment.cache_root` by default.
 
     Raises:
         TrainerError: as :func:`check_prompts`, and ``InvalidData`` with file and line.

@@ -19,7 +19,7 @@ from typing import Any
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.text import UNENCODABLE_REMEDY, parsed_json, unencodable
-from sid_trainer.git_lfs import is_pointer
+from sid_trainer.models.git_lfs import is_pointer
 
 DEFAULT_COLUMNS = ("prompt", "caption", "text")
 """Columns that hold the prompts when none is named; the first that is there is taken."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.hub import token, told_of_hub
+from sid_trainer.models.hub import token, told_of_hub
 from sid_trainer.storage.base import not_found
 
 HUB = "hf://"

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sid_trainer.noise import Purpose, derived_seed
+from sid_trainer.method.noise import Purpose, derived_seed
 
 Places = NDArray[np.uint64]
 

@@ -1,0 +1,37 @@
+"""The repeated blocks of a network: which they are, and how they are compiled.
+
+Rules this module keeps:
+
+* No DeepSpeed: memory is estimated with it, too.
+* A block is compiled inside the hooks of ZeRO-3 by
+  :func:`sid_trainer.engine.partition.gather_whole`: what is compiled sees whole weights, and no
+  Python of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+WAYS = 64
+"""Most ways in which one kind of block is compiled; torch's own limit is 8, then it gives up."""
+
+
+def blocks(network: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a diffusers transformer, of every kind that it has."""
+    for child in network.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+
+
+def compile_each(network: nn.Module) -> None:
+    """Have torch compile each block's forward when it is first called.
+
+    Blocks of one kind share what is compiled, once for each way in which they are used: with and
+    without gradients of weights and inputs, and for each number of samples.
+    """
+    torch._dynamo.config.recompile_limit = WAYS
+    for block in blocks(network):
+        block.forward = torch.compile(block.forward, dynamic=False)

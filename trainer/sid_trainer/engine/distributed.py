@@ -1,0 +1,130 @@
+"""Joining the processes of a run, and what they agree on.
+
+Rules this module keeps:
+
+* The processes' places come from the environment that torchrun sets; without it the run is one
+  process.
+* On CPU DeepSpeed would compile a shared-memory helper at start, which works within one machine
+  only: it is left out, gloo does its work.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+
+import deepspeed
+import torch
+from deepspeed.accelerator import get_accelerator
+
+from sid_trainer.config import LaunchConfig
+from sid_trainer.contract import FailureReason, TrainerError
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""How long a collective of the training waits for the other ranks: encoding must fit in it.
+Downloads, checkpoints and the export need not, see :mod:`sid_trainer.checkpoint.group`. The
+watchdog's time comes on top, so that it speaks first: it knows who is waited for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those of the run."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def samples(self, batch_size: int) -> range:
+        """This rank's places in a global batch."""
+        share = batch_size // self.world_size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+
+def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
+    """Join the other processes; a collective.
+
+    Args:
+        launch: how the processes find each other.
+        watchdog_seconds: of the run, see :mod:`sid_trainer.watch.watchdog`.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` when the accelerator is not there, or the number of
+            processes is not the configured one.
+        RuntimeError: when another process is not there in time.
+    """
+    _check_accelerator(launch.device)
+    if launch.device == "cpu":
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    _alone_without_torchrun()
+    device = torch.device("cpu")
+    if launch.device == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        trust_no_cudnn_attention()
+    deepspeed.init_distributed(
+        dist_backend="nccl" if device.type == "cuda" else "gloo",
+        auto_mpi_discovery=False,
+        timeout=COLLECTIVE_TIMEOUT + timedelta(seconds=watchdog_seconds),
+        verbose=False,
+    )
+    place = Place(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+    if place.world_size != launch.world_size:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"{place.world_size} processes were started, but launch.nodes x "
+            f"launch.processesPerNode is {launch.world_size}: make them equal",
+        )
+    return place
+
+
+def trust_no_cudnn_attention() -> None:
+    """Have attention computed by torch's own flash kernels, not by cuDNN's.
+
+    Where the gradient of attention's output is a slice of a wider tensor, as in FLUX.1's single
+    blocks, cuDNN's backward pass gave gradients with a relative error of 1.4, and in training an
+    illegal memory access (torch 2.11, H200; flash agrees with fp32). It also gives NaN for some
+    masks (pytorch issue 196678).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def leave() -> None:
+    """Leave the group of processes."""
+    torch.distributed.destroy_process_group()
+
+
+def _check_accelerator(device: str) -> None:
+    """DeepSpeed chose its accelerator when it was imported: by ``DS_ACCELERATOR``, or a guess."""
+    found = get_accelerator().device_name()
+    if found != device:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"the run is for {device}, but only {found} is found here: {_remedy(device)}",
+        )
+
+
+def _remedy(device: str) -> str:
+    if device == "cpu":
+        return "set the environment variable DS_ACCELERATOR to cpu"
+    return (
+        "nvidia-smi in such a pod tells whether it has GPUs (workers.gpusPerNode, "
+        "workers.runtimeClassName) and a driver recent enough for CUDA "
+        f"{torch.version.cuda}; without GPUs, train on CPU (workers.gpusPerNode 0)"
+    )
+
+
+def _alone_without_torchrun() -> None:
+    if "RANK" in os.environ:
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ |= {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }

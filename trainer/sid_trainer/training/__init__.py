@@ -1,0 +1,1 @@
+"""A run from its configuration to the exported student: the loop, the same for all teachers."""
