@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -84,18 +85,16 @@ def text_pipeline(pipeline: Any, directory: Path, dtype: torch.dtype, **componen
         components: what else it gets, or is told to be absent.
 
     Raises:
-        TrainerError: ``NotFound`` when an encoder's config or a tokenizer's vocabulary is absent;
-            as :func:`shared_pipeline` and
+        TrainerError: ``NotFound`` when an encoder's config or a tokenizer's vocabulary is absent,
+            ``InvalidData`` when an encoder lacks weights; as :func:`shared_pipeline` and
             :func:`~sid_trainer.teachers.loading_errors.told_of_loading`.
     """
     _require_parts(directory)
+    shared = shared_pipeline(directory, dtype)
     with told_of_loading("text encoders and tokenizers"):
+        encoders = {name: _encoder(shared, name, dtype) for name in _encoders(shared)}
         return pipeline.from_pretrained(
-            shared_pipeline(directory, dtype),
-            vae=None,
-            dtype=dtype,
-            local_files_only=True,
-            **components,
+            shared, vae=None, dtype=dtype, local_files_only=True, **encoders, **components
         )
 
 
@@ -181,14 +180,36 @@ def _batches(kinds: Sequence[object]) -> Iterator[list[int]]:
 
 def _components(directory: Path, start: str) -> list[str]:
     """Components of a pipeline whose names start so, without those that it leaves out."""
-    index: dict[str, Any] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
     return sorted(
-        name for name, of in index.items() if name.startswith(start) and of[0] is not None
+        name
+        for name, of in _index(directory).items()
+        if name.startswith(start) and of[0] is not None
     )
+
+
+def _index(directory: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+    return index
 
 
 def _encoders(directory: Path) -> list[str]:
     return _components(directory, "text_encoder")
+
+
+def _encoder(directory: Path, name: str, dtype: torch.dtype) -> Any:
+    """A text encoder with all its weights: in the place of absent ones the library has noise."""
+    _, kind = _index(directory)[name]
+    loader = getattr(transformers, kind)
+    encoder, told = loader.from_pretrained(
+        directory / name, dtype=dtype, local_files_only=True, output_loading_info=True
+    )
+    if missing := sorted(told["missing_keys"]):
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"teacher.model's {name} lacks {len(missing)} of its weights, such as {missing[0]}: "
+            f"{_WHOLE}",
+        )
+    return encoder
 
 
 def _require_parts(directory: Path) -> None:

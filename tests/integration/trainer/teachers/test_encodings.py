@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sid_trainer.config import TeacherConfig
@@ -268,6 +268,24 @@ def test_a_part_of_an_encoder_that_is_absent_or_cut_short_is_told(
     with pytest.raises(TrainerError, match=rf"{victim} does not exist: fetch the model") as told:
         teacher(copied).encode(["a"])
     assert told.value.reason is FailureReason.NOT_FOUND
+
+
+@pytest.mark.parametrize("name", ["sd3", "sana", "flux"])
+def test_an_encoder_that_lacks_weights_is_told(
+    directory: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    """The library would fill them with random numbers, and only warn."""
+    copied = shutil.copytree(directory(name), tmp_path / name)
+    for encoder in sorted(copied.glob("text_encoder*")):
+        (file,) = weight_files(encoder)
+        whole = load_file(file)
+        absent = sorted(whole)[-1]
+        save_file({key: whole[key] for key in whole if key != absent}, file, {"format": "pt"})
+        with pytest.raises(TrainerError, match=f"{encoder.name} lacks [12] of its weights") as told:
+            teacher(copied).encode(["a"])
+        assert told.value.reason is FailureReason.INVALID_DATA
+        save_file(whole, file, {"format": "pt"})
+    teacher(copied).encode(["a"])
 
 
 def test_the_identity_is_that_of_the_encodings(
