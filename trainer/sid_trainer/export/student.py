@@ -17,6 +17,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import logging
 import re
@@ -46,7 +47,7 @@ from sid_trainer.storage import Storage
 STUDENT_FOLDER = "student"
 _LARGE = 2**26
 """Bytes of a file that is not uploaded twice."""
-_PACKAGE = Path(__file__).parents[1]
+_METHOD = importlib.resources.files("sid_trainer.method")
 SHARD_SIZE = "5GB"
 """Size of a file of weights at most: what the Hub and most object stores take without care."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -111,7 +112,7 @@ def export_student(
         pipeline_class = write_pipeline(folder, teacher, network, scheduler)
         verify_weights(folder / network.folder, network)
         if needs_own_scheduler(config.student):
-            shutil.copyfile(_PACKAGE / OWN_SCHEDULER, folder / OWN_SCHEDULER)
+            (folder / OWN_SCHEDULER).write_bytes((_METHOD / OWN_SCHEDULER).read_bytes())
         _write_card(folder, run or storage, config, teacher, pipeline_class, network, edition)
         _upload(storage, folder, edition.folder, sent)
     return storage.uri(edition.folder)

@@ -109,11 +109,15 @@ def test_a_run_that_requires_a_checkpoint_ends_where_there_is_none(tmp_path: Pat
     config = SimpleNamespace(checkpoint=CheckpointConfig(resume="required"))
     run: Any = SimpleNamespace(config=config, storage=storage)
     nothing: Any = None
+    inputs: Any = SimpleNamespace(lost=None)
     with pytest.raises(TrainerError, match=r"checkpoint\.resume is required") as ended:
-        _resume(run, store, nothing, nothing, None)
+        _resume(run, store, nothing, inputs, None)
     assert ended.value.reason is FailureReason.NOT_FOUND
     config.checkpoint = CheckpointConfig()
-    assert _resume(run, store, nothing, nothing, None) == 0
+    assert _resume(run, store, nothing, inputs, None) == 0
+    inputs.lost = TrainerError(FailureReason.NOT_FOUND, "student.initFrom is gone")
+    with pytest.raises(TrainerError, match="initFrom is gone"):
+        _resume(run, store, nothing, inputs, None)
 
 
 def test_whether_another_start_has_taken_over_is_asked_patiently(tmp_path: Path) -> None:
