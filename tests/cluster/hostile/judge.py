@@ -12,6 +12,7 @@ import yaml
 from sid_operator.api.names import (
     ANNOTATION_HASH,
     ANNOTATION_RELEASED,
+    ANNOTATION_SELF,
     ANNOTATION_UID,
     COMPONENT_CLEANUP,
     LABEL_COMPONENT,
@@ -20,7 +21,7 @@ from sid_operator.api.names import (
     LABEL_QUEUE_PRIORITY,
     MAX_NAME_LENGTH,
 )
-from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH
+from sid_operator.resources.metadata import ANNOTATION_CONTENT, ANNOTATION_POLICY_HASH
 from sid_operator.resources.placement import KUEUE_TOPOLOGY
 from sid_trainer.contract import CA_BUNDLE_PATH, CONFIG_PATH
 from tests.cluster.hostile.generate import NAMESPACE
@@ -48,7 +49,8 @@ _RESERVED = re.compile(
 )
 OURS = {
     *(LABEL_DISTILLATION, LABEL_QUEUE, LABEL_QUEUE_PRIORITY, *KUEUE_TOPOLOGY.values()),
-    *(ANNOTATION_HASH, ANNOTATION_POLICY_HASH, ANNOTATION_UID, ANNOTATION_RELEASED),
+    *(ANNOTATION_HASH, ANNOTATION_CONTENT, ANNOTATION_POLICY_HASH),
+    *(ANNOTATION_UID, ANNOTATION_SELF, ANNOTATION_RELEASED),
 }
 """Reserved labels and annotations that the operator itself sets."""
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
