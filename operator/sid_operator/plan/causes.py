@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sid_operator import reasons
+from sid_operator.api.status import FailureStatus
 
 MAX_MESSAGE = 1000
 """Characters of a message; an Event takes 1024."""
@@ -30,3 +31,8 @@ class Cause:
     reason: str
     message: str
     pod: str | None = None
+
+    @classmethod
+    def told(cls, failure: FailureStatus) -> Cause:
+        """The cause that stands in a status."""
+        return cls(failure.reason, failure.message, failure.pod)

@@ -72,7 +72,7 @@ def _worn_out(limit: int, cause: Cause | None) -> Cause:
 def _remembered(last: FailureStatus | None) -> Cause | None:
     if last is None or last.reason == reasons.BACKOFF_LIMIT:  # the verdict itself is no cause of it
         return None
-    return Cause(last.reason, last.message, last.pod)
+    return Cause.told(last)
 
 
 def _from_message(message: str) -> Cause | None:

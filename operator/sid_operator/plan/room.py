@@ -16,8 +16,9 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType
@@ -31,8 +32,9 @@ from sid_operator.plan.levers import Way, enough
 from sid_operator.plan.model import Observed
 from sid_operator.plan.nodes import GpuNode, Nodes, open_to
 from sid_operator.resources.run import Run
+from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
-from sid_trainer.memory import GIB, GpuNeed, known_need, known_node_need, released_model
+from sid_trainer.memory import GIB, Account, GpuNeed, known_need, known_node_need, released_model
 
 NARROW = 0.1
 """Part of a GPU that fragmentation may take: less to spare is told."""
@@ -55,7 +57,7 @@ def room(run: Run, before: SiDDistillationStatus, observed: Observed) -> Room:
     """Compare what the run needs with the GPUs that its pods may get."""
     if not run.spec.workers.gpus_per_node:
         return Room()
-    verdict = _with_host(_judged(run, observed.nodes), run)
+    verdict = _judged(run, observed.nodes)
     started = observed.job is not None or before.start_time is not None
     if verdict.reason != reasons.TOO_LARGE or started or not _holds(run):
         return Room((verdict,))
@@ -71,54 +73,50 @@ def _holds(run: Run) -> bool:
     return (wished or run.room_check) == "Hold"
 
 
-def _with_host(verdict: Verdict, run: Run) -> Verdict:
-    """The verdict on GPUs, and on the limit of host memory where that is too low."""
-    told = _lacking_on_host(run)
-    if not told:
-        return verdict
-    reason = verdict.reason if verdict.status == "False" else reasons.HOST_TOO_SMALL
-    return _verdict("False", reason, f"{verdict.message} {told}")
-
-
-def _lacking_on_host(run: Run) -> str:
-    """What is wrong with the limit, or "" where nothing is known to be.
+def _with_host(verdict: Verdict, run: Run, config: RunConfig, model: str) -> Verdict:
+    """The verdict on GPUs, and on the limit of host memory where that is too low.
 
     No run is held for it: that a pod takes as much as is estimated is not certain.
     """
-    limit, model = run.spec.workers.resources.limits.get("memory"), _model(run)
-    if limit is None or model is None:
-        return ""
-    try:
-        need = known_node_need(run_config(run.spec, run.namespace, run.name), model)
-    except TrainerError:
-        return ""  # the verdict on GPUs says why
+    limit = run.spec.workers.resources.limits.get("memory")
+    if limit is None:
+        return verdict
+    need = known_node_need(config, model)
     if need.size <= amount(limit):
-        return ""
+        return verdict
+    reason = verdict.reason if verdict.status == "False" else reasons.HOST_TOO_SMALL
+    told = _lacking_on_host(need, amount(limit))
+    return _verdict("False", reason, f"{verdict.message} {told}")
+
+
+def _lacking_on_host(need: Account, limit: int) -> str:
     largest = max(need.parts, key=lambda part: part.size)
     return reasons.HOST_LIMIT.format(
         need=_gib(need.size),
         largest=_gib(largest.size),
         part=largest.name,
-        limit=_gib(amount(limit)),
+        limit=_gib(limit),
     )
 
 
-def _model(run: Run) -> str | None:
-    """The released model whose architecture the teacher has."""
-    teacher = run.spec.teacher
-    return teacher.architecture or released_model(teacher.model)
-
-
 def _judged(run: Run, nodes: Nodes) -> Verdict:
-    model = _model(run)
+    teacher = run.spec.teacher
+    model = teacher.architecture or released_model(teacher.model)
     if model is None:
-        told = reasons.NEED_NOT_KNOWN.format(model=run.spec.teacher.model)
+        told = reasons.NEED_NOT_KNOWN.format(model=teacher.model)
         return _verdict("Unknown", reasons.NEED_UNKNOWN, told)
     config = run_config(run.spec, run.namespace, run.name)
     try:
         need = known_need(config, model)
     except TrainerError as error:
         return _verdict("Unknown", reasons.NEED_UNKNOWN, str(error))
+    ways = partial(enough, config, model)
+    return _with_host(_on_gpus(run, nodes, need, ways), run, config, model)
+
+
+def _on_gpus(
+    run: Run, nodes: Nodes, need: GpuNeed, ways: Callable[[int], Sequence[Way]]
+) -> Verdict:
     workers = run.spec.workers
     if workers.gpu_resource != GPU_RESOURCE:
         other = reasons.OTHER_GPUS.format(resource=workers.gpu_resource or "devices by claims")
@@ -129,7 +127,7 @@ def _judged(run: Run, nodes: Nodes) -> Verdict:
     smallest, largest = (pick(candidates, key=_by_memory) for pick in (min, max))
     if need.fits(largest.memory):
         return _fitting(need, smallest, largest)
-    return _too_large(need, largest, enough(config, model, largest.memory))
+    return _too_large(need, largest, ways(largest.memory))
 
 
 def _fitting(need: GpuNeed, smallest: GpuNode, largest: GpuNode) -> Verdict:

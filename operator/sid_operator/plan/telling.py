@@ -13,6 +13,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sid_operator import reasons
@@ -33,7 +34,7 @@ def steady(cause: Cause | None, resource: Resource, now: datetime) -> Cause | No
     held = resource.status.failure
     if held is None or seconds_until_news(cause, resource, now) is None:
         return cause
-    return _as_cause(held)
+    return Cause.told(held)
 
 
 def seconds_until_news(cause: Cause | None, resource: Resource, now: datetime) -> float | None:
@@ -72,7 +73,7 @@ def failure(
         return way
     if running is None or running.reason not in (reasons.RESTARTING, reasons.FAILING):
         return None
-    return pod_cause(pods) or (_as_cause(status.failure) if status.failure is not None else None)
+    return pod_cause(pods) or (Cause.told(status.failure) if status.failure is not None else None)
 
 
 def interruption(
@@ -112,10 +113,5 @@ def as_told(
     )
 
 
-def _as_cause(held: FailureStatus) -> Cause:
-    return Cause(held.reason, held.message, held.pod)
-
-
 def _same(held: FailureStatus, cause: Cause) -> bool:
-    told = Cause(cause.reason, cause.message[:MAX_MESSAGE], cause.pod)
-    return _as_cause(held) == told
+    return Cause.told(held) == replace(cause, message=cause.message[:MAX_MESSAGE])

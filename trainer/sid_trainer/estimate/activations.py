@@ -258,11 +258,7 @@ class _Updates:
         )
 
     def _velocity(self, network: nn.Module) -> Velocity:
-        def velocity(x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-            moved = x.to(self._batch.dtype)
-            return self._adapter.velocity(network, moved, sigma, condition).float()
-
-        return velocity
+        return self._adapter.fp32_velocity(network)
 
 
 def _drop_gradient(parameter: Tensor) -> None:

@@ -45,79 +45,52 @@ class HostSizes:
     latent: int
 
 
-@dataclass(frozen=True)
-class Rank:
-    """What one process has of a run.
-
-    Attributes:
-        processes: on its node.
-        average: bytes of its part of the moving average.
-        trained: bytes of its fp32 weights and moments, both trained networks together.
-        offloaded: bytes of what the optimizer keeps in host memory.
-        shared: bytes of the text encoders, whose weights all processes of a node map.
-        autoencoder: bytes of the autoencoder, of which each process has its own.
-        encodings: bytes of encoded prompts and images.
-    """
-
-    processes: int
-    average: int
-    trained: int
-    offloaded: int
-    shared: int
-    autoencoder: int
-    encodings: int
-
-
 def node_need(config: RunConfig, sizes: HostSizes) -> Account:
     """Host memory of the node that needs most.
 
     Raises:
         TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
     """
-    zero, network = zero_settings(config), sizes.network
-    shard = network.shard(config.launch.world_size)
-    element = _FP32 if config.training.precision == "fp32" else _BF16
-    average = average_bytes(config, network)
-    offloaded = 2 * shard * (zero.optimizer + 2 * zero.accumulate) + average
-    prompt, latent = element * sizes.prompt, _FP32 * sizes.latent
-    images = IMAGES_HELD if config.distillation.adversarial else 0
-    rank = Rank(
-        processes=config.launch.processes_per_node,
-        average=average,
-        trained=2 * shard * zero.optimizer,
-        offloaded=offloaded if zero.offloaded else 0,
-        shared=sizes.encoders,
-        autoencoder=sizes.autoencoder,
-        encodings=PROMPTS_HELD * prompt + images * (prompt + latent),
-    )
-    precision = config.student.export_precision or config.training.precision
-    written = network.total * (_FP32 if precision == "fp32" else _BF16)
-    return node_account(rank, written + min(written, _FILE))
-
-
-def node_account(rank: Rank, exported: int) -> Account:
-    """Host memory of the first node.
-
-    Args:
-        rank: any of its processes.
-        exported: bytes that the student's export takes: its weights once, in the type that they
-            are exported in, gathered by the first process, and a file of them.
-    """
-    snapshot = rank.processes * (rank.trained + rank.average)
+    zero = zero_settings(config)
+    shard = sizes.network.shard(config.launch.world_size)
+    average = average_bytes(config, sizes.network)
+    trained = 2 * shard * zero.optimizer
+    offloaded = trained + 4 * shard * zero.accumulate + average if zero.offloaded else 0
     steady = [
         ("programs", PROGRAM),
-        ("autoencoder at rest", rank.autoencoder),
-        ("encoded prompts and images", rank.encodings),
-        ("optimizer in host memory (deepspeed.offload)", rank.offloaded),
+        ("autoencoder at rest", sizes.autoencoder),
+        ("encoded prompts and images", _encodings(config, sizes)),
+        ("optimizer in host memory (deepspeed.offload)", offloaded),
     ]
-    parts = [Part(name, rank.processes * size) for name, size in steady]
-    parts.append(Part("text encoders at rest, mapped by all", rank.shared))
+    processes = config.launch.processes_per_node
+    parts = [Part(name, processes * size) for name, size in steady]
+    parts.append(Part("text encoders at rest, mapped by all", sizes.encoders))
+    snapshot, exported = processes * (trained + average), _exported(config, sizes.network)
     larger = (
         Part("snapshot for a checkpoint, or its load on resume", snapshot)
         if snapshot > exported
         else Part("the exported student", exported)
     )
     return Account("node", [*parts, larger])
+
+
+def _encodings(config: RunConfig, sizes: HostSizes) -> int:
+    """Bytes of the encoded prompts and images that a process holds."""
+    prompt = _element(config.training.precision) * sizes.prompt
+    images = IMAGES_HELD if config.distillation.adversarial else 0
+    return PROMPTS_HELD * prompt + images * (prompt + _FP32 * sizes.latent)
+
+
+def _exported(config: RunConfig, network: NetworkSize) -> int:
+    """Bytes that the export takes: the weights once, as they are written, and a file of them."""
+    precision = config.student.export_precision or config.training.precision
+    written = network.total * _element(precision)
+    return written + min(written, _FILE)
+
+
+def _element(precision: str) -> int:
+    """Bytes of a number."""
+    return _FP32 if precision == "fp32" else _BF16
 
 
 def disk_account(teacher: int, first_student: int, converted: int, exported: int) -> Account:

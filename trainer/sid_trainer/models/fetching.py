@@ -27,6 +27,7 @@ from sid_trainer.models.reference import place_of
 from sid_trainer.process.environment import cache_root
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
+from sid_trainer.storage.path_errors import not_readable
 
 _PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
 
@@ -237,10 +238,7 @@ def _local_file(uri: str) -> Path:
             FailureReason.INVALID_CONFIGURATION, f"{uri} is not a file: give the file itself"
         )
     if not os.access(path, os.R_OK):
-        raise TrainerError(
-            FailureReason.ACCESS_DENIED,
-            f"{uri} may not be read by user {os.getuid()}: correct its mode or owner",
-        )
+        raise not_readable(uri)
     return path
 
 

@@ -33,6 +33,7 @@ from sid_trainer.models.fetching import commit_of
 from sid_trainer.models.pipeline_index import INDEX
 from sid_trainer.process.failures import told_of
 from sid_trainer.storage import Storage
+from sid_trainer.storage.path_errors import not_readable
 
 TEACHER, STUDENT = "teacher.model", "student.initFrom"
 """The fields that name models: keys of :data:`Origins`."""
@@ -180,10 +181,7 @@ def _sample(file: Path) -> tuple[int, str]:
                 stream.seek(max(0, place))
                 found.update(stream.read(_BLOCK))
     except PermissionError as error:
-        raise TrainerError(
-            FailureReason.ACCESS_DENIED,
-            f"{file} may not be read by user {os.getuid()}: correct its mode or owner",
-        ) from error
+        raise not_readable(file) from error
     return size, found.hexdigest()
 
 

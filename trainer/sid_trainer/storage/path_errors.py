@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -37,6 +38,14 @@ def told_of_path(verb: str, path: str) -> Iterator[None]:
             FailureReason.STORAGE_UNAVAILABLE,
             f"cannot {verb} {path}: {error.strerror or error}; {hint}",
         ) from error
+
+
+def not_readable(name: Path | str) -> TrainerError:
+    """``AccessDenied`` for what lies on a volume and may not be read, with the remedy."""
+    return TrainerError(
+        FailureReason.ACCESS_DENIED,
+        f"{name} may not be read by user {os.getuid()}: correct its mode or owner",
+    )
 
 
 def open_path(path: Path, name: str) -> BufferedReader:

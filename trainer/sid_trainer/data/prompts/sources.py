@@ -28,7 +28,7 @@ from sid_trainer.endpoint import Server
 from sid_trainer.models.node_cache import need_space
 from sid_trainer.storage import Storage, open_storage
 from sid_trainer.storage.base import not_found
-from sid_trainer.storage.path_errors import told_of_path
+from sid_trainer.storage.path_errors import not_readable, told_of_path
 
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -145,7 +145,7 @@ def _on_disk(uri: str) -> list[PromptFile]:
     try:
         return _in_folder(uri)
     except PermissionError as error:
-        raise _not_readable(error.filename or uri) from error
+        raise not_readable(error.filename or uri) from error
 
 
 def _in_folder(uri: str) -> list[PromptFile]:
@@ -167,17 +167,10 @@ def _below(root: Path, *, deep: bool) -> Iterator[Path]:
 
 def _local_file(path: Path) -> PromptFile:
     if not os.access(path, os.R_OK):
-        raise _not_readable(path)
+        raise not_readable(path)
     stat = path.stat()
     version = f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ino}"
     return PromptFile(str(path), version, partial(_in_place, path))
-
-
-def _not_readable(path: Path | str) -> TrainerError:
-    return TrainerError(
-        FailureReason.ACCESS_DENIED,
-        f"{path} may not be read by user {os.getuid()}: correct its mode or owner",
-    )
 
 
 @contextmanager
