@@ -14,12 +14,12 @@ class Suite(enum.Enum):
     """Tests that are quick enough to be run for each mistake: arguments of pytest."""
 
     METHOD = (
-        "tests/unit/trainer/test_method.py",
-        "tests/unit/trainer/test_objective.py",
-        "tests/unit/trainer/test_options.py",
-        "tests/unit/trainer/test_noise.py",
-        "tests/unit/trainer/test_gaussian.py",
-        "--deselect=tests/unit/trainer/test_gaussian.py::test_training_brings_every_step_to_the_data",
+        "tests/unit/trainer/method/test_method.py",
+        "tests/unit/trainer/method/test_objective.py",
+        "tests/unit/trainer/method/test_options.py",
+        "tests/unit/trainer/method/test_noise.py",
+        "tests/unit/trainer/method/test_gaussian.py",
+        "--deselect=tests/unit/trainer/method/test_gaussian.py::test_training_brings_every_step_to_the_data",
     )
     ITERATION = ("tests/integration/trainer/distillation/test_one_rank.py", "-kguided")
     MICRO_BATCHES = ("tests/integration/trainer/distillation/test_one_rank.py", "-kmicro-batches")

@@ -6,7 +6,7 @@ from pathlib import Path
 from sid_trainer.digits.cli import main
 from sid_trainer.digits.prompts import balanced_prompts, plain_prompt, prompts_of
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 
 
 def test_every_digit_has_as_many_different_prompts() -> None:
