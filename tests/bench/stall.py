@@ -91,16 +91,16 @@ def on_rank(device: str, endpoint: str, rounds: int) -> dict[str, Any]:
 def keeper(training: Any, endpoint: str) -> Any:
     """The run's own keeper of checkpoints, with nobody to tell."""
     from sid_trainer.checkpoint.background import BackgroundSaver  # noqa: PLC0415
-    from sid_trainer.checkpoint.group import TorchGroup  # noqa: PLC0415
     from sid_trainer.checkpoint.state import RankState  # noqa: PLC0415
     from sid_trainer.checkpoint.store import CheckpointStore  # noqa: PLC0415
+    from sid_trainer.process.group import TorchGroup  # noqa: PLC0415
     from sid_trainer.storage import open_storage  # noqa: PLC0415
     from sid_trainer.telling.reporter import Reporter  # noqa: PLC0415
     from sid_trainer.training.keeping import Keeper  # noqa: PLC0415
     from tests.minio_server import BUCKET  # noqa: PLC0415
 
     group = TorchGroup()
-    storage = open_storage(f"s3://{BUCKET}/stall-{group.world}", endpoint)
+    storage = open_storage(f"s3://{BUCKET}/stall-{group.world_size}", endpoint)
     store = CheckpointStore(storage, group, {}, attempt=1, keep_last=1)
 
     def snapshot(iteration: int) -> RankState:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from sid_trainer.checkpoint.group import TorchGroup
 from sid_trainer.checkpoint.shard import Shard
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
+from sid_trainer.process.group import TorchGroup
 from sid_trainer.storage import open_storage
 from tests.bench.boto3_library import library
 from tests.bench.resident import Peak, begin_peak, cpu_of, peak, resident
@@ -71,7 +71,7 @@ def on_rank(
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     group = TorchGroup()
-    state = _state(total // group.world, group.rank, group.world)
+    state = _state(total // group.world_size, group.rank, group.world_size)
     place = Path(folder) / f"rank-{group.rank:05d}"
     programs: dict[str, Program] = {
         "ours": Ours(state, group, endpoint),
@@ -99,7 +99,7 @@ class Ours:
 
     def __init__(self, state: RankState, group: TorchGroup, endpoint: str) -> None:
         self._state = state
-        self._storage = open_storage(f"s3://{BUCKET}/ours-{group.world}", endpoint)
+        self._storage = open_storage(f"s3://{BUCKET}/ours-{group.world_size}", endpoint)
         self._store = CheckpointStore(self._storage, group, {}, attempt=1, keep_last=1)
         self._first = group.rank == 0
 

@@ -23,11 +23,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.checkpoint.manifest import Part
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
+from sid_trainer.process.group import Outcome, ProcessGroup, attempted
 
 COMMIT_SECONDS = 1.0
 """How long a meeting waits for the commit that it begins: some ten requests of a store."""
@@ -64,18 +64,6 @@ class _UnderWay:
     iteration: int
     work: Future[Any]
     committing: bool = False
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """How a rank's work ended: with its part or the commit's reference, or why not.
-
-    An exception itself would not survive pickling.
-    """
-
-    result: Any = None
-    reason: FailureReason | None = None
-    message: str = ""
 
 
 class BackgroundSaver:
@@ -135,14 +123,14 @@ class BackgroundSaver:
             seconds = None if wait else COMMIT_SECONDS  # of one that has just begun
         return settled
 
-    def _how_it_ended(self, under_way: _UnderWay, seconds: float | None) -> _Ended | None:
+    def _how_it_ended(self, under_way: _UnderWay, seconds: float | None) -> Outcome[Any] | None:
         """How this rank's work ended; None where it has not within some seconds, or at all."""
         if under_way.committing and self._group.rank != 0:
             return None
         done, _ = futures.wait([under_way.work], seconds)
-        return _ending(under_way.work) if done else None
+        return attempted(under_way.work.result) if done else None
 
-    def _gone_on(self, under_way: _UnderWay, ended: list[_Ended]) -> Settled | None:
+    def _gone_on(self, under_way: _UnderWay, ended: list[Outcome[Any]]) -> Settled | None:
         """Begin the commit when all parts are stored; conclude when that has ended."""
         self._under_way = None
         iteration = under_way.iteration
@@ -152,8 +140,8 @@ class BackgroundSaver:
                 return self._left_out(iteration, TrainerError(each.reason, who + each.message))
         if under_way.committing:
             self._missed = 0
-            return Settled(iteration, ended[0].result)
-        parts = [each.result for each in ended]
+            return Settled(iteration, ended[0].value)
+        parts = [each.value for each in ended]
         self._under_way = replace(under_way, work=self._commit(parts, iteration), committing=True)
         return None
 
@@ -198,10 +186,3 @@ def _begun(work: Callable[[], Result], name: str) -> Future[Result]:
     # A run that fails does not wait for it.
     threading.Thread(target=carry_out, name=name, daemon=True).start()
     return future
-
-
-def _ending(work: Future[Any]) -> _Ended:
-    try:
-        return _Ended(work.result())
-    except TrainerError as error:
-        return _Ended(reason=error.reason, message=str(error))

@@ -27,7 +27,6 @@ from sid_trainer.checkpoint import manifest as layout
 from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest
 from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.finding import Found, find, retire
-from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, Part
 from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.reshard import Place, laid_out_anew
@@ -35,6 +34,7 @@ from sid_trainer.checkpoint.settings import completed, differences, digest
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
+from sid_trainer.process.group import ProcessGroup, from_first, together
 from sid_trainer.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class CheckpointStore:
         """
         manifest = Manifest(
             iteration=iteration,
-            world_size=self._group.world,
+            world_size=self._group.world_size,
             attempt=self._attempt,
             time=datetime.now(UTC),
             settings_digest=digest(self._settings),
@@ -165,9 +165,9 @@ class CheckpointStore:
             DamagedError: naming the object, when it is not what the manifest says.
         """
         group = self._group
-        if manifest.world_size == group.world:
+        if manifest.world_size == group.world_size:
             return self._part(manifest, group.rank)
-        new = Place(group.rank, group.world)
+        new = Place(group.rank, group.world_size)
         return laid_out_anew(lambda rank: self._part(manifest, rank), manifest.world_size, new)
 
     def _part(self, manifest: Manifest, rank: int) -> RankState:
@@ -183,7 +183,7 @@ class CheckpointStore:
         """
         key = layout.part_key(self._attempt, self._group.rank)
         if self._group.rank == 0:
-            announce(self._uploads, iteration, self._attempt, self._group.world)
+            announce(self._uploads, iteration, self._attempt, self._group.world_size)
         shard = Shard(state)
         with ThreadPoolExecutor(1, "checksum") as pool:
             checksum = pool.submit(shard.checksums)

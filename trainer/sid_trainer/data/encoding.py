@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import torch
 
-from sid_trainer.checkpoint.group import ProcessGroup, SoloGroup, on_each
 from sid_trainer.chunks import PROMPTS_HELD
 from sid_trainer.data.prompts import Prompts
 from sid_trainer.data.prompts.order import PromptOrder
 from sid_trainer.method.conditions import Condition
+from sid_trainer.process.group import ProcessGroup, SoloGroup, on_each
 
 Encode = Callable[[Sequence[str]], Condition]
 """Encodes any number of prompts; row i of the result is prompt i, in host memory."""

@@ -24,7 +24,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """How long a collective of the training waits for the other ranks: encoding must fit in it.
-Downloads, checkpoints and the export need not, see :mod:`sid_trainer.checkpoint.group`. The
+Downloads, checkpoints and the export need not, see :mod:`sid_trainer.process.group`. The
 watchdog's time comes on top, so that it speaks first: it knows who is waited for."""
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sid_trainer.checkpoint.group import SharedError
 from sid_trainer.contract import FailureReason
+from sid_trainer.process.group import SharedError
 
 logger = logging.getLogger(__name__)
 

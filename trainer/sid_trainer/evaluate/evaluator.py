@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sid_trainer.checkpoint.group import from_first
 from sid_trainer.config import MetricsConfig, RunConfig
 from sid_trainer.data.encoding import Encode, encode_each
 from sid_trainer.evaluate.comparing import bases
@@ -28,6 +27,7 @@ from sid_trainer.evaluate.shares import chunks
 from sid_trainer.evaluate.statistics import frechet_distance
 from sid_trainer.evaluate.yardsticks import Yardsticks
 from sid_trainer.method.conditions import Condition
+from sid_trainer.process.group import from_first
 
 
 class MeasurementGivenUpError(Exception):

@@ -16,9 +16,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from sid_trainer.checkpoint.group import ProcessGroup, from_first
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.evaluate.statistics import FeatureStatistics
+from sid_trainer.process.group import ProcessGroup, from_first
 from sid_trainer.storage import Storage
 
 FOLDER = "metrics/reference"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sid_trainer.checkpoint.group import on_each
 from sid_trainer.config import RunConfig
 from sid_trainer.data.encoding import Encode
 from sid_trainer.data.prompts import Prompts, open_prompts
@@ -15,6 +14,7 @@ from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.stage import EvaluationStage, Export
 from sid_trainer.method.conditions import Condition
 from sid_trainer.process.failures import told_of
+from sid_trainer.process.group import on_each
 from sid_trainer.telling.reporter import Reporter
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.engine.distributed import Place
+from sid_trainer.process.group import ProcessGroup
 from sid_trainer.storage import Storage
 
 

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from sid_trainer.checkpoint.group import from_first
 from sid_trainer.config import RunConfig
 from sid_trainer.evaluate.evaluator import Evaluator, MeasurementGivenUpError, never
 from sid_trainer.evaluate.kept import unless_away
@@ -29,6 +28,7 @@ from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.speed import device_name
 from sid_trainer.export import Edition
 from sid_trainer.models.pipeline_index import INDEX
+from sid_trainer.process.group import from_first
 from sid_trainer.report import write_report
 from sid_trainer.report.records import Best, Evaluation, Records
 from sid_trainer.report.samples import sample_key, save_grid

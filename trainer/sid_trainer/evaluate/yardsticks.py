@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable
 from functools import cache
 
-from sid_trainer.checkpoint.group import from_first, on_each, together
 from sid_trainer.config import FidConfig, MetricsConfig, RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.consistency import require_same_parts
@@ -26,6 +25,7 @@ from sid_trainer.evaluate.reference import add_images, read_statistics, share
 from sid_trainer.evaluate.reference_places import has_statistics, reference_parts
 from sid_trainer.evaluate.statistics import FeatureStatistics, frechet_distance
 from sid_trainer.process.failures import told_of
+from sid_trainer.process.group import from_first, on_each, together
 
 logger = logging.getLogger(__name__)
 

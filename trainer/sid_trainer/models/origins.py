@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from sid_trainer.checkpoint.finding import manifests
-from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.checkpoint.manifest import Manifest
 from sid_trainer.checkpoint.settings import completed
 from sid_trainer.config import RunConfig
@@ -32,6 +31,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.models.fetching import commit_of
 from sid_trainer.models.pipeline_index import INDEX
 from sid_trainer.process.failures import told_of
+from sid_trainer.process.group import ProcessGroup
 from sid_trainer.storage import Storage
 from sid_trainer.storage.path_errors import not_readable
 

@@ -1,1 +1,1 @@
-"""A process and its pod: environment, the folder of the launcher, and how a process ends."""
+"""A process, its pod, the other ranks of its run, and how it ends."""

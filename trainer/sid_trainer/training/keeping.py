@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable
 
 from sid_trainer.checkpoint.background import BackgroundSaver, Settled
-from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.process.group import ProcessGroup
 from sid_trainer.process.run_directory import RunDirectory
 from sid_trainer.telling.reporter import Reporter
 

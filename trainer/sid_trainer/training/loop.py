@@ -18,7 +18,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sid_trainer.checkpoint.group import SharedError
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.data.encoding import EncodedPrompts
@@ -27,6 +26,7 @@ from sid_trainer.engine.training_metrics import TrainingMetrics
 from sid_trainer.evaluate.shares import cuts
 from sid_trainer.method.adversarial import RealSamples
 from sid_trainer.method.conditions import Condition
+from sid_trainer.process.group import SharedError
 from sid_trainer.transfer import to_device
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,6 @@ from functools import partial
 
 from sid_trainer.checkpoint.attempts import Claim, claim_attempt, note_done, require_newest
 from sid_trainer.checkpoint.background import BackgroundSaver
-from sid_trainer.checkpoint.group import ProcessGroup, TorchGroup, from_first, on_each
 from sid_trainer.checkpoint.leftovers import give_up_dead_uploads
 from sid_trainer.checkpoint.manifest import FOLDER
 from sid_trainer.checkpoint.settings import resume_settings
@@ -46,6 +45,7 @@ from sid_trainer.method.sampler import scheduler_config
 from sid_trainer.models.origins import find_pins, require_same_models
 from sid_trainer.precision import COMPUTE_DTYPE, exported_dtype
 from sid_trainer.process.ending import end_process
+from sid_trainer.process.group import ProcessGroup, TorchGroup, from_first, on_each
 from sid_trainer.process.run_directory import RunDirectory
 from sid_trainer.storage import LONG_PATIENCE, Storage, open_storage
 from sid_trainer.storage.base import not_found

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from sid_ranks import PROMPTS, Rank, joined, quiet, run_config
 
-from sid_trainer.checkpoint.group import TorchGroup
 from sid_trainer.config import RunConfig
 from sid_trainer.engine.distributed import Place, leave
 from sid_trainer.evaluate.evaluator import Evaluator, MeasurementGivenUpError
@@ -24,6 +23,7 @@ from sid_trainer.evaluate.pixels import decoded
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.sampling import Draw, Sampling
 from sid_trainer.evaluate.shares import chunks
+from sid_trainer.process.group import TorchGroup
 from sid_trainer.storage import FileStorage
 
 SAMPLES = 21  # odd, so that the last rank computes one in vain

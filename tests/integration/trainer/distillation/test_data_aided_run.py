@@ -19,13 +19,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.chunks import IMAGES_HELD
 from sid_trainer.contract import ExitCode
 from sid_trainer.data.images.census import take_census
 from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.places import find_parts
 from sid_trainer.data.images.tar import members
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage
 
 BATCH = IMAGES_HELD  # so that each iteration is a chunk of its own

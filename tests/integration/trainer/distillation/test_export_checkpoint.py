@@ -12,7 +12,6 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
 from sid_trainer.checkpoint import manifest as layout
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.manifest import Manifest, Part
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.state import RankState
@@ -20,6 +19,7 @@ from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.cli import main
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import ExitCode
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage, Storage
 from tests.minio_server import MinioServer
 
@@ -54,7 +54,7 @@ class OneOf(SoloGroup):
     """A rank that needs nothing of the others."""
 
     def __init__(self, rank: int) -> None:
-        self.rank, self.world = rank, RANKS
+        self.rank, self.world_size = rank, RANKS
 
 
 def write_checkpoint(

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from sid_trainer.checkpoint.group import SharedError, SoloGroup
 from sid_trainer.contract import FailureReason
 from sid_trainer.data.images.census import take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
@@ -20,6 +19,7 @@ from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.places import find_parts
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.noise import NoiseSource, Purpose
+from sid_trainer.process.group import SharedError, SoloGroup
 from sid_trainer.storage import FileStorage
 from sid_trainer.teachers.sd3 import SD3Teacher
 

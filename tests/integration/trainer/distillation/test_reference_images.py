@@ -13,7 +13,6 @@ import torch
 from judges import WIDTH, write_extractor
 from PIL import Image
 
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.config import MetricsConfig, RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.engine.distributed import Place
@@ -22,6 +21,7 @@ from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.statistics import FeatureStatistics
 from sid_trainer.evaluate.yardsticks import Yardsticks
 from sid_trainer.launch.preflight import check_inputs
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage
 
 IMAGES = 7

@@ -12,10 +12,10 @@ import torch
 from sid_ranks import run_on_ranks
 
 from sid_trainer.checkpoint.attempts import claim_attempt
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.config import CheckpointConfig
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage
 from sid_trainer.training.run import Run, _resume
 

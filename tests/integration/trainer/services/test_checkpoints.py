@@ -14,12 +14,12 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from sid_trainer.checkpoint import manifest as layout
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore, Resumed
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage, Storage
 
 SETTINGS = {"training": {"batchSize": 8, "learningRate": 1e-4}}
@@ -29,7 +29,7 @@ class ThreadGroup:
     """Ranks as threads of this process."""
 
     def __init__(self, rank: int, world: int, slots: list[Any], barrier: threading.Barrier) -> None:
-        self.rank, self.world, self._slots, self._barrier = rank, world, slots, barrier
+        self.rank, self.world_size, self._slots, self._barrier = rank, world, slots, barrier
 
     def all_gather(self, value: Any) -> list[Any]:
         self._slots[self.rank] = value

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.engine.distributed import Place
@@ -18,6 +17,7 @@ from sid_trainer.evaluate.kept import Kept
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.stage import EvaluationStage
 from sid_trainer.export import Edition
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.process.run_directory import RunDirectory
 from sid_trainer.report.records import Records, Speed
 from sid_trainer.storage import FileStorage

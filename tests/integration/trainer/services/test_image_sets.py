@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.census import examine, take_census
 from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.latents import PartReader
 from sid_trainer.data.images.parts import opened
 from sid_trainer.data.images.places import find_parts
+from sid_trainer.process.group import SoloGroup
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from sid_trainer.checkpoint.group import SharedError, SoloGroup
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.engine.iteration import IterationResult
+from sid_trainer.process.group import SharedError, SoloGroup
 from sid_trainer.storage import FileStorage
 from sid_trainer.training.keeping import Keeper
 from sid_trainer.training.loop import Schedule, run_loop

@@ -210,7 +210,7 @@ def test_a_first_student_that_is_gone_is_not_missed_by_a_run_with_a_checkpoint(
 class Ranks:
     """A group whose other rank has a value of its own."""
 
-    rank, world = 0, 2
+    rank, world_size = 0, 2
 
     def __init__(self, other: Any) -> None:
         self._other = other

@@ -13,12 +13,12 @@ import pytest
 
 from sid_trainer.checkpoint.attempts import Claim, claim_attempt, claim_key, require_newest
 from sid_trainer.checkpoint.commit import announce
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.checkpoint.leftovers import give_up_dead_uploads
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.commands.remove import remove
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage, Storage
 from tests.minio_server import MinioServer
 

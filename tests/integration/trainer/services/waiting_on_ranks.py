@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from sid_trainer.checkpoint.group import TorchGroup, from_first
+from sid_trainer.process.group import TorchGroup, from_first
 
 COLLECTIVE_SECONDS = 6.0
 

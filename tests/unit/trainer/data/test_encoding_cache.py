@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from sid_trainer.checkpoint.group import SharedError
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data import encoding_entry
 from sid_trainer.data.encoding import EncodedPrompts, encode_each
@@ -21,6 +20,7 @@ from sid_trainer.data.prompts import PromptIndex
 from sid_trainer.data.prompts.index import write_index
 from sid_trainer.data.prompts.order import PromptOrder
 from sid_trainer.method.conditions import Condition
+from sid_trainer.process.group import SharedError
 from sid_trainer.storage import FileStorage
 from sid_trainer.teachers.text_encoders import ENCODER_BATCH, encode_in_batches
 

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from sid_trainer.checkpoint.group import ProcessGroup, from_first, together
 from sid_trainer.data.images.consistency import require_same_parts
 from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.parts import Part, opened
 from sid_trainer.data.images.pixels import checked_side
 from sid_trainer.data.images.sample import Sample, bad_data
+from sid_trainer.process.group import ProcessGroup, from_first, together
 from sid_trainer.storage import Storage
 
 THREADS = 8
@@ -89,7 +89,7 @@ def _side(sample: Sample) -> int:
 def _looked_through(parts: Sequence[Part], smallest: int, group: ProcessGroup) -> list[Count]:
     if group.rank == 0:
         logger.info("looking through %d parts of data.images", len(parts))
-    own = range(group.rank, len(parts), group.world)
+    own = range(group.rank, len(parts), group.world_size)
     found = together(group, lambda: [(at, examine(parts[at], smallest)) for at in own])
     by_part = dict(pair for pairs in found for pair in pairs)
     return [by_part[at] for at in range(len(parts))]

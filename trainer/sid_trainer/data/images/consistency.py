@@ -8,10 +8,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.parts import Part
+from sid_trainer.process.group import ProcessGroup
 
 META = "images"
 """Name of the images' checksum among the facts of a checkpoint."""

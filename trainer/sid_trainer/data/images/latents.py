@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sid_trainer.checkpoint.group import ProcessGroup, on_each
 from sid_trainer.chunks import IMAGES_HELD
 from sid_trainer.data.images.census import THREADS
 from sid_trainer.data.images.consistency import fingerprint
@@ -27,6 +26,7 @@ from sid_trainer.data.images.sample import Sample
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.noise import NoiseSource, Purpose
 from sid_trainer.process.failures import told_of
+from sid_trainer.process.group import ProcessGroup, on_each
 from sid_trainer.teachers import Teacher
 
 ENCODER_BATCH = 16

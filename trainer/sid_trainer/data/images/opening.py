@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.config import RunConfig
 from sid_trainer.data.images.census import smallest_side, take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.parts import Part
 from sid_trainer.process.failures import told_of
+from sid_trainer.process.group import ProcessGroup
 from sid_trainer.storage import Storage
 from sid_trainer.teachers import Teacher
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from sid_trainer.checkpoint.group import ProcessGroup
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.prompts.index import PromptIndex
+from sid_trainer.process.group import ProcessGroup
 
 META = "prompts"
 """Name of the prompts' checksum among the facts of a checkpoint."""

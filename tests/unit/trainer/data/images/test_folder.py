@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sid_trainer.checkpoint.group import SoloGroup
 from sid_trainer.contract import EXIT_CODE_OF, PERMANENT_EXIT_CODES, FailureReason, TrainerError
 from sid_trainer.data.images.census import examine, take_census
 from sid_trainer.data.images.consistency import (
@@ -27,6 +26,7 @@ from sid_trainer.data.images.folder import PART_IMAGES
 from sid_trainer.data.images.parts import OpenPart, Part
 from sid_trainer.data.images.places import expanded, find_parts
 from sid_trainer.process.failures import failure_of
+from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage
 
 Files = dict[str, bytes]
@@ -352,7 +352,7 @@ class Ranks:
 
     other: str
     rank: int = 0
-    world: int = 2
+    world_size: int = 2
 
     def all_gather(self, value: str) -> list[str]:
         return [value, self.other or value]

@@ -157,7 +157,7 @@ def test_looking_for_inputs_needs_no_torch() -> None:
 class Ranks:
     """A group whose other rank has a value of its own."""
 
-    rank, world = 0, 2
+    rank, world_size = 0, 2
 
     def __init__(self, other: str) -> None:
         self._other = other

@@ -1,4 +1,4 @@
-"""What checkpoints need of the other ranks: to hear what each of them has to say.
+"""The ranks of a run: hearing each other, and failing together.
 
 Rules this module keeps:
 
@@ -35,7 +35,7 @@ class ProcessGroup(Protocol):
         """This process's place."""
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         """Number of ranks."""
 
     def all_gather(self, value: Any) -> list[Any]:
@@ -46,7 +46,7 @@ class SoloGroup:
     """A run of one process."""
 
     rank = 0
-    world = 1
+    world_size = 1
 
     def all_gather(self, value: Any) -> list[Any]:
         """The one value."""
@@ -65,21 +65,27 @@ class TorchGroup:
 
         self._dist = dist
         self.rank: int = dist.get_rank()
-        self.world: int = dist.get_world_size()
+        self.world_size: int = dist.get_world_size()
         self._group: Any = dist.new_group(backend="gloo", timeout=patience)
 
     def all_gather(self, value: Any) -> list[Any]:
         """Every rank's value, pickled; small ones only."""
-        values: list[Any] = [None] * self.world
+        values: list[Any] = [None] * self.world_size
         self._dist.all_gather_object(values, value, group=self._group)
         return values
 
 
 @dataclass(frozen=True)
-class _Outcome(Generic[Value]):
-    """A rank's result, or why it has none. An exception itself would not survive pickling."""
+class Outcome(Generic[Value]):
+    """A rank's result, or why it has none. An exception itself would not survive pickling.
 
-    value: Value | None = None
+    Attributes:
+        value: the result.
+        reason: of the failure; None where there was none.
+        message: of the failure.
+    """
+
+    value: Any = None
     reason: FailureReason | None = None
     message: str = ""
 
@@ -90,10 +96,10 @@ def together(group: ProcessGroup, work: Callable[[], Value]) -> list[Value]:
     Raises:
         SharedError: on every rank, when a TrainerError was raised on one.
     """
-    outcomes = group.all_gather(_attempted(work))
+    outcomes = group.all_gather(attempted(work))
     failed = {rank: outcome for rank, outcome in enumerate(outcomes) if outcome.reason is not None}
     for rank, outcome in failed.items():
-        who = f"rank {rank}: " if len(failed) < group.world else ""
+        who = f"rank {rank}: " if len(failed) < group.world_size else ""
         raise SharedError(outcome.reason, who + outcome.message)
     return [outcome.value for outcome in outcomes]
 
@@ -115,7 +121,7 @@ def from_first(group: ProcessGroup, work: Callable[[], Value]) -> Value:
     Raises:
         SharedError: on every rank, when rank 0 raised a TrainerError.
     """
-    outcome: _Outcome[Value] = _attempted(work) if group.rank == 0 else _Outcome()
+    outcome: Outcome[Value] = attempted(work) if group.rank == 0 else Outcome()
     first = group.all_gather(outcome)[0]
     if first.reason is not None:
         raise SharedError(first.reason, first.message)
@@ -123,8 +129,9 @@ def from_first(group: ProcessGroup, work: Callable[[], Value]) -> Value:
     return value
 
 
-def _attempted(work: Callable[[], Value]) -> _Outcome[Value]:
+def attempted(work: Callable[[], Value]) -> Outcome[Value]:
+    """The result of ``work``, or why it has none: the TrainerError that it raised."""
     try:
-        return _Outcome(work())
+        return Outcome(work())
     except TrainerError as error:
-        return _Outcome(reason=error.reason, message=str(error))
+        return Outcome(reason=error.reason, message=str(error))
