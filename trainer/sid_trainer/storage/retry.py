@@ -30,11 +30,12 @@ class TransientError(Exception):
     Args:
         message: what happened.
         remedy: what to do if it does not pass.
+        server: who did not answer, if not the store itself.
     """
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", server: str = "") -> None:
         super().__init__(message)
-        self.remedy = remedy
+        self.remedy, self.server = remedy, server
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ from sid_trainer.storage.file import replacing
 from sid_trainer.storage.parts import PART_BYTES, parts_of
 from sid_trainer.storage.pieces import Pieces, cut
 from sid_trainer.storage.retry import Patience, TransientError, patiently
-from sid_trainer.storage.s3_client import AWS_ENDPOINT, Body, connect
+from sid_trainer.storage.s3_client import Body, connect
 from sid_trainer.storage.s3_conditional import ConditionalWrite
 from sid_trainer.storage.s3_errors import refusal, translated
 from sid_trainer.storage.s3_reading import WHOLE, Sink, Span, read_on
 from sid_trainer.storage.s3_request import Request
+from sid_trainer.storage.s3_server import url_of
 from sid_trainer.storage.s3_upload import Target, read_exactly, read_parts, upload_in_parts
 
 Result = TypeVar("Result")
@@ -54,8 +55,8 @@ class S3Storage:
         prefix: Folder in it; may be empty.
         endpoint: The server, or its URL; AWS when None.
         environ: Where the credentials are read: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
-            ``AWS_SESSION_TOKEN``; and ``AWS_REGION``, ``AWS_CA_BUNDLE`` where the endpoint does not
-            say.
+            ``AWS_SESSION_TOKEN``, or the variables of a role (:mod:`.s3_keys`); and ``AWS_REGION``,
+            ``AWS_CA_BUNDLE`` where the endpoint does not say.
         patience: How long a server that does not answer is asked again.
     """
 
@@ -69,7 +70,7 @@ class S3Storage:
     ) -> None:
         server = endpoint_of(endpoint)
         self._bucket, self._prefix = bucket, prefix
-        self._endpoint = (server.url or AWS_ENDPOINT).rstrip("/")
+        self._endpoint = url_of(server)
         self._patience = patience or Patience()
         self._client = connect(server, os.environ if environ is None else environ)
 
@@ -189,8 +190,7 @@ class S3Storage:
         def remove() -> None:
             for error in self._client.remove_objects(self._bucket, iter(targets)):
                 name = f"s3://{self._bucket}/{error.name}"
-                asked = Request("delete", name, self._endpoint)
-                raise refusal(asked, error.code or "", error.message or "")
+                raise refusal(self._asked("delete", name), error.code or "", error.message or "")
 
         self._ask("delete", "", remove)
 
@@ -254,6 +254,10 @@ class S3Storage:
         """Name of an object in the bucket."""
         return self._root + safe_key(key)
 
+    def _asked(self, verb: str, uri: str) -> Request:
+        client = self._client
+        return Request(verb, uri, self._endpoint, client.locates, client.has_role)
+
     def _ask(
         self,
         verb: str,
@@ -262,7 +266,7 @@ class S3Storage:
         got_on: Callable[[], int] = lambda: 0,
     ) -> Result:
         """Run a request with retries and turn its errors into ours."""
-        asked = Request(verb, self.uri(key), self._endpoint, self._client.locates)
+        asked = self._asked(verb, self.uri(key))
         try:
             return patiently(
                 lambda: _translating(asked, operation), self._patience, str(asked), got_on
@@ -272,10 +276,11 @@ class S3Storage:
                 "check that the server runs and that endpoint and network policies let this pod "
                 "reach it"
             )
+            server = error.server or f"the endpoint {self._endpoint}"
             raise TrainerError(
                 FailureReason.STORAGE_UNAVAILABLE,
-                f"cannot {asked}: the endpoint {self._endpoint} did not answer for "
-                f"{self._patience.seconds:.0f} s ({error}); {remedy}",
+                f"cannot {asked}: {server} did not answer for {self._patience.seconds:.0f} s "
+                f"({error}); {remedy}",
             ) from error
 
 

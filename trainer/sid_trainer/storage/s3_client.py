@@ -3,36 +3,27 @@
 Rules this module keeps:
 
 * Nothing is sent again here: the storage decides what may be, and for how long.
-* A redirect is an answer, not followed: requests carry credentials, for one server only.
-* A server's certificate is always verified.
+* Which server is asked, and whom it is believed to be, is :mod:`.s3_server`'s; with which keys is
+  :mod:`.s3_keys`'.
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-import certifi
-import urllib3
 from minio import Minio
 from minio.datatypes import Part
 
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.pieces import Pieces
 from sid_trainer.storage.retry import TransientError
+from sid_trainer.storage.s3_keys import keys_of
+from sid_trainer.storage.s3_role import RoleKeys
+from sid_trainer.storage.s3_server import bundle_of, pool_of, region_of, url_of
 from sid_trainer.storage.whole_heads import WholeHeads
-
-AWS_ENDPOINT = "https://s3.amazonaws.com"
-DEFAULT_REGION = "us-east-1"
-CONNECT_SECONDS = 4.0
-READ_SECONDS = 30.0
-CONNECTIONS = 10
-
 
 Body: TypeAlias = bytes | Pieces
 
@@ -92,6 +83,11 @@ class S3Client(Minio):  # type: ignore[misc]  # the SDK is checked as untyped
         return not self._base_url.region
 
     @property
+    def has_role(self) -> bool:
+        """Whether the keys are those of a role, asked for by this pod's identity."""
+        return isinstance(self._provider, RoleKeys)
+
+    @property
     def lists_uploads_by_prefix(self) -> bool:
         """Whether :meth:`begun_uploads` surely finds all. MinIO takes whole names, or nothing."""
         return bool(self._base_url.is_aws_host)
@@ -118,68 +114,17 @@ def connect(endpoint: Endpoint, environ: Mapping[str, str]) -> S3Client:
         TrainerError: ``AccessDenied`` without credentials, ``InvalidConfiguration`` for a CA bundle
             that cannot be used.
     """
-    url = endpoint.url or AWS_ENDPOINT
-    access, secret = _credentials(url, environ)
+    url = url_of(endpoint)
     parts = urlsplit(url)
     client = S3Client(
         parts.netloc,
-        access_key=access,
-        secret_key=secret,
-        session_token=environ.get("AWS_SESSION_TOKEN") or None,
+        credentials=keys_of(endpoint, environ),
         secure=parts.scheme == "https",
-        region=_region(endpoint, environ),
-        http_client=_pool(endpoint, environ),
+        region=region_of(endpoint, environ),
+        http_client=pool_of(WholeHeads, url, bundle_of(endpoint, environ)),
     )
     if endpoint.addressing == "path":
         client.disable_virtual_style_endpoint()
     elif endpoint.addressing == "virtual":
         client.enable_virtual_style_endpoint()
     return client
-
-
-def _credentials(url: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
-    if access and secret:
-        return access, secret
-    missing = "AWS_SECRET_ACCESS_KEY" if access else "AWS_ACCESS_KEY_ID"
-    raise TrainerError(
-        FailureReason.ACCESS_DENIED,
-        f"no credentials for {url}: the environment variable {missing} is not set; give the pod a "
-        "Secret with the keys accessKey and secretKey, or set it in your shell",
-    )
-
-
-def _region(endpoint: Endpoint, environ: Mapping[str, str]) -> str | None:
-    """None where the server is asked for the bucket's region, which only AWS needs."""
-    given = endpoint.region or environ.get("AWS_REGION") or None
-    return given or (None if _is_aws(endpoint.url or AWS_ENDPOINT) else DEFAULT_REGION)
-
-
-def _is_aws(url: str) -> bool:
-    return (urlsplit(url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
-
-def _pool(endpoint: Endpoint, environ: Mapping[str, str]) -> urllib3.PoolManager:
-    bundle = endpoint.ca_bundle or environ.get("AWS_CA_BUNDLE") or environ.get("SSL_CERT_FILE")
-    secure = (endpoint.url or AWS_ENDPOINT).startswith("https")
-    return WholeHeads(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        maxsize=CONNECTIONS,
-        ssl_context=_trusting(Path(bundle or certifi.where())) if secure else None,
-        retries=False,
-    )
-
-
-def _trusting(bundle: Path) -> ssl.SSLContext:
-    """A context that takes certificates of these authorities only."""
-    try:
-        return ssl.create_default_context(cafile=str(bundle))
-    except ssl.SSLError as error:
-        problem = f"is no file of PEM certificates ({error.reason or error})"
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror or error})"
-    raise TrainerError(
-        FailureReason.INVALID_CONFIGURATION,
-        f"the CA bundle {bundle} {problem}: give one PEM file with the certificates of the "
-        "authorities that may vouch for the S3 server",
-    )

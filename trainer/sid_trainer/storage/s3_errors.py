@@ -40,6 +40,24 @@ CREDENTIAL_REMEDIES |= {
     "InvalidClientTokenId": CREDENTIAL_REMEDIES["InvalidAccessKeyId"],
     "InvalidSecurity": CREDENTIAL_REMEDIES["InvalidToken"],
 }
+_NOT_OF_THIS_STORE = (
+    "the server does not know the keys of the role: they must come from its own STS, which "
+    "AWS_ENDPOINT_URL_STS names"
+)
+ROLE_REMEDIES = CREDENTIAL_REMEDIES | {
+    "InvalidAccessKeyId": _NOT_OF_THIS_STORE,
+    "InvalidClientTokenId": _NOT_OF_THIS_STORE,
+    "InvalidToken": _NOT_OF_THIS_STORE,
+    "InvalidTokenId": _NOT_OF_THIS_STORE,
+    "InvalidSecurity": _NOT_OF_THIS_STORE,
+    "SignatureDoesNotMatch": _NOT_OF_THIS_STORE,
+    **dict.fromkeys(
+        ("ExpiredToken", "TokenRefreshRequired"),
+        "the keys of the role have expired before they were renewed: set the clocks of this "
+        "machine and of the server by NTP",
+    ),
+}
+"""Where the keys are those of a role, which nobody can put anywhere."""
 DENIED_CODES = frozenset(["AccessDenied", "AllAccessDisabled", "Forbidden", "UnauthorizedAccess"])
 SKEWED_CODES = frozenset(["RequestTimeTooSkewed", "RequestExpired"])
 REGION_CODES = frozenset(
@@ -143,11 +161,13 @@ def _absent(request: Request, *, whole_bucket: bool) -> TrainerError:
 def _denial(request: Request, code: str) -> tuple[FailureReason, str]:
     """Why a request is refused for good, and the remedy, "" where none is known."""
     denied = FailureReason.ACCESS_DENIED
-    if code in CREDENTIAL_REMEDIES:
-        return denied, CREDENTIAL_REMEDIES[code]
+    remedies = ROLE_REMEDIES if request.has_role else CREDENTIAL_REMEDIES
+    if code in remedies:
+        return denied, remedies[code]
     if code in DENIED_CODES:
         region = "; allow s3:GetBucketLocation as well, or set the region" * request.locates
-        return denied, f"the keys may not do that: allow {ACTIONS[request.verb]} there{region}"
+        who = "role" if request.has_role else "keys"
+        return denied, f"the {who} may not do that: allow {ACTIONS[request.verb]} there{region}"
     if code in SKEWED_CODES:
         return denied, SKEWED_REMEDY
     full = "the store is full: make room there, or raise its quota" if code in FULL_CODES else ""

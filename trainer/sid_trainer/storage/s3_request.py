@@ -29,12 +29,14 @@ class Request:
         uri: of the object or folder.
         endpoint: URL of the server.
         locates: whether the server is asked for the bucket's region before.
+        has_role: whether it is asked with the keys of a role.
     """
 
     verb: str
     uri: str
     endpoint: str
     locates: bool = False
+    has_role: bool = False
 
     def __str__(self) -> str:
         return f"{self.verb} {self.uri}"
