@@ -45,6 +45,7 @@ PODS_STARTING: Final = "PodsStarting"
 # PodsReady and failure: what keeps pods from starting. All of it ends when the cause is removed.
 SECRET_NOT_FOUND: Final = "SecretNotFound"  # noqa: S105
 SECRET_KEY_NOT_FOUND: Final = "SecretKeyNotFound"  # noqa: S105
+SERVICE_ACCOUNT_NOT_FOUND: Final = "ServiceAccountNotFound"
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 CONTAINER_NOT_CREATED: Final = "ContainerNotCreated"
 CA_BUNDLE_NOT_FOUND: Final = "CaBundleNotFound"
@@ -213,6 +214,11 @@ KEY_MISSING: Final = (
     'Secret "{secret}" in namespace "{namespace}" has no key "{key}": add it, or name another '
     "Secret in {field}. The pods start by themselves once it is there."
 )
+ACCOUNT_MISSING: Final = (
+    'ServiceAccount "{account}" is not in namespace "{namespace}": create it, with its role, or '
+    "name another in checkpoint.serviceAccountName. The pods are created by themselves once it is "
+    "there."
+)
 CA_BUNDLE_MISSING: Final = (
     '{kind} "{name}" is not in namespace "{namespace}": create it, or name another in '
     "checkpoint.caBundleRef. The pods start by themselves once it is there."
@@ -349,8 +355,8 @@ EXIT_CODE_MESSAGES: Final = {
     FailureReason.NOT_FOUND: "The teacher, the prompts or the bucket is not there.",
     FailureReason.NUMERICAL_ERROR: "Training ran into NaN or infinity.",
     FailureReason.OUT_OF_MEMORY: "The GPU's memory is too small: lower training.microBatchSize.",
-    FailureReason.ACCESS_DENIED: "The credentials were refused: check checkpoint.secretRef and "
-    "teacher.tokenSecretRef.",
+    FailureReason.ACCESS_DENIED: "The credentials were refused: check checkpoint.secretRef, or the "
+    "role of checkpoint.serviceAccountName, and teacher.tokenSecretRef.",
     FailureReason.STORAGE_UNAVAILABLE: "The storage did not answer: check checkpoint.endpoint.",
     FailureReason.PEER_LOST: "Another process of the run was lost.",
     FailureReason.STALLED: "A process of the run hangs: see the logs of all pods for its stack.",

@@ -87,7 +87,18 @@ INVALID = {
     "no model": ({"spec/teacher/model": REMOVED}, "spec.teacher.model: Required value"),
     "no prompts": ({"spec/data": {}}, "spec.data.prompts: Required value"),
     "no bucket": ({"spec/checkpoint/bucket": REMOVED}, "spec.checkpoint.bucket: Required value"),
-    "no secret": ({"spec/checkpoint/secretRef": REMOVED}, "secretRef: Required value"),
+    "no keys": ({"spec/checkpoint/secretRef": REMOVED}, "checkpoint.serviceAccountName (a service"),
+    "keys and a role": (
+        {"spec/checkpoint/serviceAccountName": "trainer"},
+        "are two ways to open it: give exactly one of them",
+    ),
+    "a service account of another namespace": (
+        {
+            "spec/checkpoint/secretRef": REMOVED,
+            "spec/checkpoint/serviceAccountName": "kube-system/admin",
+        },
+        "must be the name of a Kubernetes object",
+    ),
     "no spec": ({"spec": REMOVED}, "spec: Required value"),
     "unknown field": (
         {"spec/workers/nodez": 2},
@@ -617,6 +628,10 @@ MUTABLE: dict[str, dict[str, Any]] = {
     "architecture": {"spec/teacher/architecture": "black-forest-labs/FLUX.1-dev"},
     "token": {"spec/teacher/tokenSecretRef": {"name": "token"}},
     "secret": {"spec/checkpoint/secretRef/name": "rotated"},
+    "role": {
+        "spec/checkpoint/secretRef": REMOVED,
+        "spec/checkpoint/serviceAccountName": "trainer",
+    },
     "nodes": {"spec/workers/nodes": 2},
     "gpusPerNode": {"spec/workers/gpusPerNode": 4},
     "gpuResource": {"spec/workers/gpuResource": "amd.com/gpu"},

@@ -401,6 +401,28 @@ def test_pods_that_the_namespace_refuses_are_told(namespace: str, operator: Oper
     assert "exceeded quota" in text
 
 
+def test_a_service_account_that_is_missing_is_told_and_its_pods_follow(
+    namespace: str, operator: Operator
+) -> None:
+    kubectl.kubectl(
+        "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"
+    )
+    wanted = distillation("run")
+    wanted["spec"]["checkpoint"] = {"bucket": "sid", "serviceAccountName": "with-a-role"}
+    create(namespace, wanted)
+    text = wait_for_failure(namespace, "run", "ServiceAccountNotFound")
+    assert "checkpoint.serviceAccountName" in text
+    kubectl.kubectl("-n", namespace, "create", "serviceaccount", "with-a-role")
+    wait_for_failure(namespace, "run", "ImagePullFailed", seconds=150)
+    pods = kubectl.get("-n", namespace, "pods")["items"]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["spec"]["serviceAccountName"] == "with-a-role"
+        assert not [volume for volume in pod["spec"]["volumes"] if "projected" in volume]
+        (container,) = pod["spec"]["containers"]
+        assert not [one for one in container["env"] if one["name"].startswith("AWS_")]
+
+
 def test_pods_that_no_node_can_take_are_told(namespace: str, operator: Operator) -> None:
     huge = {"requests": {"cpu": "900", "memory": "16Mi"}}
     create(namespace, distillation("run", resources=huge))

@@ -237,7 +237,7 @@ VariableName = Annotated[
         r"TORCHELASTIC_)",
         "is set by the operator or the launcher: credentials and certificates go into Secrets and "
         "have fields of their own (checkpoint.secretRef, checkpoint.caBundleRef, "
-        "teacher.tokenSecretRef)",
+        "teacher.tokenSecretRef), and a role comes with checkpoint.serviceAccountName",
     ),
 ]
 

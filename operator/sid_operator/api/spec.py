@@ -9,9 +9,9 @@ camelCase names in YAML; unknown ones are refused. Rules across fields stand in
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sid_operator.api.fields import (
     Bucket,
@@ -36,6 +36,11 @@ from sid_trainer.config import (
     TrainerSections,
 )
 from sid_trainer.endpoint import Addressing
+
+ONE_IDENTITY: Final = (
+    "checkpoint.secretRef (a Secret with keys) and checkpoint.serviceAccountName (a service "
+    "account whose role may open the bucket) are two ways to open it: give exactly one of them"
+)
 
 
 class TeacherSpec(TeacherConfig):
@@ -89,10 +94,26 @@ class CheckpointSpec(CheckpointConfig):
         description="Folder in the bucket that the run's own folder NAMESPACE/NAME lies in. "
         "Default: the bucket itself.",
     )
-    secret_ref: SecretRef = Field(
+    secret_ref: SecretRef | None = Field(
+        default=None,
         description="Secret whose keys 'accessKey' and 'secretKey' open the bucket, and every "
-        "s3:// value of the resource. Temporary credentials have a third, 'sessionToken'."
+        "s3:// value of the resource. Temporary credentials have a third, 'sessionToken'. Either "
+        "it or serviceAccountName is given.",
     )
+    service_account_name: ObjectName | None = Field(
+        default=None,
+        description="Service account of the pods, in the namespace of the resource, whose role "
+        "opens the bucket and every s3:// value of the resource in place of a Secret: by EKS IRSA, "
+        "EKS Pod Identity, or whatever else puts a role's variables into the pods of a service "
+        "account. No token of the Kubernetes API is mounted. Where it is changed, the pods are "
+        "made anew and go on from the last checkpoint.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_identity(self) -> Self:
+        if (self.secret_ref is None) == (self.service_account_name is None):
+            raise ValueError(ONE_IDENTITY)
+        return self
 
 
 class SiDDistillationSpec(TrainerSections):
@@ -130,6 +151,7 @@ class SiDDistillationSpec(TrainerSections):
         default="Retain",
         description="What becomes of the run's folder in the bucket (checkpoints, samples, metrics "
         "and the student) when the resource is deleted: Retain keeps it, Delete removes it by a "
-        "Job in the namespace, for which the Secret checkpoint.secretRef must still be there (so "
-        "the folder stays where the namespace is deleted as a whole). May be changed at any time.",
+        "Job in the namespace, for which the Secret or service account that checkpoint names must "
+        "still be there (so the folder stays where the namespace is deleted as a whole). May be "
+        "changed at any time.",
     )

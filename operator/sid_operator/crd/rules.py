@@ -14,6 +14,7 @@ from typing import Any
 
 from sid_operator.api.fields import VALIDATIONS
 from sid_operator.api.names import MAX_NAME_LENGTH
+from sid_operator.api.spec import ONE_IDENTITY
 from sid_operator.crd.immutability import IMMUTABLE
 from sid_operator.crd.rule import Rule
 from sid_operator.crd.schema import Schema
@@ -214,6 +215,10 @@ _TLS = Rule(
     field="caBundleRef",
 )
 
+_IDENTITY = Rule(
+    "spec.checkpoint", "has(self.secretRef) != has(self.serviceAccountName)", ONE_IDENTITY
+)
+
 LOCATIONS = (
     _location("spec.teacher.model", _HUB_ID),
     _location("spec.student.initFrom", _HUB_ID),
@@ -227,7 +232,7 @@ LOCATIONS = (
     _location("spec.evaluation.metrics.captions.uri", _DATASET),
 )
 
-RULES = NAMES + CONTRADICTIONS + WORKERS + (_TLS,) + LOCATIONS + IMMUTABLE
+RULES = NAMES + CONTRADICTIONS + WORKERS + (_TLS, _IDENTITY) + LOCATIONS + IMMUTABLE
 
 LIST_KEYS = {
     "spec.workers.env": "name",

@@ -34,6 +34,7 @@ CONTAINER_REASONS = frozenset(
     {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
 )
 _NO_SECRET = re.compile(r'secret "([^"]+)" not found')
+_NO_ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found')
 _NO_KEY = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
 _PREAMBLE = re.compile(r".*(\bdesc = |\bErrImagePull: )", re.DOTALL)
 
@@ -52,12 +53,16 @@ def waiting_cause(run: Run, pods: Iterable[Pod]) -> Cause | None:
     return None
 
 
-def creation_cause(failures: Iterable[CreationFailure], since: datetime) -> Cause | None:
+def creation_cause(run: Run, failures: Iterable[CreationFailure], since: datetime) -> Cause | None:
     """Why pods could not be created, by the newest event since ``since``."""
     recent = [failure for failure in failures if failure.time >= since]
     if not recent:
         return None
     newest = max(recent, key=lambda failure: failure.time)
+    account = _NO_ACCOUNT.search(newest.message)
+    if account and account[1] == run.spec.checkpoint.service_account_name:
+        told = reasons.ACCOUNT_MISSING.format(account=account[1], namespace=run.namespace)
+        return Cause(reasons.SERVICE_ACCOUNT_NOT_FOUND, told)
     # The name of the pod that was tried is another each time.
     details = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", newest.message)
     details = printable(without_own_port(details).removeprefix("Error creating: "))
@@ -101,7 +106,8 @@ def _secret_cause(run: Run, pod: Pod, message: str) -> Cause | None:
 
 
 def _field_of(run: Run, secret: str) -> str:
-    if secret == run.spec.checkpoint.secret_ref.name:
+    of_bucket = run.spec.checkpoint.secret_ref
+    if of_bucket is not None and secret == of_bucket.name:
         return "checkpoint.secretRef"
     return "teacher.tokenSecretRef"
 

@@ -33,7 +33,9 @@ def blocking_cause(run: Run, observed: Observed, now: datetime) -> Cause | None:
     cause = waiting_cause(run, pods) or node_cause(pods, now) or mount_cause(run, observed)
     if cause is not None or observed.job is None or not lacks_pods(run, observed):
         return cause
-    return creation_cause(observed.creation_failures, _asked_since(observed.job, observed.pods))
+    return creation_cause(
+        run, observed.creation_failures, _asked_since(observed.job, observed.pods)
+    )
 
 
 def lacks_pods(run: Run, observed: Observed) -> bool:

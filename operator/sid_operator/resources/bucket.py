@@ -3,6 +3,8 @@
 Rules this module keeps:
 
 * The operator reads neither: the kubelet fills environment variables and mounts the file.
+* A role's variables and token are put into the pods of its service account by the cluster; nothing
+  of the operator's stands in their way.
 * The file is mounted read-only and alone; what else its ConfigMap or Secret holds stays outside.
 """
 
@@ -30,13 +32,21 @@ def from_secret(variable: str, secret: str, key: str, *, optional: bool = False)
 
 
 def credentials(run: Run) -> list[Manifest]:
-    """Environment variables that open the bucket."""
+    """Environment variables that open the bucket; none where a role does."""
+    if run.spec.checkpoint.secret_ref is None:
+        return []
     secret = run.spec.checkpoint.secret_ref.name
     return [
         from_secret("AWS_ACCESS_KEY_ID", secret, names.ACCESS_KEY_KEY),
         from_secret("AWS_SECRET_ACCESS_KEY", secret, names.SECRET_KEY_KEY),
         from_secret("AWS_SESSION_TOKEN", secret, names.SESSION_TOKEN_KEY, optional=True),
     ]
+
+
+def service_account(run: Run) -> Manifest:
+    """Whose role opens the bucket, as part of a pod's spec; nothing where a Secret does."""
+    name = run.spec.checkpoint.service_account_name
+    return {} if name is None else {"serviceAccountName": name}
 
 
 def ca_volumes(run: Run) -> list[Manifest]:

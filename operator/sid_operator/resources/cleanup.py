@@ -17,8 +17,8 @@ Rules this module keeps:
   new Job can be there before the former goes.
 * Its pod may go where those of the run may, for other nodes may be closed to the namespace, and has
   requests and limits, which a quota may ask for.
-* It has a deadline, counted from when it is let go: a Secret that is gone, or a store that does not
-  answer, keeps it for an hour.
+* It has a deadline, counted from when it is let go: a Secret or service account that is gone, or a
+  store that does not answer, keeps it for an hour.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ ASKED: Part = {
     "labels": True,
     "annotations": True,
     "checkpoint": {
-        *("bucket", "prefix", "endpoint", "region", "addressing", "ca_bundle_ref", "secret_ref")
+        *("bucket", "prefix", "endpoint", "region", "addressing", "ca_bundle_ref", "secret_ref"),
+        "service_account_name",
     },
     "workers": {
         *("image", "image_pull_policy", "image_pull_secrets", "pod_labels", "pod_annotations"),
@@ -141,7 +142,7 @@ def _pod_spec(run: Run) -> Manifest:
         spec["imagePullSecrets"] = [{"name": name} for name in run.pull_secrets]
     if affinity := placement.node_affinity(run):
         spec["affinity"] = {"nodeAffinity": affinity}
-    return spec | placement.nodes(run)
+    return spec | bucket.service_account(run) | placement.nodes(run)
 
 
 def _container(run: Run) -> Manifest:

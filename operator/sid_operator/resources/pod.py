@@ -3,7 +3,7 @@
 Rules this module keeps:
 
 * It satisfies the Pod Security level ``restricted`` and asks nothing of the cluster that the
-  resource's author could not ask for: no host access, no service account token.
+  resource's author could not ask for: no host access, no token of the Kubernetes API.
 * Secrets enter as environment variables that the kubelet fills; the operator never reads them.
 * The root file system is read-only; what programs write goes to ``/tmp`` and ``/scratch``.
 """
@@ -68,7 +68,7 @@ def _pod_spec(run: Run) -> Manifest:
         "priorityClassName": scheduling.priority_class_name,
     }
     given = {key: value for key, value in optional.items() if value}
-    return spec | placement.nodes(run) | given
+    return spec | bucket.service_account(run) | placement.nodes(run) | given
 
 
 def _security(run: Run) -> Manifest:

@@ -71,6 +71,10 @@ def case(rng: random.Random, name: str) -> Case:
     return Case(name, _sent(resource, rng), rng.choice(("Strict", "Ignore")), changes)
 
 
+IDENTITIES: Object = {"secretRef": {"name": "s3-credentials"}, "serviceAccountName": "trainer"}
+"""What opens the bucket: one of them, or the resource is refused."""
+
+
 def _base() -> Object:
     return {
         "teacher": {"model": "organisation/model"},
@@ -83,6 +87,10 @@ def _base() -> Object:
 def _mixed(base: Object, drawn: Object, rng: random.Random) -> Object:
     """Some sections of a drawn spec; all of one contradict each other too often."""
     taken = {name: part for name, part in drawn.items() if rng.random() < 0.4}
+    if "checkpoint" in taken:
+        kept = {n: v for n, v in taken["checkpoint"].items() if n not in IDENTITIES}
+        name = rng.choice(tuple(IDENTITIES))
+        taken["checkpoint"] = {**kept, name: IDENTITIES[name]}
     return base | taken
 
 

@@ -32,6 +32,7 @@ POD_FIELDS = {
     *("terminationGracePeriodSeconds", "securityContext", "containers", "volumes", "dnsPolicy"),
     *("imagePullSecrets", "nodeSelector", "affinity", "tolerations", "schedulerName"),
     *("priorityClassName", "runtimeClassName", "resourceClaims"),
+    *("serviceAccountName", "serviceAccount"),
 }
 VARIABLES = {
     *("HOME", "TMPDIR", "SID_GANG", "HF_TOKEN"),

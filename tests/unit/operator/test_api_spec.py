@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sid_operator.api import fields, names, quantities
 from sid_operator.api.render import run_config, storage_uri
-from sid_operator.api.spec import SiDDistillationSpec
+from sid_operator.api.spec import ONE_IDENTITY, SiDDistillationSpec
 from sid_trainer.config import RunConfig, TrainerSections
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -81,6 +82,20 @@ def test_no_gpus_is_one_process_a_pod_on_the_cpu() -> None:
     assert source.workers.world_size == 2
     launch = run_config(source, "research", "fox").launch
     assert (launch.device, launch.processes_per_node) == ("cpu", 1)
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [
+        {"secretRef": None},
+        {"serviceAccountName": "trainer"},
+    ],
+)
+def test_the_bucket_is_opened_in_one_way(identities: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=re.escape(ONE_IDENTITY)):
+        spec(checkpoint=identities)
+    by_role = spec(checkpoint={"secretRef": None, "serviceAccountName": "trainer"})
+    assert run_config(by_role, "research", "fox") == run_config(spec(), "research", "fox")
 
 
 def test_without_prefix_the_run_lies_at_the_top_of_the_bucket() -> None:

@@ -200,6 +200,9 @@ def test_the_hash_follows_all_that_the_job_is_made_from_and_nothing_else() -> No
         del job["metadata"]["name"], job["metadata"]["annotations"][ANNOTATION_HASH]
         return job
 
+    by_role = CHECKPOINT | {"secretRef": None, "serviceAccountName": "trainer"}
+    assert cleanup_hash(world.run(**(sections | {"checkpoint": by_role}))) != cleanup_hash(every)
+
     for section, fields in sections.items():
         for field in fields.keys() - {"bucket", "secretRef", "gpusPerNode", "image"}:  # required
             fewer = {name: value for name, value in fields.items() if name != field}

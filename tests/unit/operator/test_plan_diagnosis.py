@@ -80,10 +80,27 @@ def test_a_try_from_another_port_is_no_news(reason: str) -> None:
 def test_pods_that_are_refused_from_another_port_are_no_news() -> None:
     words = 'failed calling webhook "w": read tcp 10.0.0.1:{}->10.0.0.2:443: reset by peer'
     causes = {
-        creation_cause([CreationFailure(world.NOW, words.format(port))], world.NOW)
+        creation_cause(world.run(), [CreationFailure(world.NOW, words.format(port))], world.NOW)
         for port in (41_234, 9_871)
     }
     assert len(causes) == 1
+
+
+def test_a_service_account_that_is_missing_is_told() -> None:
+    words = (
+        'Error creating: pods "digits-0-" is forbidden: error looking up service account '
+        'team/trainer: serviceaccount "trainer" not found'
+    )
+    failures = [CreationFailure(world.NOW, words)]
+    checkpoint = {"bucket": "sid", "serviceAccountName": "trainer"}
+    found = creation_cause(world.run(checkpoint=checkpoint), failures, world.NOW)
+    assert found is not None
+    assert found.reason == "ServiceAccountNotFound"
+    told = 'ServiceAccount "trainer" is not in namespace "team": create it, with its role, or name'
+    assert f"{told} another in checkpoint.serviceAccountName" in found.message
+    other = creation_cause(world.run(), failures, world.NOW)  # of an admission plug-in's own
+    assert other is not None
+    assert other.reason == "PodsNotCreated"
 
 
 def test_creating_containers_are_no_trouble() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sid_operator.plan.resource import resource_of
-from sid_operator.resources.cleanup import cleanup_job
+from sid_operator.resources.cleanup import cleanup_hash, cleanup_job
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
 from sid_operator.resources.metadata import policy_hash, run_hash
@@ -140,6 +140,34 @@ def test_credentials_come_from_secrets_only() -> None:
     }
     names = {entry["name"] for entry in container()["env"]}
     assert "HF_TOKEN" not in names
+
+
+RUN_HASH, CLEANUP_HASH = "fc55eba30d006fb1", "9b5d38a423552b5c"
+BY_ROLE: dict[str, Any] = {
+    "checkpoint": {"bucket": "sid", "prefix": "runs", "serviceAccountName": "trainer"}
+}
+
+
+@pytest.mark.parametrize("build", [job, cleanup_job])
+def test_a_role_takes_the_place_of_the_secret_and_changes_nothing_else(build: Any) -> None:
+    by_secret, by_role = (
+        build(world.run(**spec))["spec"]["template"]["spec"] for spec in ({}, BY_ROLE)
+    )
+    assert by_role.pop("serviceAccountName") == "trainer"
+    assert by_role["automountServiceAccountToken"] is False
+    (container,), (other,) = by_role["containers"], by_secret["containers"]
+    assert [entry for entry in other["env"] if entry not in container["env"]] == [
+        entry for entry in other["env"] if entry["name"].startswith("AWS_")
+    ]
+    other["env"] = container["env"]
+    assert by_role == by_secret
+
+
+def test_other_credentials_are_another_job_and_keys_of_a_secret_the_same_as_ever() -> None:
+    """The hashes that are in runs and clean-up Jobs which were made before there were roles."""
+    runs = [world.run(), world.run(**BY_ROLE)]
+    assert len({run_hash(run) for run in runs}) == len({cleanup_hash(run) for run in runs}) == 2
+    assert (run_hash(runs[0]), cleanup_hash(runs[0])) == (RUN_HASH, CLEANUP_HASH)
 
 
 def test_variables_are_taken_literally() -> None:

@@ -25,8 +25,9 @@ from sid_trainer.telling.meter import Meter, size
 
 _DESCRIPTION = (
     "List, verify, export and prune the checkpoints of a run. Credentials of S3 come from "
-    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. Results go to the standard "
-    "output, progress to the standard error: a bar on a terminal, else a line now and then."
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or from the role that "
+    "AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE tell of. Results go to the standard output, "
+    "progress to the standard error: a bar on a terminal, else a line now and then."
 )
 _ACTIONS = {
     "ls": "List the checkpoints, and what belongs to none.",

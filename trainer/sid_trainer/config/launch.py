@@ -27,7 +27,7 @@ class StorageConfig(Section):
     """Where checkpoints, samples, metrics and the student are written.
 
     Credentials never stand here: they come from the environment (``AWS_ACCESS_KEY_ID``,
-    ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``).
+    ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN``, or the variables of a role).
     """
 
     uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(

@@ -49,7 +49,7 @@ def run_sections(resource: Mapping[str, Any]) -> dict[str, Any]:
     teacher["model"] = teacher.pop("architecture", None) or teacher.get("model")
     bucket = checkpoint.pop("bucket", "bucket")
     server = {name: checkpoint.pop(name) for name in _SERVER if name in checkpoint}
-    for name in ("prefix", "secretRef", "caBundleRef"):
+    for name in ("prefix", "secretRef", "serviceAccountName", "caBundleRef"):
         checkpoint.pop(name, None)
     gpus = int(workers.get("gpusPerNode", _GPUS_PER_NODE))
     shared = {name: value for name, value in spec.items() if name not in _KUBERNETES}
