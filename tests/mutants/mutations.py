@@ -14,7 +14,13 @@ class Suite(enum.Enum):
     """Tests that are quick enough to be run for each mistake: arguments of pytest."""
 
     METHOD = (
-        "tests/unit/trainer/method/test_method.py",
+        "tests/unit/trainer/method/test_flow.py",
+        "tests/unit/trainer/method/test_weighting.py",
+        "tests/unit/trainer/method/test_losses.py",
+        "tests/unit/trainer/method/test_guidance_scales.py",
+        "tests/unit/trainer/method/test_guidance.py",
+        "tests/unit/trainer/method/test_sampler.py",
+        "tests/unit/trainer/method/test_ema.py",
         "tests/unit/trainer/method/test_objective.py",
         "tests/unit/trainer/method/test_options.py",
         "tests/unit/trainer/method/test_noise.py",

@@ -1,4 +1,4 @@
-"""Guidance of networks that take the scale as an input."""
+"""Guidance by two predictions, and of networks that take the scale as an input."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sid_trainer.method.conditions import GUIDANCE, Condition
 from sid_trainer.method.guidance import guided_velocity
+from tests.unit.trainer.method.tensors import numbers
 
 
 class Network:
@@ -58,3 +59,26 @@ def test_the_input_is_replaced_in_a_copy() -> None:
     assert prompts.with_guidance(4.5).tensors[GUIDANCE].tolist() == [4.5, 4.5]
     assert prompts.tensors[GUIDANCE].tolist() == [1, 1]
     assert not Condition({"text": torch.zeros(1)}).has_guidance
+
+
+class Recorder:
+    """A velocity that is the prompt's number, and how many samples each call had."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        assert len(x) == len(sigma) == len(condition)
+        self.calls.append(len(x))
+        return x * 0 + condition.tensors["text"].reshape(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("scale", "batch"), [(1.0, 3), (0.0, 3), (4.5, 6), (-1.0, 6), (0.5, 6)])
+def test_guided_velocity_in_one_call(scale: float, batch: int) -> None:
+    network = Recorder()
+    prompts = Condition({"text": torch.tensor([[2.0], [3.0], [5.0]])})
+    empty = Condition({"text": torch.tensor([[1.0]])})
+    velocity = guided_velocity(network, numbers(1), torch.ones(3), prompts, empty, scale)
+    expected = [1 + scale * (c - 1) for c in (2, 3, 5)]
+    assert velocity[:, 0, 0, 0].tolist() == pytest.approx(expected)
+    assert network.calls == [batch]
