@@ -16,7 +16,6 @@ from tests.unit.operator.world import NOW
 
 CHANGED: dict[str, Any] = {"training": {"iterations": 300, "batchSize": 64}}
 OF = world.run(**CHANGED)
-READY = (world.ready(0), world.ready(1))
 ENDING = (world.ended(0, 143, gone=True), world.ended(1, 80, gone=True))
 
 
@@ -27,7 +26,7 @@ def resource(before: Plan, generation: int = 2, **spec: Any) -> Resource:
     )
 
 
-def outdated(deleting: bool = False, pods: tuple[Pod, ...] = READY) -> Observed:
+def outdated(deleting: bool = False, pods: tuple[Pod, ...] = world.READY_PODS) -> Observed:
     """The children once the ConfigMap is changed: the Job is still that of the first spec."""
     return world.observed(OF, job=dataclasses.replace(world.job(), deleting=deleting), pods=pods)
 
@@ -38,12 +37,6 @@ def absent(**parts: Any) -> Observed:
 
 def anew(pods: tuple[Pod, ...] = (), **parts: Any) -> Observed:
     return world.observed(OF, job=world.job(OF), pods=pods, **parts)
-
-
-@pytest.fixture
-def running() -> Plan:
-    """A run that trains."""
-    return plan(world.resource(), world.observed(pods=READY, report=world.report()), NOW)
 
 
 FRESH = (world.ready(0, suffix="b", age=3, since=1), world.ready(1, suffix="b", age=3, since=1))

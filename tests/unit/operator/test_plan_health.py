@@ -12,15 +12,13 @@ from sid_operator.plan.model import Plan, status_json
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
-READY_PODS = (world.ready(0), world.ready(1))
-
 
 def after_silence(seconds: float, *, pace: float = 12.5, iteration: int = 253, **spec: Any) -> Plan:
     """The plan of a run whose last report is so many seconds old."""
     report = world.report(
         time=NOW - timedelta(seconds=seconds), images_per_second=pace, iteration=iteration
     )
-    seen = world.observed(world.run(**spec), pods=READY_PODS, report=report)
+    seen = world.observed(world.run(**spec), pods=world.READY_PODS, report=report)
     return plan(world.resource(**spec), seen, NOW)
 
 
@@ -79,7 +77,7 @@ def test_a_stalled_run_is_told_once_and_with_a_remedy() -> None:
     assert "No progress since iteration 253 for over 5 minutes" in notice.message
     assert "training.watchdogSeconds (1800)" in notice.message
     old = world.report(time=NOW - timedelta(minutes=16))
-    again = world.followed(stalled, world.observed(pods=READY_PODS, report=old))
+    again = world.followed(stalled, world.observed(pods=world.READY_PODS, report=old))
     assert again.notices == ()
 
 
@@ -91,32 +89,32 @@ def test_without_a_watchdog_the_remedy_is_another() -> None:
 
 def test_progress_ends_it() -> None:
     stalled = after_silence(16 * 60)
-    fresh = world.observed(pods=READY_PODS, report=world.report())
+    fresh = world.observed(pods=world.READY_PODS, report=world.report())
     assert world.told(world.followed(stalled, fresh))["Stalled"] == ("False", "Progressing")
 
 
 @pytest.mark.parametrize("stage", ["loading", "encoding", "exporting"])
 def test_other_stages_take_as_long_as_they_take(stage: str) -> None:
     report = world.report(stage=stage, time=NOW - timedelta(hours=1))
-    seen = world.observed(pods=READY_PODS, report=report)
+    seen = world.observed(pods=world.READY_PODS, report=report)
     assert "Stalled" not in world.told(plan(world.resource(), seen, NOW))
 
 
 def test_a_checkpoint_that_is_not_stored_is_told_until_one_is() -> None:
     at = {"uri": "s3://sid/runs/x", "iteration": 200, "time": NOW}
     missed = world.report(checkpoint=at, checkpoint_problem="the store does not answer")
-    first = plan(world.resource(), world.observed(pods=READY_PODS, report=missed), NOW)
+    first = plan(world.resource(), world.observed(pods=world.READY_PODS, report=missed), NOW)
     assert world.told(first)["CheckpointsStored"] == ("False", "NotStored")
     (notice,) = [notice for notice in first.notices if notice.type == "Warning"]
     assert notice.reason == "CheckpointNotStored"
     assert "Training goes on, but the store does not answer." in notice.message
 
     stored = world.report(checkpoint=at | {"iteration": 300})
-    later = world.followed(first, world.observed(pods=READY_PODS, report=stored))
+    later = world.followed(first, world.observed(pods=world.READY_PODS, report=stored))
     assert world.told(later)["CheckpointsStored"] == ("True", "Stored")
     assert status_json(later.status)["checkpoint"]["iteration"] == 300
 
 
 def test_before_the_first_checkpoint_nothing_is_told() -> None:
-    seen = world.observed(pods=READY_PODS, report=world.report())
+    seen = world.observed(pods=world.READY_PODS, report=world.report())
     assert "CheckpointsStored" not in world.told(plan(world.resource(), seen, NOW))

@@ -18,8 +18,6 @@ from sid_operator.plan.pods import Pod, pod_of
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
-READY_PODS = (world.ready(0), world.ready(1))
-
 
 def unschedulable(index: int, number: int) -> Pod:
     """A pod that no node can take, in words of a cluster that changes."""
@@ -154,16 +152,11 @@ def test_what_an_earlier_version_told_stays_until_there_is_news() -> None:
     assert later.failure.time == NOW
 
 
-@pytest.fixture
-def training() -> Plan:
-    return plan(world.resource(), world.observed(pods=READY_PODS, report=world.report()), NOW)
-
-
-def test_why_training_was_interrupted_is_kept_when_it_goes_on(training: Plan) -> None:
-    assert training.status.last_failure is None
+def test_why_training_was_interrupted_is_kept_when_it_goes_on(running: Plan) -> None:
+    assert running.status.last_failure is None
     record = json.dumps({"state": "failed", "failure": {"reason": "Stalled", "message": "rank 3"}})
     lost = (world.ready(0), world.ended(1, 81, record))
-    broken = world.followed(training, world.observed(pods=lost))
+    broken = world.followed(running, world.observed(pods=lost))
     assert broken.status.last_failure == broken.status.failure
 
     waits = (world.ready(0), pod_of(replacement()))
@@ -201,7 +194,7 @@ def replacement() -> dict[str, Any]:
     return obj
 
 
-def test_a_node_that_was_lost_is_kept_with_the_time_of_the_last_loss(training: Plan) -> None:
+def test_a_node_that_was_lost_is_kept_with_the_time_of_the_last_loss(running: Plan) -> None:
     silent = world.raw_pod(
         1,
         phase="Running",
@@ -209,9 +202,9 @@ def test_a_node_that_was_lost_is_kept_with_the_time_of_the_last_loss(training: P
         containerStatuses=[{"name": "trainer", "ready": True, "state": {"running": {}}}],
     )
     lost = world.observed(pods=(world.ready(0), pod_of(silent)))
-    first = world.followed(training, lost)
+    first = world.followed(running, lost)
     news = world.report(iteration=300, time=NOW)
-    back = world.followed(first, world.observed(pods=READY_PODS, report=news))
+    back = world.followed(first, world.observed(pods=world.READY_PODS, report=news))
     assert back.status.failure is None
     kept = back.status.last_failure
     assert kept is not None
@@ -232,8 +225,8 @@ def test_what_a_run_waits_for_is_no_interruption(way: Any) -> None:
     assert waits.status.last_failure is None
 
 
-def test_a_failure_keeps_its_time(training: Plan) -> None:
+def test_a_failure_keeps_its_time(running: Plan) -> None:
     lost = world.observed(pods=(world.ready(0), world.ended(1, 81)))
-    broken = world.followed(training, lost)
+    broken = world.followed(running, lost)
     later = plan(world.resource(status_json(broken.status)), lost, NOW + timedelta(minutes=5))
     assert later.status == broken.status

@@ -156,6 +156,10 @@ def ready(index: int, *, since: float = 30, suffix: str = "a", age: float = 50) 
     )
 
 
+READY_PODS = (ready(0), ready(1))
+"""All pods of the Job, ready."""
+
+
 def waiting(index: int, reason: str, message: str = "", image: str = IMAGE) -> Pod:
     """A pod whose container does not start."""
     state = {"waiting": {"reason": reason, "message": message}}
@@ -209,6 +213,11 @@ def observed(of: Run | None = None, **parts: Any) -> Observed:
     of = of or run()
     base: Object = {"config_map": child(config_map(of)), "service": child(service(of))}
     return Observed(**(base | {"job": job(of)} | parts))
+
+
+def first(seen: Observed, **spec: Any) -> Plan:
+    """The plan of a resource that was never looked at before."""
+    return plan(resource(**spec), seen, NOW)
 
 
 def followed(before: Plan, *observations: Observed, **spec: Any) -> Plan:
