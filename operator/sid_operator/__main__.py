@@ -30,7 +30,7 @@ async def serve(settings: Settings) -> None:
             namespaces=[settings.namespace] if settings.namespace else [],
             standalone=True,
             # By default kopf asks for the user's name, which a container's bare uid has not.
-            identity=cast("Any", settings.resolved_identity()),  # its own type is not public
+            identity=cast("Any", settings.identity),  # its own type is not public
             stop_flag=stop,
         )
 

@@ -83,21 +83,20 @@ def _controller(
     pods: aiohttp.ClientSession,
     metrics: WorkMetrics,
 ) -> Controller:
-    identity = settings.resolved_identity()
     queue: WorkQueue[Key] = WorkQueue()
     scraper = Scraper(
         pods, queue.add, interval=settings.progress_interval, timeout=settings.progress_timeout
     )
     namespace = settings.lease_namespace or info.default_namespace or "default"
-    leader = _leader(client, settings, namespace, identity) if settings.leader_election else None
-    return Controller(client, queue, scraper, leader, settings, identity=identity, metrics=metrics)
+    leader = _leader(client, settings, namespace) if settings.leader_election else None
+    return Controller(client, queue, scraper, leader, settings, metrics=metrics)
 
 
-def _leader(client: KubeClient, settings: Settings, namespace: str, identity: str) -> Leader:
+def _leader(client: KubeClient, settings: Settings, namespace: str) -> Leader:
     lease = LeaseSettings(
         namespace=namespace,
         name=settings.lease_name,
-        identity=identity,
+        identity=settings.identity,
         duration=settings.lease_duration,
         interval=settings.lease_renew_interval,
         deadline=settings.lease_renew_deadline,

@@ -119,7 +119,8 @@ class Settings:
         10.0, "A leader that could not renew for so long exits, well before others may take over."
     )
     identity: str = _setting(
-        "", "Name of this process in the Lease. Empty: host name and a random suffix."
+        "",
+        "Name of this process in the Lease, Events and logs. Empty: host name and a random suffix.",
     )
 
     def pull_secrets(self) -> tuple[str, ...]:
@@ -127,13 +128,9 @@ class Settings:
         names = (name.strip() for name in self.default_pull_secrets.split(","))
         return tuple(name for name in names if name)
 
-    def resolved_identity(self) -> str:
-        """The identity, made up once where none was set (two calls give two names)."""
-        return self.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-
 
 def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings of a command line and environment.
+    """Settings of a command line and environment, with an identity made up where none is given.
 
     Raises:
         SystemExit: with a message, where a flag or a value is not understood.
@@ -145,7 +142,12 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> S
     )
     for item in dataclasses.fields(Settings):
         _add_flag(parser, item, environment)
-    return Settings(**vars(parser.parse_args(argv)))
+    settings = Settings(**vars(parser.parse_args(argv)))
+    return dataclasses.replace(settings, identity=settings.identity or _made_up_identity())
+
+
+def _made_up_identity() -> str:
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
 def _add_flag(

@@ -17,7 +17,6 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable
 
 from sid_operator import logs, reasons
 from sid_operator.api.names import LABEL_DISTILLATION
@@ -48,21 +47,16 @@ SILENT_WATCHES_FACTOR = 4.0
 """Watches may fail for so many times their silence limit: the API server may be away a while."""
 
 
-def _exit_at_once() -> None:
-    os._exit(LOST_LEADERSHIP_EXIT_CODE)
-
-
 class Controller:
     """The whole controller.
 
     Args:
         client: Asks the API server.
-        scraper: Asks the pods; made with :meth:`changed` of this controller's queue.
+        queue: The resources that need another look.
+        scraper: Asks the pods; made with :meth:`WorkQueue.add` of the queue.
         leader: Candidate for the Lease, or None to act without.
         settings: Of the process.
-        identity: Of the process, for Events.
         metrics: Counts the work.
-        on_lost: What to do when leadership is lost.
     """
 
     def __init__(
@@ -73,18 +67,15 @@ class Controller:
         leader: Leader | None,
         settings: Settings,
         *,
-        identity: str,
-        metrics: WorkMetrics | None = None,
-        on_lost: Callable[[], None] = _exit_at_once,
+        metrics: WorkMetrics,
     ) -> None:
         self._settings = settings
         self._leader = leader
         if leader is not None:
             client.fence(lambda: leader.leading)
-        self._on_lost = on_lost
         self._queue = queue
         self._scraper = scraper
-        self._metrics = metrics or WorkMetrics()
+        self._metrics = metrics
         self._metrics.follow_queue(queue.__len__)
         caches = Caches()
         self._metrics.registry.register(RunCollector(caches.resources.all))
@@ -92,7 +83,7 @@ class Controller:
             client,
             caches,
             scraper,
-            Recorder(client, identity),
+            Recorder(client, settings.identity),
             default=Installed(settings.default_image, settings.pull_secrets(), settings.room_check),
         )
         self._informers = [
@@ -178,7 +169,7 @@ class Controller:
 
     async def _keep_leading(self, leader: Leader) -> None:
         await leader.keep()
-        self._on_lost()
+        os._exit(LOST_LEADERSHIP_EXIT_CODE)
 
     async def _work(self) -> None:
         while True:

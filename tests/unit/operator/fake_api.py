@@ -60,6 +60,7 @@ class FakeApi:
     """The server's state; tests read and change it directly."""
 
     def __init__(self) -> None:
+        self.url = ""
         self.version = 100
         self.objects: dict[tuple[str, str, str], Object] = {}
         self.faults: list[Fault] = []
@@ -113,7 +114,9 @@ class FakeApi:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
         parts = request.path.strip("/").split("/")
-        position = next(i for i, part in enumerate(parts) if part in COLLECTIONS)
+        position = next((i for i, part in enumerate(parts) if part in COLLECTIONS), None)
+        if position is None:  # what a group and version serves
+            return web.json_response({"resources": [{"name": one} for one in COLLECTIONS]})
         plural, rest = parts[position], parts[position + 1 :]
         namespace = parts[position - 1] if "namespaces" in parts[:position] else ""
         self.requests[(request.method, plural)] += 1
@@ -275,6 +278,16 @@ def _status(
     return web.json_response(body, status=code, headers=headers)
 
 
+def kubeconfig(server: str) -> Object:
+    """A kubeconfig of one server."""
+    return {
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
+        "clusters": [{"name": "here", "cluster": {"server": server}}],
+        "users": [{"name": "here", "user": {"token": "none"}}],
+    }
+
+
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[FakeApi, KubeClient]]:
     """A fake API server on loopback, and a client of it that does not wait between attempts."""
@@ -284,7 +297,7 @@ async def served() -> AsyncIterator[tuple[FakeApi, KubeClient]]:
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(shutdown_timeout=0.1)
     session = aiohttp.ClientSession()
-    url = str(server.make_url(""))
+    url = api.url = str(server.make_url(""))
     client = KubeClient(
         session, url, Credentials(kopf.ConnectionInfo(server=url)), timeout=5, sleep=api.sleep
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 
 import pytest
 
@@ -38,6 +39,8 @@ def test_pull_secrets_are_names_with_commas_between() -> None:
     assert parse(["--default-pull-secrets", "one, two,"], {}).pull_secrets() == ("one", "two")
 
 
-def test_identities_differ_between_processes() -> None:
-    assert Settings().resolved_identity() != Settings().resolved_identity()
-    assert Settings(identity="pod-1").resolved_identity() == "pod-1"
+def test_each_process_has_a_name_of_its_own() -> None:
+    first, second = parse([], {}), parse([], {})
+    assert first.identity.startswith(f"{socket.gethostname()}_")
+    assert first.identity != second.identity
+    assert parse(["--identity", "pod-1"], {}).identity == "pod-1"

@@ -48,9 +48,8 @@ async def plant() -> AsyncIterator[Plant]:
             queue: WorkQueue[Key] = WorkQueue()
             scraper = Scraper(pods, queue.add, interval=60, timeout=1)
             chosen = dataclasses.replace(settings, workers=workers)
-            controller = Controller(
-                client, queue, scraper, None, chosen, identity="test", metrics=metrics
-            )
+            counted = metrics or WorkMetrics()
+            controller = Controller(client, queue, scraper, None, chosen, metrics=counted)
             tasks.append(asyncio.create_task(controller.run()))
             return controller
 

@@ -21,6 +21,7 @@ from sid_operator.runtime.health import UnhealthyError, probe
 from sid_operator.serving import ANY_ADDRESS, listeners, serving
 from sid_operator.settings import Settings
 from tests.loopback import there
+from tests.unit.operator.fake_api import kubeconfig
 
 LOOPBACK = ("127.0.0.1", "::1")
 ELSEWHERE = "192.0.2.1"
@@ -95,13 +96,7 @@ async def test_health_is_told_while_the_api_server_says_nothing(
 ) -> None:
     """Else a start would be given up for it, and the next one come later each time."""
     silent = socket.create_server(("127.0.0.1", 0))
-    port = silent.getsockname()[1]
-    configuration = {
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
-        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "here", "user": {"token": "none"}}],
-    }
+    configuration = kubeconfig(f"http://127.0.0.1:{silent.getsockname()[1]}")
     (tmp_path / "kubeconfig").write_text(json.dumps(configuration))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     url = f"http://127.0.0.1:{unused_tcp_port}/healthz"
