@@ -10,7 +10,7 @@ from importlib.metadata import version
 import aiohttp
 import kopf
 
-from sid_operator.api.names import FIELD_MANAGER
+from sid_operator.api.names import OPERATOR
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import DISTILLATIONS
@@ -28,8 +28,8 @@ from sid_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-USER_AGENT = {"User-Agent": f"{FIELD_MANAGER}/{version(FIELD_MANAGER)}"}
-"""For those who read the API server's audit log; the distribution has the manager's name."""
+USER_AGENT = {"User-Agent": f"{OPERATOR}/{version(OPERATOR)}"}
+"""For those who read the API server's audit log; the distribution has the operator's name."""
 
 
 class NotInstalledError(Exception):

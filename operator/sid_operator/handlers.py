@@ -16,12 +16,13 @@ one family only. What remains of kopf is what frames a process well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import kopf
 
 from sid_operator.kube.login import connection
-from sid_operator.runtime.controller import Controller, stopped
+from sid_operator.runtime.controller import Controller
 
 OUTAGE = (1.0, 2.0, 4.0, *[8.0] * 450)
 """Pauses between kopf's tries of a request: an API server may be away for an hour."""
@@ -72,3 +73,10 @@ class Handlers:
         """Stop the controller, which gives its Lease back."""
         if self._task is not None:
             await stopped(self._task)
+
+
+async def stopped(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -17,8 +17,10 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 
+from sid_operator.api.names import OPERATOR
+from sid_operator.api.workers import RoomCheck
 from sid_operator.logs import FORMATTERS
 
 ENVIRONMENT_PREFIX = "SID_OPERATOR_"
@@ -60,12 +62,12 @@ class Settings:
         "Compare what runs need with the GPU memory that nodes' labels tell, which needs the right "
         "to list and watch nodes. Without the right, or turned off, FitsMemory is Unknown.",
     )
-    room_check: Literal["Hold", "Warn"] = _setting(
+    room_check: RoomCheck = _setting(
         "Hold",
         "What becomes of a run that needs more memory than any GPU that its pods may get has, "
         "where neither runPolicy.roomCheck nor scheduling.queueName is given. Warn where nodes are "
         "made for pods that wait, as a run that is held has none.",
-        choices=("Hold", "Warn"),
+        choices=get_args(RoomCheck),
     )
     log_level: str = _setting(
         "INFO", "Least severe lines that are logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR")
@@ -105,7 +107,7 @@ class Settings:
     leader_election: bool = _setting(
         True, "Act only while holding the Lease. Turn off for one process on a developer's machine."
     )
-    lease_name: str = _setting("sid-operator", "Name of the Lease.")
+    lease_name: str = _setting(OPERATOR, "Name of the Lease.")
     lease_namespace: str = _setting(
         "", "Namespace of the Lease. Empty: that of the pod, or of the kubeconfig's context."
     )

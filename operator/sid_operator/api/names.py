@@ -17,8 +17,9 @@ SHORT_NAME: Final = "sid"
 CATEGORY: Final = "all"
 CRD_NAME: Final = f"{PLURAL}.{GROUP}"
 
-FIELD_MANAGER: Final = "sid-operator"
-"""In ``metadata.managedFields`` of what the operator writes."""
+OPERATOR: Final = "sid-operator"
+"""In ``metadata.managedFields``, labels and Events of what the operator writes; its Lease and its
+distribution are called so, too."""
 TRAINER_CONTAINER: Final = "trainer"
 
 LABEL_DISTILLATION: Final = f"{GROUP}/distillation"
@@ -37,6 +38,13 @@ LABEL_NO_BACKUP: Final = "velero.io/exclude-from-backup"
 """On every child object and pod: the operator makes them anew for a resource that is restored."""
 ANNOTATION_HASH: Final = f"{GROUP}/hash"
 """On every child object: hash of the object as it was applied."""
+ANNOTATION_POLICY_HASH: Final = f"{GROUP}/policy-hash"
+"""On the Job: hash of the run policy that it was last given."""
+ANNOTATION_CONTENT: Final = f"{GROUP}/content"
+"""On the ConfigMap: hash of what this version of the operator wrote into it."""
+
+LABEL_INDEX: Final = "batch.kubernetes.io/job-completion-index"
+"""On a pod of an Indexed Job: its place in it, which Kubernetes writes there."""
 
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 """On a Job: the queue that owns its ``suspend``. Kueue itself sets it where a namespace has a

@@ -17,17 +17,15 @@ import json
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any
 
 import aiohttp
 
-from sid_operator.api.names import FIELD_MANAGER
-
-from . import errors
-from .decode import decoded
-from .encode import encoded
-from .kinds import LEASES, Kind, resource_in
-from .login import Credentials
+from sid_operator.api.names import OPERATOR
+from sid_operator.kube import errors
+from sid_operator.kube.decode import decoded
+from sid_operator.kube.encode import encoded
+from sid_operator.kube.kinds import LEASES, Kind, Object, resource_in
+from sid_operator.kube.login import Credentials
 
 Observer = Callable[[str, str, str, float], None]
 """Told of every request but watches: ``(resource, verb, code, seconds)``."""
@@ -39,8 +37,6 @@ PAGE = 500
 MAX_BACKOFF_SECONDS = 10.0
 MAX_EVENT_BYTES = 8 * 2**20
 """Longest line of a watch; etcd refuses objects over 1.5 MiB."""
-
-Object = dict[str, Any]
 
 
 class KubeClient:
@@ -132,7 +128,7 @@ class KubeClient:
         return await self._call(
             "PATCH",
             kind.path(metadata["namespace"], metadata["name"]),
-            params={"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"},
+            params={"fieldManager": OPERATOR, "force": "true", "fieldValidation": "Strict"},
             body=manifest,
             content_type="application/apply-patch+yaml",
         )
@@ -148,7 +144,7 @@ class KubeClient:
         return await self._call(
             "PATCH",
             kind.path(namespace, name, subresource),
-            params={"fieldManager": FIELD_MANAGER, "fieldValidation": validation},
+            params={"fieldManager": OPERATOR, "fieldValidation": validation},
             body=patch,
             content_type="application/merge-patch+json",
         )
@@ -162,7 +158,7 @@ class KubeClient:
         return await self._call(
             "POST",
             kind.path(namespace),
-            params={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            params={"fieldManager": OPERATOR, "fieldValidation": "Strict"},
             body=manifest,
         )
 

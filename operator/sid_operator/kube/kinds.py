@@ -1,8 +1,14 @@
-"""The kinds that the operator touches, and where the API serves them."""
+"""The kinds that the operator touches, where the API serves them, and what their objects are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from sid_operator.api.names import API_VERSION, KIND, PLURAL
+
+Object = dict[str, Any]
+"""An object of the API, or a part of one, as it stands in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ EVENTS = Kind("v1", "Event", "events")
 JOBS = Kind("batch/v1", "Job", "jobs")
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NODES = Kind("v1", "Node", "nodes")  # of the cluster: its namespace is ""
-DISTILLATIONS = Kind("sid-dit.dev/v1alpha1", "SiDDistillation", "siddistillations")
+DISTILLATIONS = Kind(API_VERSION, KIND, PLURAL)
 PLURALS = frozenset(
     kind.plural
     for kind in (DISTILLATIONS, JOBS, PODS, CONFIG_MAPS, SERVICES, EVENTS, LEASES, NODES)

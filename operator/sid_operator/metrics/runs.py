@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sid_operator.api.conditions import ConditionType, Phase
+from sid_operator.kube.kinds import Object
 
 PREFIX = "sid_distillation"
 PROGRESS = {
@@ -51,8 +51,6 @@ CONDITIONS = (
     ConditionType.COMPLETE,
 )
 """Those that somebody may want to be woken for."""
-
-Object = dict[str, Any]
 
 
 class RunCollector(Collector):

@@ -19,7 +19,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 from sid_operator import reasons
-from sid_operator.api.names import ANNOTATION_HASH
+from sid_operator.api.names import ANNOTATION_CONTENT, ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, JOBS, SERVICES, Kind
 from sid_operator.plan.change import is_lost
 from sid_operator.plan.cleanup import is_cleaning
@@ -27,7 +27,7 @@ from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Notice, Observed, Resource
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
-from sid_operator.resources.metadata import ANNOTATION_CONTENT, Manifest, policy_hash, run_hash
+from sid_operator.resources.metadata import Manifest, policy_hash, run_hash
 from sid_operator.resources.run import Run
 from sid_operator.resources.service import service
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sid_operator.api.names import (
     ANNOTATION_HASH,
+    ANNOTATION_POLICY_HASH,
     ANNOTATION_RELEASED,
     ANNOTATION_SELF,
     ANNOTATION_UID,
@@ -14,8 +15,8 @@ from sid_operator.api.names import (
     LABEL_COMPONENT,
     LABEL_QUEUE,
 )
+from sid_operator.kube.kinds import Object
 from sid_operator.plan.objects import (
-    Object,
     is_leaving,
     maybe_time,
     noted_time,
@@ -24,7 +25,6 @@ from sid_operator.plan.objects import (
     since,
     time_of,
 )
-from sid_operator.resources.metadata import ANNOTATION_POLICY_HASH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sid_operator.api.names import GPU_RESOURCE
 from sid_operator.api.pods import NodeRequirement, Toleration
 from sid_operator.api.workers import WorkersSpec
+from sid_operator.kube.kinds import Object
 from sid_operator.plan.objects import printable
 
 LABEL_MEMORY = "nvidia.com/gpu.memory"
@@ -29,8 +29,6 @@ LARGEST = 2**53
 """Largest number that a label is believed."""
 _PASSING = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 _BLOCKING = frozenset({"NoSchedule", "NoExecute"})
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

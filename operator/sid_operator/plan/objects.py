@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 from sid_operator.api.names import KIND
+from sid_operator.kube.kinds import Object
 
 MAX_TEXT = 700
 """Characters of foreign text that go into a message; the Event API takes 1024 in all."""
 _OWN_PORT = re.compile(r"\S+:\d+->")
-Object = dict[str, Any]
 
 
 def owned_by(obj: Object, uid: str) -> bool:

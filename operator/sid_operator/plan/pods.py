@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 
 import pydantic
 
-from sid_operator.api.names import TRAINER_CONTAINER
-from sid_operator.plan.objects import Object, maybe_time, printable, since, time_of
+from sid_operator.api.names import LABEL_INDEX, TRAINER_CONTAINER
+from sid_operator.kube.kinds import Object
+from sid_operator.plan.objects import maybe_time, printable, since, time_of
 from sid_trainer.contract import TerminationRecord
-
-INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +99,7 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
-        index=int((metadata.get("labels") or {}).get(INDEX_LABEL, "0")),
+        index=int((metadata.get("labels") or {}).get(LABEL_INDEX, "0")),
         created=time_of(metadata["creationTimestamp"]),
         phase=str(status.get("phase", "Pending")),
         reason=str(status.get("reason", "")),

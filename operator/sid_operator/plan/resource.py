@@ -7,14 +7,13 @@ default stands in every resource at once.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pydantic
 
 from sid_operator import reasons
 from sid_operator.api.render import run_config
 from sid_operator.api.spec import SiDDistillationSpec
 from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.kube.kinds import Object
 from sid_operator.plan.model import Resource
 from sid_operator.plan.objects import printable
 from sid_operator.resources.run import Installed, Run
@@ -23,7 +22,7 @@ MAX_PROBLEMS = 3
 """Mistakes of a spec that are told at a time."""
 
 
-def resource_of(obj: dict[str, Any], default: Installed) -> Resource:
+def resource_of(obj: Object, default: Installed) -> Resource:
     """Read a resource; ``default`` is used where it says nothing."""
     metadata = obj["metadata"]
     run, problem = _run(obj, default)
@@ -38,7 +37,7 @@ def resource_of(obj: dict[str, Any], default: Installed) -> Resource:
     )
 
 
-def _run(obj: dict[str, Any], default: Installed) -> tuple[Run | None, str]:
+def _run(obj: Object, default: Installed) -> tuple[Run | None, str]:
     metadata = obj["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     try:
@@ -71,7 +70,7 @@ def _told(error: pydantic.ValidationError) -> str:
     return printable("; ".join(told))
 
 
-def _status(status: dict[str, Any]) -> SiDDistillationStatus:
+def _status(status: Object) -> SiDDistillationStatus:
     try:
         return SiDDistillationStatus.model_validate(status)
     except pydantic.ValidationError:

@@ -6,15 +6,9 @@ from pathlib import PurePosixPath
 
 import yaml
 
-from sid_operator.api.names import ANNOTATION_HASH
+from sid_operator.api.names import ANNOTATION_CONTENT, ANNOTATION_HASH
 from sid_operator.api.render import run_config
-from sid_operator.resources.metadata import (
-    ANNOTATION_CONTENT,
-    Manifest,
-    digest,
-    metadata,
-    run_hash,
-)
+from sid_operator.resources.metadata import Manifest, digest, metadata, run_hash
 from sid_operator.resources.run import Run
 from sid_trainer.contract import CONFIG_PATH
 

@@ -15,17 +15,12 @@ from __future__ import annotations
 
 from sid_operator.api.names import (
     ANNOTATION_HASH,
+    ANNOTATION_POLICY_HASH,
     LABEL_QUEUE,
     LABEL_QUEUE_PRIORITY,
     TRAINER_CONTAINER,
 )
-from sid_operator.resources.metadata import (
-    ANNOTATION_POLICY_HASH,
-    Manifest,
-    metadata,
-    policy_hash,
-    run_hash,
-)
+from sid_operator.resources.metadata import Manifest, metadata, policy_hash, run_hash
 from sid_operator.resources.pod import pod_template
 from sid_operator.resources.run import Run
 from sid_trainer.contract import PERMANENT_EXIT_CODES, ExitCode

@@ -12,20 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from sid_operator.api import names
+from sid_operator.kube.kinds import Object
 from sid_operator.resources.first_defaults import with_first_defaults
 from sid_operator.resources.run import Run
 
-Manifest = dict[str, Any]
+Manifest = Object
+"""An object as it is to be."""
 Part = Mapping[str, bool | set[str]]
 """Fields of the spec: of a section those named, or all of it."""
 
-ANNOTATION_POLICY_HASH = f"{names.GROUP}/policy-hash"
-"""On the Job: hash of the run policy that it was last given."""
-ANNOTATION_CONTENT = f"{names.GROUP}/content"
-"""On the ConfigMap: hash of what this version of the operator wrote into it."""
 HASH_LENGTH = 16
 
 
@@ -96,8 +93,8 @@ def labels(run: Run, component: str = names.COMPONENT_WORKER) -> dict[str, str]:
         "app.kubernetes.io/name": "sid-trainer",
         "app.kubernetes.io/instance": run.name,
         names.LABEL_COMPONENT: component,
-        "app.kubernetes.io/part-of": "sid-operator",
-        "app.kubernetes.io/managed-by": "sid-operator",
+        "app.kubernetes.io/part-of": names.OPERATOR,
+        "app.kubernetes.io/managed-by": names.OPERATOR,
         names.LABEL_DISTILLATION: run.name,
         names.LABEL_NO_BACKUP: "true",
     }

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from sid_operator.api.names import ANNOTATION_HASH
-from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind
+from sid_operator.api.names import ANNOTATION_CONTENT, ANNOTATION_HASH
+from sid_operator.kube.kinds import CONFIG_MAPS, DISTILLATIONS, JOBS, PODS, SERVICES, Kind, Object
 from sid_operator.plan.ending import is_over_as_held
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.jobs import Cleanup, cleanup_of, is_cleanup, job_of
 from sid_operator.plan.model import Child, Observed, Resource, Stray
 from sid_operator.plan.objects import is_leaving, owned_by, owner_of
 from sid_operator.plan.pods import has_ended, pod_of
-from sid_operator.resources.metadata import ANNOTATION_CONTENT
 from sid_operator.runtime import trim
 from sid_operator.runtime.nodes import NodeStore
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key, Store, key_of, owner_by_label, owner_of_pod
-
-Object = dict[str, Any]
 
 
 class Caches:
@@ -52,7 +48,7 @@ class Caches:
             and (obj["spec"].get("workers") or {}).get("gpusPerNode") != 0
         ]
 
-    def put(self, kind: Kind, obj: dict[str, Any]) -> None:
+    def put(self, kind: Kind, obj: Object) -> None:
         """Keep the API server's answer to a write, before the watch tells of it."""
         self.by_kind()[kind].put(obj)
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS
+from sid_operator.kube.kinds import Object
 from sid_operator.plan.cleanup import (
     copies,
     drop,
@@ -32,10 +31,10 @@ from sid_operator.plan.objects import owned_by, owner_of
 from sid_operator.plan.refusal import notice
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.executor import Executor, RefusedError
+from sid_operator.runtime.living import living_uids
 from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.store import Key
 
-Object = dict[str, Any]
 Step = tuple[Cleanup, Delete | Merge]
 """A Job, and what is done about it."""
 
@@ -122,7 +121,7 @@ class Cleaner:
 
     async def _take(self, key: Key, raw: Object | None, steps: list[Step]) -> bool:
         """Take steps about Jobs whose resources are really gone; gives whether one was refused."""
-        living = await uids(self._client, key) if steps else set()
+        living = await living_uids(self._client, key) if steps else set()
         for job, step in steps:
             if job.of_uid in living:
                 continue
@@ -149,12 +148,6 @@ class Cleaner:
         there = {job["metadata"]["uid"] for job in self._caches.jobs.owned_by(key)}
         for memory in (self._known, self._told):
             _keep(memory, key, memory.get(key, set()) & there)
-
-
-async def uids(client: KubeClient, key: Key) -> set[str]:
-    """Uid of the resource of this name that the API server holds, if it holds one."""
-    found, _ = await client.list(DISTILLATIONS, key.namespace, fields=f"metadata.name={key.name}")
-    return {obj["metadata"]["uid"] for obj in found}
 
 
 def _keep(memory: dict[Key, set[str]], key: Key, content: set[str]) -> None:

@@ -12,7 +12,6 @@ Rules this module keeps:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import os
@@ -216,10 +215,3 @@ def _watched(settings: Settings, kind: Kind) -> Watched:
         duration=settings.watch_duration,
         silence=settings.watch_silence,
     )
-
-
-async def stopped(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

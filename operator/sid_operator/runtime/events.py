@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.errors import KubeError
-from sid_operator.kube.kinds import EVENTS
+from sid_operator.kube.kinds import EVENTS, Object
 from sid_operator.plan.objects import time_of
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class EventReader:
         self._readings = {key: one for key, one in self._readings.items() if one.at > oldest}
 
 
-def _told(event: dict[str, Any]) -> Told:
+def _told(event: Object) -> Told:
     metadata = event["metadata"]
     when = event.get("lastTimestamp") or event.get("eventTime") or metadata["creationTimestamp"]
     return Told(time_of(when), str(event.get("message", "")))

@@ -7,12 +7,10 @@ caches cannot see.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import Kind
+from sid_operator.kube.kinds import Kind, Object
 from sid_operator.plan.model import Action, Apply, Delete, Merge, Refusal
 from sid_operator.plan.refusal import cause
 from sid_operator.resources.cleanup import mark_patch
@@ -31,7 +29,7 @@ class RefusedError(Exception):
 class FoundError(Exception):
     """There is an object of this name that was not seen before: plan again."""
 
-    def __init__(self, kind: Kind, found: dict[str, Any]) -> None:
+    def __init__(self, kind: Kind, found: Object) -> None:
         super().__init__(f"{kind.name} {found['metadata']['name']} exists")
         self.kind = kind
         self.found = found
@@ -45,7 +43,7 @@ class Executor:
         self._caches = caches
         self._recorder = recorder
 
-    async def execute(self, resource: dict[str, Any], action: Action) -> None:
+    async def execute(self, resource: Object, action: Action) -> None:
         """Carry out one action.
 
         Raises:
@@ -74,11 +72,11 @@ class Executor:
         elif isinstance(action, Delete):
             await self._client.delete(action.kind, namespace, action.name, uid=action.uid)
 
-    async def _mark(self, kind: Kind, metadata: dict[str, Any]) -> None:
+    async def _mark(self, kind: Kind, metadata: Object) -> None:
         namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
         self._caches.put(kind, await self._client.merge(kind, namespace, name, mark_patch(uid)))
 
-    async def _create(self, kind: Kind, manifest: dict[str, Any]) -> dict[str, Any]:
+    async def _create(self, kind: Kind, manifest: Object) -> Object:
         try:
             return await self._client.apply(kind, manifest, creates=True)
         except errors.ConflictError:
@@ -93,7 +91,7 @@ class Executor:
             return found[0]
 
 
-def _was_created(found: dict[str, Any], manifest: dict[str, Any]) -> bool:
+def _was_created(found: Object, manifest: Object) -> bool:
     """Whether an object is the one that was to be created: the first answer was lost."""
     held, wanted = found["metadata"], manifest["metadata"]
     owners = [owner["uid"] for owner in held.get("ownerReferences") or []]

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import Kind
-from sid_operator.runtime.store import Key, Object, Store
+from sid_operator.kube.kinds import Kind, Object
+from sid_operator.runtime.store import Key, Store
 
 logger = logging.getLogger(__name__)
 

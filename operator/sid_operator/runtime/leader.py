@@ -19,15 +19,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import LEASES
+from sid_operator.kube.kinds import LEASES, Object
 
 logger = logging.getLogger(__name__)
 
-Lease = dict[str, Any]
+Lease = Object
 
 RETRIES_PER_INTERVAL = 5
 """A failed renewal is tried again this much sooner than a renewal is due."""

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from sid_operator import reasons
+from sid_operator.kube.kinds import Object
 from sid_operator.plan.nodes import Nodes, gpu_node
 from sid_operator.runtime import trim
 from sid_operator.runtime.store import Key, Store, key_of
 
-Object = dict[str, Any]
 GATHER_SECONDS = 5.0
 
 

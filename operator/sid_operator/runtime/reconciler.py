@@ -17,11 +17,10 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import Kind
+from sid_operator.kube.kinds import Kind, Object
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import (
     Action,
@@ -35,9 +34,10 @@ from sid_operator.plan.model import (
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.run import Installed
 from sid_operator.runtime.caches import Caches
-from sid_operator.runtime.cleaner import Cleaner, uids
+from sid_operator.runtime.cleaner import Cleaner
 from sid_operator.runtime.events import EventReader
 from sid_operator.runtime.executor import Executor, FoundError, RefusedError
+from sid_operator.runtime.living import living_uids
 from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key
@@ -45,7 +45,6 @@ from sid_operator.runtime.teller import Teller
 
 logger = logging.getLogger(__name__)
 
-Object = dict[str, Any]
 NEXT_TURN = 0.0
 """Seconds until a pass that comes behind all that wait already."""
 
@@ -114,7 +113,7 @@ class Reconciler:
         try:
             await self._teller.tell(raw, plan)
         except errors.NotFoundError:
-            if resource.uid in await uids(self._client, key):
+            if resource.uid in await living_uids(self._client, key):
                 raise
             self._caches.resources.forget(raw)
             return NEXT_TURN

@@ -18,20 +18,18 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from sid_operator.api.fields import rfc3339
-from sid_operator.api.names import API_VERSION, KIND
+from sid_operator.api.names import API_VERSION, KIND, OPERATOR
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import EVENTS
+from sid_operator.kube.kinds import EVENTS, Object
 from sid_operator.plan.model import Notice
 from sid_operator.resources.metadata import digest
 from sid_operator.runtime.store import Key, key_of
 
 logger = logging.getLogger(__name__)
 
-COMPONENT = "sid-operator"
 MAX_NAME = 253
 VERSION_DIGITS = 16
 POST_SECONDS = 5.0
@@ -46,7 +44,7 @@ class Recorder:
         self._identity = identity
         self._told: dict[Key, set[str]] = {}
 
-    async def post(self, resource: dict[str, Any], notices: Iterable[Notice]) -> None:
+    async def post(self, resource: Object, notices: Iterable[Notice]) -> None:
         """Post Events on a resource, in order."""
         try:
             async with asyncio.timeout(POST_SECONDS):
@@ -54,7 +52,7 @@ class Recorder:
         except TimeoutError:
             logger.warning("events could not be posted: no answer in %.0f s", POST_SECONDS)
 
-    async def _post(self, resource: dict[str, Any], notices: Iterable[Notice]) -> None:
+    async def _post(self, resource: Object, notices: Iterable[Notice]) -> None:
         uid = resource["metadata"]["uid"]
         for notice in notices:
             told = self._told.setdefault(key_of(resource), set())
@@ -69,7 +67,7 @@ class Recorder:
         """What was told of a resource stands in its status now, or the resource is gone."""
         self._told.pop(key, None)
 
-    async def _posted(self, resource: dict[str, Any], notice: Notice) -> bool:
+    async def _posted(self, resource: Object, notice: Notice) -> bool:
         namespace = resource["metadata"]["namespace"]
         try:
             await self._client.create(EVENTS, namespace, self._event(resource, notice))
@@ -80,7 +78,7 @@ class Recorder:
             return False
         return True
 
-    def _event(self, resource: dict[str, Any], notice: Notice) -> dict[str, Any]:
+    def _event(self, resource: Object, notice: Notice) -> Object:
         metadata = resource["metadata"]
         version = str(metadata["resourceVersion"])
         mark = digest([metadata["uid"], version, *_known_by(notice)])
@@ -107,8 +105,8 @@ class Recorder:
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
+            "source": {"component": OPERATOR},
+            "reportingComponent": OPERATOR,
             "reportingInstance": self._identity[:128],
         }
 

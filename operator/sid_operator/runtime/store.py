@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sid_operator.api.names import LABEL_DISTILLATION
-from sid_operator.plan.pods import INDEX_LABEL
-
-Object = dict[str, Any]
+from sid_operator.api.names import LABEL_DISTILLATION, LABEL_INDEX
+from sid_operator.kube.kinds import Object
 
 _INDEX = re.compile(r"[0-9]{1,6}")
 
@@ -56,7 +54,7 @@ def owner_by_label(obj: Object) -> Key | None:
 def owner_of_pod(obj: Object) -> Key | None:
     """The resource whose Job made a pod; None for one that somebody else gave our label."""
     key, metadata = owner_by_label(obj), obj["metadata"]
-    if key is None or not _INDEX.fullmatch(metadata["labels"].get(INDEX_LABEL, "")):
+    if key is None or not _INDEX.fullmatch(metadata["labels"].get(LABEL_INDEX, "")):
         return None
     owners = metadata.get("ownerReferences") or []
     job = next((one for one in owners if one.get("controller") and one["kind"] == "Job"), None)

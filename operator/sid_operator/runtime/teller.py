@@ -10,17 +10,13 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from typing import Any
-
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
-from sid_operator.kube.kinds import DISTILLATIONS
+from sid_operator.kube.kinds import DISTILLATIONS, Object
 from sid_operator.plan.model import Plan, Refusal, status_json
 from sid_operator.plan.refusal import status_notice
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.recorder import Recorder
-
-Object = dict[str, Any]
 
 
 class StatusRefusedError(Exception):

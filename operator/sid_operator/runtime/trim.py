@@ -6,11 +6,8 @@ a real API server would miss it otherwise.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sid_operator.api.names import GPU_RESOURCE
-
-Object = dict[str, Any]
+from sid_operator.kube.kinds import Object
 
 _METADATA = (
     "name",

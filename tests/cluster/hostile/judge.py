@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from sid_operator.api.names import (
+    ANNOTATION_CONTENT,
     ANNOTATION_HASH,
+    ANNOTATION_POLICY_HASH,
     ANNOTATION_RELEASED,
     ANNOTATION_SELF,
     ANNOTATION_UID,
@@ -21,7 +23,6 @@ from sid_operator.api.names import (
     LABEL_QUEUE_PRIORITY,
     MAX_NAME_LENGTH,
 )
-from sid_operator.resources.metadata import ANNOTATION_CONTENT, ANNOTATION_POLICY_HASH
 from sid_operator.resources.placement import KUEUE_TOPOLOGY
 from sid_trainer.contract import CA_BUNDLE_PATH, CONFIG_PATH
 from tests.cluster.hostile.generate import NAMESPACE

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sid_operator.api.names import LABEL_DISTILLATION
+from sid_operator.api.names import LABEL_DISTILLATION, LABEL_INDEX
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan import progress
 from sid_operator.plan.decide import plan
 from sid_operator.plan.model import Observed, Plan, status_json
-from sid_operator.plan.pods import INDEX_LABEL, pod_of
+from sid_operator.plan.pods import pod_of
 from sid_operator.runtime.store import Key, owner_of_pod
 from sid_trainer.contract import ProgressReport
 from tests.unit.operator import world
@@ -144,7 +144,7 @@ def test_control_characters_of_a_uri_do_not_reach_the_status() -> None:
         {"ownerReferences": []},
         {"ownerReferences": [{"kind": "ReplicaSet", "name": "digits", "controller": True}]},
         {"ownerReferences": [{"kind": "Job", "name": "other", "controller": True}]},
-        {"labels": {LABEL_DISTILLATION: "digits", INDEX_LABEL: "first"}},
+        {"labels": {LABEL_DISTILLATION: "digits", LABEL_INDEX: "first"}},
         {"labels": {LABEL_DISTILLATION: "digits"}},
     ],
 )

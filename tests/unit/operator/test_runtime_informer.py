@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from sid_operator.handlers import stopped
 from sid_operator.kube.kinds import JOBS
-from sid_operator.runtime.controller import stopped
 from sid_operator.runtime.informer import Informer, Watched
 from sid_operator.runtime.store import Store, owner_by_label
 from sid_operator.runtime.trim import trim_job

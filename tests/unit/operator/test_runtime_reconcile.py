@@ -12,9 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sid_operator.handlers import stopped
 from sid_operator.metrics.work import WorkMetrics
 from sid_operator.runtime import events, recorder
-from sid_operator.runtime.controller import Controller, stopped
+from sid_operator.runtime.controller import Controller
 from sid_operator.runtime.queue import WorkQueue
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key

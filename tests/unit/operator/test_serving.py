@@ -16,7 +16,7 @@ from aiohttp import web
 
 from sid_operator import serving as module
 from sid_operator.assembly import assembled
-from sid_operator.runtime.controller import stopped
+from sid_operator.handlers import stopped
 from sid_operator.runtime.health import UnhealthyError, probe
 from sid_operator.serving import ANY_ADDRESS, listeners, serving
 from sid_operator.settings import Settings

@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sid_operator.api.names import ANNOTATION_HASH, LABEL_DISTILLATION
+from sid_operator.api.names import (
+    ANNOTATION_CONTENT,
+    ANNOTATION_HASH,
+    ANNOTATION_POLICY_HASH,
+    LABEL_DISTILLATION,
+)
 from sid_operator.plan.decide import plan
 from sid_operator.plan.jobs import Job, job_of
 from sid_operator.plan.model import Child, Observed, Plan, Resource, status_json
@@ -13,12 +18,7 @@ from sid_operator.plan.pods import Pod, pod_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job as built_job
-from sid_operator.resources.metadata import (
-    ANNOTATION_CONTENT,
-    ANNOTATION_POLICY_HASH,
-    policy_hash,
-    run_hash,
-)
+from sid_operator.resources.metadata import policy_hash, run_hash
 from sid_operator.resources.run import Installed, Run
 from sid_operator.resources.service import service
 from sid_trainer.contract import ProgressReport
