@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from posixpath import normpath
 from urllib.parse import urlsplit
 
 from sid_trainer.checkpoint.leftovers import unfinished
@@ -39,12 +40,14 @@ def remove(uri: str, endpoint: Server = None) -> int:
     """Delete everything below a folder; return how many objects there were.
 
     Raises:
-        TrainerError: ``InvalidConfiguration`` when ``uri`` is a whole bucket; else the storage's.
+        TrainerError: ``InvalidConfiguration`` when ``uri`` is a whole bucket or file system; else
+            the storage's.
     """
-    if not urlsplit(uri).path.strip("/"):
+    if normpath(f"/{urlsplit(uri).path}").strip("/") == "":
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
-            f"{uri} is a whole bucket, which is never removed: give the folder of a run",
+            f"{uri} is a whole bucket or file system, which is never removed: give the folder of "
+            "a run",
         )
     try:
         return _empty(open_storage(uri, endpoint), uri)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from sid_trainer.config.base import Section
+from sid_trainer.config.file_uri import folder_of
 from sid_trainer.endpoint import Addressing, Endpoint
 
 Region = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$", max_length=63)]
@@ -64,7 +65,10 @@ class StorageConfig(Section):
 
     @model_validator(mode="after")
     def _known_scheme(self) -> Self:
-        if urlsplit(self.uri).scheme not in ("s3", "file"):
+        scheme = urlsplit(self.uri).scheme
+        if scheme == "file":
+            folder_of(self.uri)
+        elif scheme != "s3":
             raise ValueError(
                 f"storage.uri {self.uri!r} is neither s3:// nor file://: give s3://bucket/prefix "
                 "or file:///path"

@@ -155,6 +155,9 @@ def _common(config: RunConfig) -> dict[str, Any]:
             "memory_efficient_linear": not config.training.gradient_checkpointing,
         },
         "steps_per_print": 1_000_000_000,
+        # It waits for the whole device around every forward pass and step, to tell a throughput
+        # that nobody reads.
+        "timers": {"throughput": {"enabled": False}},
     }
 
 

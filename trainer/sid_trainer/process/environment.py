@@ -35,6 +35,10 @@ _CACHES = {
     "TRITON_CACHE_DIR": "triton",
     "MPLCONFIGDIR": "matplotlib",
 }
+# Networks, reductions and text encoders come and go by turns, and k changes: the pieces of memory
+# that they leave differ in size. Segments that can grow are given back and used again whole.
+_ON_CUDA = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+_OLDER_NAME = "PYTORCH_CUDA_ALLOC_CONF"
 MAX_THREADS = 16
 
 
@@ -63,9 +67,13 @@ def training_environment(
         **_QUIET,
         **{name: str(root / folder) for name, folder in _CACHES.items()},
         "OMP_NUM_THREADS": str(threads),
+        # Of torch.compile, in every process; its own default follows the CPUs of the node.
+        "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
     }
     if device == "cpu":
         defaults |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    elif _OLDER_NAME not in environ:
+        defaults |= _ON_CUDA
     return {**defaults, **environ, **_SEPARATE_STORE}
 
 

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from sid_trainer.config.file_uri import folder_of
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.endpoint import Endpoint, Server
 from sid_trainer.storage.base import BegunUpload, ObjectInfo, Storage, safe_key
@@ -37,12 +38,12 @@ def open_storage(uri: str, endpoint: Server = None, patience: Patience | None = 
         patience: how long a server that does not answer is asked again; 20 s by default.
 
     Raises:
-        TrainerError: ``InvalidConfiguration`` for another scheme or a bucket that has no name,
-            ``AccessDenied`` when S3 credentials are missing.
+        TrainerError: ``InvalidConfiguration`` for another scheme, a bucket that has no name, or a
+            ``file://`` without an absolute path; ``AccessDenied`` when S3 credentials are missing.
     """
     parts = urlsplit(uri)
     if parts.scheme == "file":
-        return FileStorage(Path(unquote(parts.path)))
+        return FileStorage(_folder(uri))
     if parts.scheme != "s3" or not parts.netloc:
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
@@ -51,6 +52,13 @@ def open_storage(uri: str, endpoint: Server = None, patience: Patience | None = 
     from sid_trainer.storage.s3 import S3Storage  # noqa: PLC0415 - only who needs S3 needs minio
 
     return S3Storage(parts.netloc, _prefix(uri), endpoint, patience=patience)
+
+
+def _folder(uri: str) -> Path:
+    try:
+        return folder_of(uri)
+    except ValueError as error:
+        raise TrainerError(FailureReason.INVALID_CONFIGURATION, f"storage {error}") from None
 
 
 def _prefix(uri: str) -> str:

@@ -20,6 +20,14 @@ def test_the_folder_is_emptied_and_its_neighbour_left(tmp_path: Path) -> None:
     assert remove(folder) == 0
 
 
-def test_a_bucket_is_not_removed() -> None:
-    with pytest.raises(TrainerError, match="is a whole bucket"):
-        remove("s3://bucket/")
+@pytest.mark.parametrize("uri", ["s3://bucket/", "file:///", "file:///run/..", "file:///."])
+def test_a_bucket_or_file_system_is_not_removed(uri: str) -> None:
+    with pytest.raises(TrainerError, match="is a whole bucket or file system"):
+        remove(uri)
+
+
+def test_no_other_folder_is_emptied_where_a_slash_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    with pytest.raises(TrainerError, match=f"such as file:///.*/oops{tmp_path}$"):
+        remove(f"file://oops{tmp_path}")
+    assert (tmp_path / "kept").exists()

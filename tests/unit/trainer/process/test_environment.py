@@ -13,8 +13,24 @@ def test_caches_leave_home_alone_and_user_settings_win() -> None:
     )
     assert environ["HF_HOME"] == "/mine"
     assert environ["TORCH_EXTENSIONS_DIR"] == "/scratch/sid-cache/torch-extensions"
-    assert environ["OMP_NUM_THREADS"] == "2"
+    assert environ["OMP_NUM_THREADS"] == environ["TORCHINDUCTOR_COMPILE_THREADS"] == "2"
     assert environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "expected"),
+    [
+        ("cuda", {}, "expandable_segments:True"),
+        ("cuda", {"PYTORCH_ALLOC_CONF": "max_split_size_mb:512"}, "max_split_size_mb:512"),
+        ("cuda", {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:512"}, None),
+        ("cpu", {}, None),
+    ],
+)
+def test_memory_of_a_gpu_grows_in_segments_unless_the_user_says_how(
+    device: str, given: dict[str, str], expected: str | None
+) -> None:
+    environ = environment.training_environment(given, device, processes=1, cpus=1.0)
+    assert environ.get("PYTORCH_ALLOC_CONF") == expected
 
 
 @pytest.mark.parametrize(("content", "cpus"), [("max 100000", None), ("50000 100000", 0.5)])
