@@ -1,4 +1,4 @@
-"""A cause of trouble, and how the causes of several pods are weighed against each other."""
+"""A cause of trouble, and which causes change their words without being news."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""metav1 conditions: how they are set, and what each says of a run that is not over."""
+"""metav1 conditions: how they are found and set; what each says is decided where it is judged."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class Controller:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
-            self._at_work.seen(key)
+            self._at_work.started(key)
             try:
                 with logs.about(*key):
                     await self._pass(key)

@@ -42,14 +42,14 @@ def probe(check: Callable[[], str]) -> Handler:
 
 
 class Watchdog(Generic[Subject]):
-    """Knows since when each subject is at work, or was last heard of."""
+    """Knows since when each subject is at work."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._since: dict[Subject, float] = {}
 
-    def seen(self, subject: Subject) -> None:
-        """The subject starts, or is alive."""
+    def started(self, subject: Subject) -> None:
+        """The subject is at work from now on."""
         self._since[subject] = self._monotonic()
 
     def forget(self, subject: Subject) -> None:
@@ -57,6 +57,6 @@ class Watchdog(Generic[Subject]):
         self._since.pop(subject, None)
 
     def older_than(self, seconds: float) -> list[Subject]:
-        """The subjects not seen for longer than that."""
+        """The subjects that are at work for longer than that."""
         limit = self._monotonic() - seconds
         return [subject for subject, since in self._since.items() if since < limit]

@@ -32,7 +32,7 @@ class RankState:
         tensors: this rank's shards on the CPU, 1-D; fp32, or with precision ``pure-bf16`` bf16 but
             for the average.
         meta: ``iteration`` (finished iterations), ``rank``, ``worldSize``, ``seed``,
-            ``steps`` (optimiser steps of each network), ``skipped`` (updates of each that were
+            ``steps`` (optimizer steps of each network), ``skipped`` (updates of each that were
             left out), ``numel`` (of each parameter) and ``prompts`` (their checksum).
     """
 

@@ -10,8 +10,9 @@ Rules this module keeps:
 * Of two attempts at once, the older neither commits over the newer nor removes what is the newer's
   (:mod:`.commit`).
 
-Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.commit` and
-:meth:`~CheckpointStore.load` is a collective: all ranks call it in the same order.
+Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.commit`,
+:meth:`~CheckpointStore.load` and :meth:`~CheckpointStore.keep_best` is a collective: all ranks call
+it in the same order.
 """
 
 from __future__ import annotations

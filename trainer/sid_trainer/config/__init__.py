@@ -2,7 +2,8 @@
 
 Rules this module keeps:
 
-* It imports pydantic and nothing else, so that the operator can use it without torch.
+* It imports pydantic, and of the trainer only what does likewise, so that the operator can use it
+  without torch.
 * Field names are camelCase in files and snake_case in Python; unknown fields are refused.
 * Every field has a description, which becomes the text of ``kubectl explain``, and a default
   unless there is no good one.

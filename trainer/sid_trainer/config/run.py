@@ -31,7 +31,7 @@ class TrainerSections(Section):
     )
     data: DataConfig = Field(description="What the student is trained on.")
     training: TrainingConfig = Field(
-        default_factory=TrainingConfig, description="Length, batch and optimiser of the run."
+        default_factory=TrainingConfig, description="Length, batch and optimizer of the run."
     )
     deepspeed: DeepSpeedConfig = Field(
         default_factory=DeepSpeedConfig, description="DeepSpeed settings."

@@ -1,4 +1,4 @@
-"""The section ``training``: length, batch, optimiser and what makes a run robust."""
+"""The section ``training``: length, batch, optimizer and what makes a run robust."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EmaConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Length, batch and optimiser of the run."""
+    """Length, batch and optimizer of the run."""
 
     iterations: int | None = Field(
         default=None,

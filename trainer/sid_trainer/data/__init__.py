@@ -1,1 +1,1 @@
-"""What the student is trained on: prompts, their order, and their encodings."""
+"""What the student is trained on: prompts, their order and encodings, and images with captions."""

@@ -108,7 +108,7 @@ class TrainedNetwork:
         return torch.as_tensor(self._engine.get_global_grad_norm(), dtype=torch.float32)
 
     def capture(self) -> dict[str, Tensor]:
-        """This rank's shards on the CPU, as :class:`RankState` names them."""
+        """This rank's shards on the CPU, under the names that a checkpoint has for them."""
         parts = {"weight": self.shards.weights, **self.shards.moments}
         return {
             f"{self.name}/{part}/{parameter}": snapshot(shard)

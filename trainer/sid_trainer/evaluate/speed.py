@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
+from sid_trainer.evaluate.sampling import Draw, Sampling
 from sid_trainer.method.conditions import Condition
 from sid_trainer.report.records import Speed
-
-if TYPE_CHECKING:  # whoever reads the records of a run needs no DeepSpeed
-    from sid_trainer.evaluate.sampling import Draw, Sampling
 
 
 def measure_speed(

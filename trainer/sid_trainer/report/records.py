@@ -63,8 +63,8 @@ class Evaluation(_Document):
 
     Attributes:
         settings: digest of all that it depends on.
-        bases: the same of each metric alone (:mod:`.comparing`); a record from before there were
-            any has none.
+        bases: the same of each metric alone (:mod:`sid_trainer.evaluate.comparing`); a record from
+            before there were any has none.
     """
 
     iteration: int

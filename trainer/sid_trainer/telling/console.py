@@ -71,15 +71,19 @@ def hide_progress_bars() -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people write them: ``45s``, ``12m30s``, ``3h05m``, ``2d04h``."""
+    """Seconds in their two largest units, as kubectl tells ages.
+
+    >>> duration(45.2), duration(725), duration(11_100), duration(187_200)
+    ('45s', '12m5s', '3h5m', '2d4h')
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
+        return f"{whole // 60}m{whole % 60}s"
     if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+        return f"{whole // 3600}h{whole % 3600 // 60}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600}h"
 
 
 def line(report: ProgressReport) -> str:
