@@ -73,6 +73,7 @@ NOT_STORED: Final = "NotStored"
 
 # Suspended
 SUSPENDED: Final = "SuspendedByUser"
+SUSPENDING: Final = "Suspending"
 RESUMED: Final = "Resumed"
 
 # Complete
@@ -110,6 +111,7 @@ CONFLICT: Final = (
     "under another name."
 )
 REFUSAL: Final = "The API server refused {kind} {name}: {details} {remedy}"
+CHANGE_LEFT: Final = "Until then the run goes on as it was before the change."
 STATUS_REFUSAL: Final = (
     "The API server refused what was to be written into the status, which is out of date since: "
     "{details} {remedy}"
@@ -276,6 +278,10 @@ CHECKPOINT_STORED: Final = "Checkpoints are stored; status.checkpoint is the new
 CHECKPOINT_LAST: Final = "The run has ended; status.checkpoint is the last one that was stored."
 NOT_YET: Final = "Training has not started."
 IS_SUSPENDED: Final = "runPolicy.suspend is true: no pods run, and the checkpoints are kept."
+IS_SUSPENDING: Final = (
+    "runPolicy.suspend is true, but the pods have not been stopped yet; the condition Accepted "
+    "tells what is in the way, if anything."
+)
 NO_PODS_WANTED: Final = "The run is suspended."
 IS_RESUMED: Final = "runPolicy.suspend is false."
 

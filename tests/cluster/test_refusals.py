@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import kubectl, minimal
+from tests.cluster import kubectl, life, minimal
 from tests.cluster.control_plane.operator import complaints, operating
 from tests.cluster.control_plane.plane import ControlPlane
 
@@ -103,14 +103,19 @@ def served(namespace: str, plane: ControlPlane, tmp_path: Path) -> Iterator[str]
 
 @pytest.fixture(params=OBSTACLES)
 def obstacle(request: pytest.FixtureRequest, served: str) -> Iterator[Obstacle]:
-    """It is in force, a moment after it was stored."""
+    """It is in force."""
     found = OBSTACLES[request.param]
-    kubectl.apply(*found.documents(served))
     try:
-        kubectl.wait_until("Jobs are refused", lambda: found.words in trial(served), seconds=180)
+        put(found, served)
         yield found
     finally:
         remove(found, served)
+
+
+def put(obstacle: Obstacle, namespace: str) -> None:
+    """Put it in the way; it is in force a moment after it was stored."""
+    kubectl.apply(*obstacle.documents(namespace))
+    kubectl.wait_until("Jobs are refused", lambda: obstacle.words in trial(namespace), seconds=180)
 
 
 def trial(namespace: str) -> str:
@@ -164,3 +169,44 @@ def test_it_is_told_with_its_remedy_and_forgotten_when_it_is_gone(
     assert "failure" not in resource["status"]
     assert kubectl.get("jobs", "-n", served)["items"]
     assert len(warnings(served)) == 1
+
+
+@pytest.mark.parametrize("name", OBSTACLES)
+def test_an_edit_that_is_refused_stops_nothing(name: str, served: str) -> None:
+    """The new Job is asked for under the name of the old one."""
+    obstacle = OBSTACLES[name]
+    kubectl.apply(minimal.resource(served, workers={"gpusPerNode": 0}))
+    kubectl.wait_until("the Job", lambda: jobs(served), seconds=180)
+    (job,) = jobs(served)
+    config = kubectl.get("configmap", "run-config", "-n", served)["metadata"]["resourceVersion"]
+    put(obstacle, served)
+    try:
+        life.change(served, labels={"team": "red"})
+        kubectl.wait_until(
+            "it is told", lambda: accepted(served).get("status") == "False", seconds=180
+        )
+        told = accepted(served)["message"]
+        assert obstacle.words in told
+        assert told.endswith("goes on as it was before the change.")
+        (kept,) = jobs(served)
+        assert kept["metadata"]["uid"] == job["metadata"]["uid"]
+        assert "deletionTimestamp" not in kept["metadata"]
+        held = kubectl.get("configmap", "run-config", "-n", served)
+        assert held["metadata"]["resourceVersion"] == config
+
+        life.change(served, runPolicy={"suspend": True}, labels=None)
+        kubectl.wait_until("it stands", lambda: jobs(served)[0]["spec"]["suspend"], seconds=180)
+        life.change(served, runPolicy={"suspend": False}, labels={"team": "red"})
+    finally:
+        remove(obstacle, served)
+    kubectl.wait_until(
+        "the new Job",
+        lambda: [one["metadata"]["labels"].get("team") for one in jobs(served)] == ["red"],
+        seconds=360,
+    )
+
+
+def jobs(namespace: str) -> list[dict[str, Any]]:
+    """The Jobs there."""
+    found: list[dict[str, Any]] = kubectl.get("jobs", "-n", namespace)["items"]
+    return found

@@ -149,16 +149,19 @@ class KubeClient:
             content_type="application/merge-patch+json",
         )
 
-    async def create(self, kind: Kind, namespace: str, manifest: Object) -> Object:
-        """Create the object.
+    async def create(
+        self, kind: Kind, namespace: str, manifest: Object, *, dry_run: bool = False
+    ) -> Object:
+        """Create the object, or with ``dry_run`` only ask whether that would be done.
 
         Raises:
-            ConflictError: It exists.
+            ConflictError: It exists. Validation and admission would have taken it.
         """
+        asked = {"dryRun": "All"} if dry_run else {}
         return await self._call(
             "POST",
             kind.path(namespace),
-            params={"fieldManager": OPERATOR, "fieldValidation": "Strict"},
+            params={"fieldManager": OPERATOR, "fieldValidation": "Strict", **asked},
             body=manifest,
         )
 

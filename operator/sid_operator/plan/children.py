@@ -11,12 +11,17 @@ Rules this module keeps:
   read another's configuration), nor while a pod of an earlier Job is there: it would meet the new
   ones, and write into the same folder.
 * A Job whose spec no longer fits is deleted with its pods, and made anew when it is gone; so is one
-  that ended before its spec was changed.
+  that ended before its spec was changed. One that may train is deleted, and its configuration
+  changed, only where the cluster would take the new one: a change that it refuses stops nothing.
+* A new Job is made only where nothing else was refused; what stops or changes a Job waits for
+  nothing.
 * A suspended run has no Job where there is none, nor where a queue owns the Job's ``suspend``: any
   Job that is there may be admitted.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 from sid_operator import reasons
 from sid_operator.api.names import ANNOTATION_CONTENT, ANNOTATION_HASH
@@ -24,7 +29,17 @@ from sid_operator.kube.kinds import CONFIG_MAPS, JOBS, SERVICES, Kind
 from sid_operator.plan.change import is_lost
 from sid_operator.plan.cleanup import is_cleaning
 from sid_operator.plan.jobs import Job
-from sid_operator.plan.model import Action, Apply, Child, Delete, Merge, Notice, Observed, Resource
+from sid_operator.plan.model import (
+    Action,
+    Apply,
+    Child,
+    Delete,
+    Merge,
+    Notice,
+    Observed,
+    Resource,
+    Try,
+)
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
 from sid_operator.resources.metadata import Manifest, policy_hash, run_hash
@@ -67,13 +82,13 @@ def actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Acti
     else:
         lost = is_lost(resource, run, observed)
         notice = _restored(JOBS, run.name) if lost else None
-        of_job = Apply(JOBS, job(run), creates=True, notice=notice)
-    with_job = isinstance(of_job, Apply)
-    wanted = [
-        _config_map(run, observed.config_map, restoring, with_job=with_job),
-        _settled(SERVICES, service(run), observed.service, restoring),
-        of_job,
-    ]
+        of_job = Apply(JOBS, job(run), creates=True, notice=notice, dependent=True)
+    of_map = _config_map(run, observed.config_map, restoring, with_job=isinstance(of_job, Apply))
+    of_service = _settled(SERVICES, service(run), observed.service, restoring)
+    wanted: list[Action | None] = [of_map, of_service, of_job]
+    if isinstance(of_job, Delete) and of_job.dependent:
+        kept = dataclasses.replace(of_map, dependent=True) if of_map is not None else None
+        wanted = [Try(JOBS, job(run)), kept, of_service, of_job]
     return tuple(action for action in wanted if action is not None)
 
 
@@ -94,7 +109,7 @@ def _waits(run: Run, observed: Observed) -> bool:
     )
 
 
-def _config_map(run: Run, seen: Child | None, restoring: bool, *, with_job: bool) -> Action | None:
+def _config_map(run: Run, seen: Child | None, restoring: bool, *, with_job: bool) -> Apply | None:
     """Rendering it takes longer than all other planning: it is done where it may be applied."""
     if seen is None:
         return _settled(CONFIG_MAPS, config_map(run), seen, restoring)
@@ -107,7 +122,7 @@ def _config_map(run: Run, seen: Child | None, restoring: bool, *, with_job: bool
     return Apply(CONFIG_MAPS, manifest, creates=False)
 
 
-def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool) -> Action | None:
+def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool) -> Apply | None:
     if seen is None:
         notice = _restored(kind, manifest["metadata"]["name"]) if restoring else None
         return Apply(kind, manifest, creates=True, notice=notice)
@@ -124,7 +139,8 @@ def _changed_job(run: Run, seen: Job) -> Action | None:
         return Delete(JOBS, run.name, seen.uid)
     if seen.hash != run_hash(run):
         notice = Notice("Normal", reasons.EVENT_RECREATING, reasons.SPEC_CHANGED)
-        return Delete(JOBS, run.name, seen.uid, notice)
+        may_train = not (run.spec.run_policy.suspend or seen.finished)
+        return Delete(JOBS, run.name, seen.uid, notice, dependent=may_train)
     if seen.policy_hash != policy_hash(run):
         notice = Notice("Normal", reasons.EVENT_UPDATED, reasons.POLICY_CHANGED)
         return Merge(JOBS, run.name, policy_patch(run, queued=bool(seen.queue)), notice)

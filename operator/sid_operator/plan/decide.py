@@ -7,7 +7,16 @@ from datetime import datetime
 from sid_operator import reasons
 from sid_operator.api.conditions import Condition, ConditionType
 from sid_operator.api.status import SiDDistillationStatus
-from sid_operator.plan import children, cleanup, expiry, late_edit, progress, refusal, telling
+from sid_operator.plan import (
+    children,
+    cleanup,
+    expiry,
+    late_edit,
+    progress,
+    refusal,
+    suspension,
+    telling,
+)
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.checkpoints import checkpoints_stored
 from sid_operator.plan.conditions import Verdict, find, updated
@@ -128,7 +137,7 @@ def _going_on(
 ) -> Plan:
     space = room(run, resource.status, observed)
     waits = space.held or blocking_cause(run, observed, now)
-    way = None if run.spec.run_policy.suspend else waits
+    way = None if suspension.is_suspended(run, observed) else waits
     cause = telling.steady(way, resource, now)
     refused = telling.steady(_refused(observed), resource, now)
     no_job = cause if space.held else refused
@@ -140,7 +149,7 @@ def _going_on(
         at_work,
         *stalled(run, status, at_work, now),
         *checkpoints_stored(observed.report),
-        *_suspended(run, status.conditions),
+        *suspension.suspended(run, observed, status.conditions),
     ]
     conditions = updated(status.conditions, verdicts, resource.generation, now)
     failure = telling.failure(status, conditions, observed.pods, cause)
@@ -173,15 +182,6 @@ def _actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Act
         return ()
     kept = cleanup.keeping(resource, observed)
     return (*kept, *children.actions(resource, observed, held=held))
-
-
-def _suspended(run: Run, conditions: list[Condition]) -> list[Verdict]:
-    if run.spec.run_policy.suspend:
-        kind, message = reasons.SUSPENDED, reasons.IS_SUSPENDED
-        return [Verdict(ConditionType.SUSPENDED, "True", kind, message)]
-    if find(conditions, ConditionType.SUSPENDED) is not None:
-        return [Verdict(ConditionType.SUSPENDED, "False", reasons.RESUMED, reasons.IS_RESUMED)]
-    return []
 
 
 def _put_together(

@@ -66,6 +66,8 @@ class Refusal:
     details: str
     unanswered: bool = False
     """An admission webhook was to be asked and did not answer."""
+    only_tried: bool = False
+    """It was asked for beforehand: what it was to replace is there as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,18 @@ class Apply:
     notice: Notice | None = None
     marked: bool = False
     """It is a clean-up Job, and gets its own uid written into it at once."""
+    dependent: bool = False
+    """Left where anything before it in the plan was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Ask whether a child would be taken, of whose name there is one that it is to replace."""
+
+    kind: Kind
+    manifest: Manifest
+    notice: Notice | None = None
+    dependent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +168,7 @@ class Merge:
     name: str
     patch: Manifest
     notice: Notice | None = None
+    dependent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +179,11 @@ class Delete:
     name: str
     uid: str
     notice: Notice | None = None
+    dependent: bool = False
+    """Left where anything before it in the plan was refused."""
 
 
-Action = Apply | Merge | Delete
+Action = Apply | Try | Merge | Delete
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from sid_operator.api.conditions import Condition, ConditionType, Phase
 from sid_operator.plan.conditions import find
 from sid_operator.plan.gang import current
 from sid_operator.plan.model import Observed
+from sid_operator.plan.suspension import is_suspended
 from sid_operator.resources.run import Run
 
 
@@ -19,7 +20,7 @@ def phase(
         before: What it was; kept while the run is failing, until the Job says that it has.
         run: The run, or None where the spec cannot be run.
         conditions: Of now.
-        observed: Tells whether the pods have nodes.
+        observed: Tells whether the Job goes on, and whether the pods have nodes.
     """
     running = find(conditions, ConditionType.RUNNING)
     if before is not None and running is not None and running.reason == reasons.FAILING:
@@ -32,7 +33,7 @@ def _going_on(run: Run | None, conditions: list[Condition], observed: Observed) 
     pods_ready = find(conditions, ConditionType.PODS_READY)
     if run is None or running is None or pods_ready is None:
         return Phase.PENDING
-    if run.spec.run_policy.suspend:
+    if is_suspended(run, observed):
         return Phase.SUSPENDED
     if pods_ready.reason == reasons.QUEUED:
         return Phase.QUEUED

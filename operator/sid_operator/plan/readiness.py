@@ -16,6 +16,7 @@ from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Observed, Stray
 from sid_operator.plan.mounting import mount_cause
 from sid_operator.plan.pods import Pod
+from sid_operator.plan.suspension import is_suspended
 from sid_operator.resources.run import Run
 
 CREATION_GRACE = timedelta(seconds=10)
@@ -92,7 +93,7 @@ def pods_ready(run: Run, observed: Observed, cause: Cause | None, held: Cause | 
 def _not_asked_for(run: Run, observed: Observed, held: Cause | None) -> tuple[str, str] | None:
     """Why no pods are wanted at present, as reason and message, or None where they are."""
     job = observed.job
-    if run.spec.run_policy.suspend:
+    if is_suspended(run, observed):
         return reasons.SUSPENDED, reasons.NO_PODS_WANTED
     if job is None:
         return _without_job(run, observed, held)

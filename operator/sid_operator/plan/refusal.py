@@ -36,6 +36,8 @@ def cause(refusal: Refusal) -> Cause:
         details=_beginning(refusal.details),
         remedy=_remedy(refusal),
     )
+    if refusal.only_tried:
+        message = f"{message} {reasons.CHANGE_LEFT}"
     return Cause(reasons.REFUSED, message)
 
 
@@ -71,7 +73,12 @@ def retried_after(conditions: Iterable[Condition], now: datetime) -> float:
     condition = find(conditions, ConditionType.ACCEPTED)
     known = condition is not None and condition.reason == reasons.REFUSED
     since = condition.last_transition_time if condition is not None and known else now
-    return min(max(now - since, FIRST_RETRY), LAST_RETRY).total_seconds()
+    return pause(now - since).total_seconds()
+
+
+def pause(known_for: timedelta) -> timedelta:
+    """The time between two attempts at what has been refused for so long."""
+    return min(max(known_for, FIRST_RETRY), LAST_RETRY)
 
 
 def _remedy(refusal: Refusal) -> str:

@@ -24,6 +24,7 @@ from sid_operator.plan.model import Observed, Resource
 from sid_operator.plan.pods import Pod
 from sid_operator.plan.progress import is_news
 from sid_operator.plan.readiness import all_ready
+from sid_operator.plan.suspension import is_suspended
 from sid_operator.resources.run import Run
 from sid_trainer.contract import PROGRESS_PORT, ProgressReport
 
@@ -35,7 +36,7 @@ RUNNING_STAGES = frozenset({"training", "exporting", "done"})
 def running(resource: Resource, run: Run, observed: Observed, now: datetime) -> Verdict:
     """The condition Running of a run that is not over."""
     before = resource.status
-    if run.spec.run_policy.suspend:
+    if is_suspended(run, observed):
         return _verdict("False", reasons.SUSPENDED, reasons.NO_PODS_WANTED)
     if is_under_way(resource, run, observed):
         return _verdict("False", reasons.CHANGED, reasons.SPEC_CHANGED)

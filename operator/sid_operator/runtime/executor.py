@@ -7,15 +7,21 @@ caches cannot see.
 
 from __future__ import annotations
 
+import logging
+
 from sid_operator.api.names import ANNOTATION_HASH
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.kube.kinds import Kind, Object
-from sid_operator.plan.model import Action, Apply, Delete, Merge, Refusal
+from sid_operator.plan.model import Action, Apply, Delete, Merge, Refusal, Try
 from sid_operator.plan.refusal import cause
 from sid_operator.resources.cleanup import mark_patch
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.recorder import Recorder
+from sid_operator.runtime.store import Key
+from sid_operator.runtime.trials import Trials
+
+logger = logging.getLogger(__name__)
 
 
 class RefusedError(Exception):
@@ -42,6 +48,15 @@ class Executor:
         self._client = client
         self._caches = caches
         self._recorder = recorder
+        self._trials = Trials(client)
+
+    def seconds_left(self, key: Key) -> float | None:
+        """Seconds until it is worth asking again for what was only tried, or None."""
+        return self._trials.seconds_left(key)
+
+    def settled(self, key: Key) -> None:
+        """Nothing is to be tried under this name any more."""
+        self._trials.forget(key)
 
     async def execute(self, resource: Object, action: Action) -> None:
         """Carry out one action.
@@ -50,12 +65,17 @@ class Executor:
             RefusedError: The API server would not take the child.
             FoundError: The child that was to be created is there.
         """
+        if isinstance(action, Try):
+            refused = await self._trials.refusal(action.kind, action.manifest)
+            if refused is not None:
+                raise RefusedError(_refusal(action, refused))
+            return
         try:
             await self._change(resource["metadata"]["namespace"], action)
         except errors.RejectedError as error:
-            unanswered = isinstance(error, errors.WebhookError)
-            refusal = Refusal(action.kind.name, _name(action), error.message, unanswered)
-            raise RefusedError(refusal) from error
+            told = RefusedError(_refusal(action, error))
+            logger.warning("%s", told)
+            raise told from error
         if action.notice is not None:
             await self._recorder.post(resource, [action.notice])
 
@@ -102,7 +122,18 @@ def _was_created(found: Object, manifest: Object) -> bool:
     )
 
 
+def _refusal(action: Action, error: errors.RejectedError) -> Refusal:
+    """What is told of an action that was refused."""
+    return Refusal(
+        action.kind.name,
+        _name(action),
+        error.message,
+        unanswered=isinstance(error, errors.WebhookError),
+        only_tried=isinstance(action, Try),
+    )
+
+
 def _name(action: Action) -> str:
-    if isinstance(action, Apply):
+    if isinstance(action, Apply | Try):
         return str(action.manifest["metadata"]["name"])
     return action.name

@@ -14,7 +14,6 @@ Rules this module keeps:
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -30,6 +29,7 @@ from sid_operator.plan.model import (
     Plan,
     Refusal,
     Resource,
+    Try,
 )
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.run import Installed
@@ -42,8 +42,6 @@ from sid_operator.runtime.recorder import Recorder
 from sid_operator.runtime.scraper import Scraper
 from sid_operator.runtime.store import Key
 from sid_operator.runtime.teller import Teller
-
-logger = logging.getLogger(__name__)
 
 NEXT_TURN = 0.0
 """Seconds until a pass that comes behind all that wait already."""
@@ -100,6 +98,7 @@ class Reconciler:
             self._scraper.follow(key, None)
             self._caches.pods.forget_gone(key)
             self._untold.discard(key)
+            self._executor.settled(key)
             return retried_after
         resource = resource_of(raw, self._default)
         gone = self._caches.pods.gone(key)
@@ -119,7 +118,7 @@ class Reconciler:
             return NEXT_TURN
         self._recorder.settled(key)
         self._caches.pods.forget_gone(key, gone)
-        waits = (retried_after, plan.look_again_after)
+        waits = (retried_after, plan.look_again_after, self._executor.seconds_left(key))
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def _carried_out(self, key: Key, raw: Object, resource: Resource) -> Plan | None:
@@ -129,6 +128,8 @@ class Reconciler:
             None where that is left to the next pass.
         """
         first = await self._informed(resource, self._caches.observe(resource, self._scraper))
+        if not any(isinstance(action, Try) for action in first.actions):
+            self._executor.settled(key)
         if not first.actions:
             self._untold.discard(key)
             return first
@@ -143,16 +144,21 @@ class Reconciler:
     async def _changed(
         self, raw: Object, actions: Iterable[Action]
     ) -> tuple[dict[Kind, Object], Refusal | None]:
-        """Change children; gives what was met under their names, and what was refused."""
-        try:
-            for action in actions:
+        """Change children; gives what was met under their names, and what was refused first.
+
+        A refusal ends only what depends on it: what stops a run is carried out all the same.
+        """
+        refusal: Refusal | None = None
+        for action in actions:
+            if refusal is not None and action.dependent:
+                continue
+            try:
                 await self._executor.execute(raw, action)
-        except FoundError as error:
-            return {error.kind: error.found}, None
-        except RefusedError as error:
-            logger.warning("%s", error)
-            return {}, error.refusal
-        return {}, None
+            except FoundError as error:
+                return {error.kind: error.found}, refusal
+            except RefusedError as error:
+                refusal = refusal or error.refusal
+        return {}, refusal
 
     async def _informed(self, resource: Resource, observed: Observed) -> Plan:
         """The plan, made again with events of Job or pod where they tell more."""

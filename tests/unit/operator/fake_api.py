@@ -52,6 +52,8 @@ class Fault:
     """Never answer."""
     lasting: bool = False
     """Break every request that it fits, not only the next."""
+    name: str = ""
+    """Break only requests about an object whose name contains it."""
     spares: int = 0
     """How many requests that it fits are answered well before."""
 
@@ -120,7 +122,7 @@ class FakeApi:
         plural, rest = parts[position], parts[position + 1 :]
         namespace = parts[position - 1] if "namespaces" in parts[:position] else ""
         self.requests[(request.method, plural)] += 1
-        fault = self._fault(request.method, plural)
+        fault = self._fault(request.method, plural, rest[0] if rest else "")
         if fault is not None and fault.silent:
             await asyncio.Event().wait()
         if fault is not None and not fault.after:
@@ -131,9 +133,10 @@ class FakeApi:
             return web.Response()
         return answer if fault is None else self._broken(request, fault)
 
-    def _fault(self, method: str, plural: str) -> Fault | None:
+    def _fault(self, method: str, plural: str, name: str) -> Fault | None:
         for fault in self.faults:
-            if fault.method in ("", method) and fault.plural in ("", plural):
+            fits = fault.method in ("", method) and fault.plural in ("", plural)
+            if fits and fault.name in name:
                 if fault.spares:
                     fault.spares -= 1
                     continue
@@ -198,11 +201,13 @@ class FakeApi:
         return web.json_response(held) if held is not None else _status(404, "not found")
 
     def _post(
-        self, _r: web.Request, plural: str, namespace: str, _n: str, body: Object, held: Any
+        self, request: web.Request, plural: str, namespace: str, _n: str, body: Object, held: Any
     ) -> web.Response:
         if held is not None:
             return _status(409, "exists", reason="AlreadyExists")
         body["metadata"]["namespace"] = namespace
+        if request.query.get("dryRun"):
+            return web.json_response(body, status=201)
         return web.json_response(self.put(plural, body), status=201)
 
     def _put(

@@ -9,8 +9,18 @@ import pytest
 
 from sid_operator.api.conditions import Phase
 from sid_operator.plan.decide import plan
-from sid_operator.plan.model import Apply, Observed, Plan, Refusal, Resource, status_json
+from sid_operator.plan.model import (
+    Apply,
+    Delete,
+    Observed,
+    Plan,
+    Refusal,
+    Resource,
+    Try,
+    status_json,
+)
 from sid_operator.plan.pods import Pod
+from sid_operator.resources.job import job
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -101,6 +111,54 @@ def test_a_run_whose_job_may_not_be_deleted_trains_on(running: Plan) -> None:
     refused = dataclasses.replace(outdated(), refusal=Refusal("Job", world.NAME, "forbidden"))
     made = plan(resource(running, **CHANGED), refused, NOW)
     assert world.told(made)["Running"] == ("True", "Training")
+
+
+def test_what_would_replace_a_job_is_asked_for_first(running: Plan) -> None:
+    """The pods that the old Job makes meanwhile read the old configuration."""
+    seen = dataclasses.replace(outdated(), config_map=world.observed().config_map)
+    actions = plan(resource(running, **CHANGED), seen, NOW).actions
+    assert [(type(one), one.kind.name) for one in actions] == [
+        (Try, "Job"),
+        (Apply, "ConfigMap"),
+        (Delete, "Job"),
+    ]
+    assert all(one.dependent for one in actions)
+    tried = actions[0]
+    assert isinstance(tried, Try)
+    assert tried.manifest == job(OF)
+
+
+@pytest.mark.parametrize(
+    ("seen", "spec"),
+    [
+        (absent(), {}),
+        (outdated(deleting=True), {}),
+        (outdated(), {"runPolicy": {"suspend": True}}),
+        (
+            world.observed(OF, job=world.job(conditions=(world.condition("Complete"),))),
+            {},
+        ),
+        (anew(), {}),
+    ],
+    ids=["no Job", "it is being deleted", "the run stands still", "it has ended", "it fits"],
+)
+def test_nothing_is_asked_where_no_job_that_may_train_is_replaced(
+    running: Plan, seen: Observed, spec: dict[str, Any]
+) -> None:
+    actions = plan(resource(running, **CHANGED, **spec), seen, NOW).actions
+    assert not any(isinstance(one, Try) for one in actions)
+
+
+def test_a_change_that_the_cluster_does_not_take_is_told_beside_the_run(running: Plan) -> None:
+    refused = Refusal("Job", world.NAME, "HugePages require cpu or memory", only_tried=True)
+    seen = dataclasses.replace(outdated(), refusal=refused)
+    made = plan(resource(running, **CHANGED), seen, NOW)
+    assert made.actions == ()
+    assert made.status.phase is Phase.RUNNING
+    assert world.told(made)["Running"] == ("True", "Training")
+    assert made.status.failure is not None
+    assert "HugePages require cpu or memory." in made.status.failure.message
+    assert made.status.failure.message.endswith("goes on as it was before the change.")
 
 
 def test_a_lost_job_is_a_loss_where_the_spec_is_the_same(running: Plan) -> None:

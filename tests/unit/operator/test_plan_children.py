@@ -18,6 +18,7 @@ from sid_operator.plan.model import (
     Observed,
     Plan,
     Stray,
+    Try,
 )
 from tests.unit.operator import world
 
@@ -54,9 +55,9 @@ def test_a_changed_spec_replaces_the_job_when_its_pods_are_gone(running: Plan) -
     spec = {"workers": {"nodes": 2, "gpusPerNode": 0, "image": "example.org/other:2"}}
     seen = world.observed(pods=world.READY_PODS)
     changed = world.followed(running, seen, **spec)
-    assert [type(a) for a in changed.actions] == [Apply, Delete]
-    assert changed.actions[1].notice is not None
-    assert changed.actions[1].notice.reason == "Recreating"
+    assert [type(a) for a in changed.actions] == [Try, Apply, Delete]
+    assert changed.actions[2].notice is not None
+    assert changed.actions[2].notice.reason == "Recreating"
 
     leaving = dataclasses.replace(world.job(), deleting=True)
     of = world.run(**spec)

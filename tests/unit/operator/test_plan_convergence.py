@@ -22,6 +22,7 @@ from sid_operator.plan.model import (
     Plan,
     Resource,
     Stray,
+    Try,
     status_json,
 )
 from sid_operator.plan.nodes import GpuNode, Nodes
@@ -195,7 +196,8 @@ def _after(seen: Observed, made: Plan, spec: dict[str, Any]) -> Observed:
 
 
 def _of_cleanup(action: Action) -> bool:
-    name = action.manifest["metadata"]["name"] if isinstance(action, Apply) else action.name
+    held = isinstance(action, Apply | Try)
+    name = action.manifest["metadata"]["name"] if held else action.name
     return "cleanup" in name
 
 

@@ -214,7 +214,8 @@ def test_a_run_that_is_over_is_in_no_trouble(kind: str, stored: tuple[str, str])
 
 
 def test_a_run_that_is_over_is_not_suspended() -> None:
-    suspended = plan(world.resource(**STOPPED), world.observed(world.run(**STOPPED)), NOW)
+    stopped = world.observed(world.run(**STOPPED), job=None)
+    suspended = plan(world.resource(**STOPPED), stopped, NOW)
     assert world.told(suspended)["Suspended"] == ("True", "SuspendedByUser")
     seen = world.observed(world.run(**STOPPED), job=over("Complete", 20, **QUEUED))
     told = world.told(world.followed(suspended, seen, **STOPPED))

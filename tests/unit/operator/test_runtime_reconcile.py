@@ -84,6 +84,22 @@ def reasons(api: FakeApi) -> list[str]:
     return [event["reason"] for event in api.of("events")]
 
 
+def condition(api: FakeApi, kind: str) -> dict[str, Any] | None:
+    """A condition of the resource."""
+    (resource,) = api.of("siddistillations")
+    found = resource["status"].get("conditions", [])
+    return next((one for one in found if one["type"] == kind), None)
+
+
+def edit(api: FakeApi, **sections: Any) -> None:
+    """Somebody changes the spec of the resource."""
+    (resource,) = api.of("siddistillations")
+    generation = resource["metadata"]["generation"] + 1
+    metadata = resource["metadata"] | {"generation": generation}
+    spec = resource["spec"] | sections
+    api.put("siddistillations", resource | {"metadata": metadata, "spec": spec})
+
+
 def made_by(pod: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     """A pod of a Job."""
     pod["metadata"]["ownerReferences"][0]["uid"] = job["metadata"]["uid"]
@@ -255,6 +271,69 @@ async def test_a_refused_child_is_told_to_the_user(plant: Plant) -> None:
     (resource,) = plant.api.of("siddistillations")
     told = resource["status"]["failure"]["message"]
     assert told.startswith("The API server refused Job digits: fault. Change the resource")
+
+
+async def test_a_refused_child_does_not_keep_a_run_from_being_suspended(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: phase(plant.api) == "Pending")
+    quota = Fault(403, plural="jobs", name="cleanup", message="exceeded quota", lasting=True)
+    plant.api.faults = [quota]
+    edit(plant.api, deletionPolicy="Delete", runPolicy={"suspend": True})
+    await until(lambda: phase(plant.api) == "Suspended")
+    (job,) = plant.api.of("jobs")
+    assert job["spec"]["suspend"] is True
+    accepted = condition(plant.api, "Accepted")
+    assert accepted is not None
+    assert "cleanup" in accepted["message"]
+
+
+async def test_a_suspension_that_is_refused_is_not_told_as_done(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: phase(plant.api) == "Pending")
+    plant.api.faults = [Fault(403, plural="jobs", method="PATCH", lasting=True)]
+    edit(plant.api, runPolicy={"suspend": True})
+    await until(lambda: condition(plant.api, "Suspended") is not None)
+    suspended = condition(plant.api, "Suspended")
+    assert suspended is not None
+    assert (suspended["status"], suspended["reason"]) == ("False", "Suspending")
+    accepted = condition(plant.api, "Accepted")
+    assert accepted is not None
+    assert accepted["reason"] == "RefusedByApiServer"
+    assert phase(plant.api) == "Pending"
+
+
+async def test_an_edit_that_the_cluster_does_not_take_leaves_the_run_alone(plant: Plant) -> None:
+    metrics = WorkMetrics()
+    plant.start(metrics=metrics)
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: phase(plant.api) == "Pending")
+    jobs, maps = plant.api.of("jobs"), plant.api.of("configmaps")
+    denial = Fault(422, plural="jobs", method="POST", message="no huge pages", lasting=True)
+    plant.api.faults = [denial]
+    edit(plant.api, training={"iterations": 300, "batchSize": 64})
+    await until(lambda: "failure" in plant.api.of("siddistillations")[0]["status"])
+    told = plant.api.of("siddistillations")[0]["status"]["failure"]["message"]
+    assert told.startswith("The API server refused Job digits: no huge pages.")
+
+    def passes() -> float:
+        name = "sid_operator_reconcile_seconds_count"
+        return metrics.registry.get_sample_value(name, {"result": "done"}) or 0
+
+    before = passes()
+    pod = made_by(world.raw_pod(0, phase="Running"), jobs[0])
+    for second in range(3):
+        plant.api.put("pods", pod | {"status": {"phase": "Running", "podIP": f"10.0.0.{second}"}})
+        await until(lambda before=before, second=second: passes() > before + second)
+    assert plant.api.requests["POST", "jobs"] == 1
+    assert (plant.api.of("jobs"), plant.api.of("configmaps")) == (jobs, maps)
+
+    plant.api.faults.clear()
+    edit(plant.api, training={"iterations": 400, "batchSize": 64})
+    await until(lambda: plant.api.of("jobs") != jobs and plant.api.of("configmaps") != maps)
+    assert plant.api.requests["POST", "jobs"] == 2
+    assert "Recreating" in reasons(plant.api)
 
 
 async def test_a_clean_up_that_is_refused_is_told_and_tried_again(plant: Plant) -> None:
