@@ -100,10 +100,10 @@ def new_trusting_server(folder: Path, trusted: Issuer) -> MinioServer:
     return server
 
 
-def role_arn() -> str:
-    """Name of that role, which MinIO makes of the audience."""
+def role_arn(region: str = REGION) -> str:
+    """Name of that role, which MinIO makes of the audience and its own region."""
     made = hashlib.sha1(AUDIENCE.encode(), usedforsecurity=False).digest()
-    return f"arn:minio:iam:{REGION}::role/{_text(made)}"
+    return f"arn:minio:iam:{region}::role/{_text(made)}"
 
 
 def _about(url: str) -> dict[str, object]:
