@@ -18,6 +18,7 @@ from typing import Any
 from sid_trainer.config import MetricsConfig, RunConfig
 from sid_trainer.data.encoding import Encode, encode_each
 from sid_trainer.evaluate.comparing import bases
+from sid_trainer.evaluate.finite import finite
 from sid_trainer.evaluate.judges import JudgeModels, Panel
 from sid_trainer.evaluate.kept import digest
 from sid_trainer.evaluate.pixels import decoded
@@ -146,14 +147,14 @@ class Evaluator:
         return Condition.cat([rows[caption] for caption in captions])
 
     def _results(self, panel: Panel) -> dict[str, float]:
-        """The metrics, on rank 0."""
+        """The metrics that are numbers, on rank 0."""
         results = panel.means()
         if panel.features is not None:
             statistics = panel.features.statistics()
             for name, reference in self._yardsticks.references.items():
                 if reference is not None:
                     results[name] = frechet_distance(statistics, reference)
-        return results
+        return finite("the student's metrics", results)
 
     @property
     def _resolution(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.parts import Part, opened
 from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.endpoint import Server
@@ -28,7 +29,14 @@ def read_statistics(uri: str, endpoint: Server) -> FeatureStatistics:
     Raises:
         TrainerError: when they cannot be had or are none.
     """
-    return FeatureStatistics.from_npz(fetch_file(uri, endpoint).read_bytes(), uri)
+    statistics = FeatureStatistics.from_npz(fetch_file(uri, endpoint).read_bytes(), uri)
+    if not statistics.is_finite:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"{uri} has NaN or infinity in mu or sigma: no distance to it is a number; make it "
+            "anew, or give images",
+        )
+    return statistics
 
 
 def share(parts: Sequence[Part], rank: int, world: int) -> list[tuple[Part, slice]]:

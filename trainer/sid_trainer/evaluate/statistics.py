@@ -10,6 +10,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,11 @@ class FeatureStatistics:
 
     mean: Tensor
     covariance: Tensor
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it are finite numbers."""
+        return all(bool(each.isfinite().all()) for each in (self.mean, self.covariance))
 
     def to_npz(self) -> bytes:
         """The file's content."""
@@ -122,13 +128,16 @@ def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> flo
 
     ``|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½)``. The trace of the square root is that of the
     symmetric ``(C1^½ C2 C1^½)^½``: no complex numbers, and eigenvalues to full precision even where
-    there are fewer images than features.
+    there are fewer images than features. NaN where either is not finite: eigenvalues of such a
+    matrix cannot be had.
 
     Raises:
         ValueError: when the widths differ.
     """
     if first.mean.shape != second.mean.shape:
         raise ValueError(f"features of {len(first.mean)} and {len(second.mean)} numbers")
+    if not (first.is_finite and second.is_finite):
+        return math.nan
     root = _square_root(first.covariance)
     cross = torch.linalg.eigvalsh(root @ second.covariance @ root).clamp_min(0).sqrt().sum()
     shift = (first.mean - second.mean).square().sum()

@@ -18,6 +18,7 @@ from sid_trainer.config import FidConfig, MetricsConfig, RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.consistency import require_same_parts
 from sid_trainer.evaluate.cost import is_cheap, measures_teacher
+from sid_trainer.evaluate.finite import finite
 from sid_trainer.evaluate.judges import FeatureJudge, JudgeModels, Panel
 from sid_trainer.evaluate.kept import Fitted, Kept, digest
 from sid_trainer.evaluate.ranks import Ranks
@@ -106,7 +107,7 @@ class Yardsticks:
             mine = share(parts, ranks.place.rank, ranks.place.world_size)
             together(ranks.group, lambda: add_images(judge, mine, self._resolution, ranks.alive))
             judge.all_reduce()
-            return lambda: _of_enough(judge, uri)
+            return lambda: _usable(judge, uri)
 
         return self._kept.statistics(f"images-{digest(names, facts)}", measure)
 
@@ -127,9 +128,10 @@ class Yardsticks:
         reference = self.references.get("fid")
 
         def metrics() -> dict[str, float]:
-            if statistics is None or reference is None:
-                return scores
-            return {"fid": frechet_distance(statistics, reference)} | scores
+            distances = {}
+            if statistics is not None and reference is not None:
+                distances["fid"] = frechet_distance(statistics, reference)
+            return finite("the teacher's metrics", distances | scores)
 
         return from_first(self._ranks.group, metrics)
 
@@ -152,11 +154,18 @@ class Yardsticks:
         return statistics
 
 
-def _of_enough(judge: FeatureJudge, uri: str) -> FeatureStatistics:
+def _usable(judge: FeatureJudge, uri: str) -> FeatureStatistics:
     if judge.count < 2:
         raise TrainerError(
             FailureReason.INVALID_DATA,
             f"{uri} has {judge.count} images, and a distribution takes two at least: give more "
             "images, or finished statistics (.npz)",
         )
-    return judge.statistics()
+    statistics = judge.statistics()
+    if not statistics.is_finite:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"{uri}: the extractor gives features of its images that are no finite numbers: see "
+            "that evaluation.metrics.fid.features is the right one",
+        )
+    return statistics

@@ -4,6 +4,7 @@ Rules this module keeps:
 
 * A :class:`TrainerError` anywhere in the chain of causes wins: it was written for the user.
 * It knows torch's errors by class name and text and does not import torch: the launcher uses it.
+* A configuration that does not validate is the user's; another file that does not is ``Error``.
 * What is not recognised is ``Error``, never a guess; its traceback stays in the log.
 * What goes wrong with a thing that a field names is told with that field (:func:`told_of`).
 """
@@ -94,7 +95,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _known(error: BaseException) -> tuple[FailureReason, str] | None:
     if isinstance(error, TrainerError):
         return error.reason, str(error)
-    if isinstance(error, ValidationError):
+    if isinstance(error, ValidationError) and error.title == RunConfig.__name__:
         return FailureReason.INVALID_CONFIGURATION, describe(error, RunConfig)
     if isinstance(error, KeyboardInterrupt):
         return FailureReason.TERMINATED, "interrupted from the keyboard"

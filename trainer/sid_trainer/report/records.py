@@ -5,6 +5,7 @@ Rules this module keeps:
 * An evaluation belongs to an iteration: measured again after a resume, it replaces the earlier one.
 * Only values of one basis are compared with one another: a distance in other features, or of fewer
   images, is another number. What else was measured beside it does not matter.
+* A metric is a finite number, or it is absent: null, which JSON has for NaN, is read as absent.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
 
 KEY = "metrics/evaluations.json"
@@ -28,6 +30,16 @@ TEACHERS = {
     "preferenceScore": "teacherPreferenceScore",
 }
 """Names of the teacher's own metrics where they stand beside the student's."""
+
+
+def _without_nulls(found: Any) -> Any:
+    if not isinstance(found, dict):
+        return found
+    return {name: value for name, value in found.items() if value is not None}
+
+
+Metrics = Annotated[dict[str, float], BeforeValidator(_without_nulls)]
+"""Values by name."""
 
 
 class Speed(BaseModel):
@@ -70,7 +82,7 @@ class Evaluation(_Document):
     iteration: int
     images: int
     settings: str
-    metrics: dict[str, float]
+    metrics: Metrics
     seconds: float
     bases: dict[str, str] = {}
 
@@ -86,15 +98,26 @@ class Records(_Document):
     best: int | None = None
     """Iteration of the student in ``student-best/``."""
     speed: Speed | None = None
-    teacher: dict[str, float] = {}
+    teacher: Metrics = {}
     """The teacher's own metrics, by the names of the student's."""
 
     @classmethod
     def load(cls, storage: Storage) -> Records:
-        """Those of the run so far."""
+        """Those of the run so far.
+
+        Raises:
+            TrainerError: ``InvalidData`` when the file is not one of ours.
+        """
         if not storage.exists(KEY):
             return cls()
-        return cls.model_validate_json(storage.get_bytes(KEY))
+        try:
+            return cls.model_validate_json(storage.get_bytes(KEY))
+        except ValidationError as error:
+            raise TrainerError(
+                FailureReason.INVALID_DATA,
+                f"{storage.uri(KEY)} holds no evaluations ({error.error_count()} errors): put back "
+                "what was there, or remove it, and the run goes on without its earlier ones",
+            ) from error
 
     def save(self, storage: Storage) -> None:
         """Replace the stored ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -69,6 +70,15 @@ def test_is_symmetric() -> None:
 def test_refuses_sets_without_a_covariance(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least two rows"):
         fitted(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_is_no_number_where_a_feature_is_none(odd: float) -> None:
+    features = torch.randn(20, 4, generator=torch.Generator().manual_seed(2))
+    spoilt = features.clone()
+    spoilt[3, 2] = odd
+    for first, second in ((features, spoilt), (spoilt, features), (spoilt, spoilt)):
+        assert math.isnan(distance(first, second))
 
 
 def test_refuses_features_of_two_widths() -> None:

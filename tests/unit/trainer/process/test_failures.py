@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from pydantic import BaseModel, ValidationError
 
+from sid_trainer.config import RunConfig
 from sid_trainer.contract import (
     Failure,
     FailureReason,
     TrainerError,
 )
 from sid_trainer.process.failures import failure_of, told_of
+from sid_trainer.report.records import Records
 
 
 class DistBackendError(RuntimeError):
@@ -34,6 +37,15 @@ class DistBackendError(RuntimeError):
 )
 def test_reasons(error: BaseException, reason: str) -> None:
     assert failure_of(error).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"), [(RunConfig, "InvalidConfiguration"), (Records, "Error")]
+)
+def test_only_a_configuration_is_the_users(model: type[BaseModel], reason: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        model.model_validate({"teacher": 1})
+    assert failure_of(raised.value).reason == reason
 
 
 def test_a_known_cause_below_an_unknown_error_wins() -> None:

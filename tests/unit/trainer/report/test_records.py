@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.report.records import KEY, Best, Records
 from sid_trainer.storage import FileStorage
 from tests.unit.trainer.report.evaluations import evaluated
@@ -24,6 +27,26 @@ def test_records_replace_order_and_return(tmp_path: Path) -> None:
     assert records.beside == {}
     measured = Records(teacher=dict.fromkeys(("fid", "clipScore", "preferenceScore"), 1.0))
     assert list(measured.beside) == ["teacherFid", "teacherClipScore", "teacherPreferenceScore"]
+
+
+def test_metrics_that_were_no_numbers_are_read_as_absent(tmp_path: Path) -> None:
+    """JSON writes them as null."""
+    storage = FileStorage(tmp_path)
+    odd = {"fid": float("nan"), "clipScore": 0.3}
+    Records(evaluations=(evaluated(10, **odd),), teacher=odd).save(storage)
+    assert b"null" in storage.get_bytes(KEY)
+    records = Records.load(storage)
+    assert records.evaluations == (evaluated(10, clipScore=0.3),)
+    assert records.teacher == {"clipScore": 0.3}
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"evaluations": [{"metrics": []}]}'])
+def test_records_that_are_none_are_told_by_address(tmp_path: Path, data: bytes) -> None:
+    storage = FileStorage(tmp_path)
+    storage.put_bytes(KEY, data)
+    with pytest.raises(TrainerError, match=r"metrics/evaluations\.json holds no") as told:
+        Records.load(storage)
+    assert told.value.reason is FailureReason.INVALID_DATA
 
 
 def test_the_best_is_of_equal_settings_and_in_the_right_direction() -> None:
