@@ -317,6 +317,18 @@ INVALID = {
         {"spec/workers/resources": {"requests": {"rdma/hca": 1}}},
         "give it under limits only",
     ),
+    "hugepages without limit": (
+        {"spec/workers/resources": {"requests": {"cpu": 1, "hugepages-2Mi": "1Gi"}}},
+        "give it under limits only",
+    ),
+    "half of an extended resource": (
+        {"spec/workers/resources": {"limits": {"rdma/hca": "500m"}}},
+        "is counted in whole numbers",
+    ),
+    "hugepages alone": (
+        {"spec/workers/resources": {"limits": {"hugepages-2Mi": "1Gi"}}},
+        "together with cpu or memory",
+    ),
     "unknown resource": (
         {"spec/workers/resources": {"limits": {"gpu": 1}}},
         "unknown resource: use cpu",
@@ -481,6 +493,12 @@ VALID: dict[str, dict[str, Any]] = {
             "gpusPerNode": 1,
             "gpuResource": "nvidia.com/mig-3g.40gb",
             "resources": {"limits": {"rdma/hca": "1"}},
+        }
+    },
+    "hugepages": {
+        "spec/workers/resources": {
+            "requests": {"memory": "2Gi"},
+            "limits": {"hugepages-2Mi": "1Gi", "rdma/hca": "1e1"},
         }
     },
     "claimed GPUs": {

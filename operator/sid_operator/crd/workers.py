@@ -14,6 +14,7 @@ _GPUS_TWICE = (
 )
 _REQUEST = "quantity(string(self.requests[name]))"
 _LIMIT = "quantity(string(self.limits[name]))"
+_HAS_CPU_OR_MEMORY = "('cpu' in self.{part} || 'memory' in self.{part})"
 
 
 def _resource_names(path: str) -> Rule:
@@ -52,11 +53,26 @@ WORKERS = (
     ),
     Rule(
         "spec.workers.resources",
-        "!has(self.requests) || self.requests.all(name, !name.contains('/') || "
+        "!has(self.requests) || self.requests.all(name, "
+        "!name.contains('/') && !name.startsWith('hugepages-') || "
         f"(has(self.limits) && name in self.limits && {_REQUEST}.compareTo({_LIMIT}) == 0))",
-        "an extended resource (with '/' in its name) has no request apart from its limit: give it "
-        "under limits only",
+        "an extended resource (with '/' in its name), or hugepages, has no request apart from its "
+        "limit: give it under limits only",
         field="requests",
+    ),
+    Rule(
+        "spec.workers.resources",
+        f"!has(self.limits) || self.limits.all(name, !name.contains('/') || {_LIMIT}.isInteger())",
+        "an extended resource (with '/' in its name) is counted in whole numbers, such as 1",
+        field="limits",
+    ),
+    Rule(
+        "spec.workers.resources",
+        "!has(self.limits) || !self.limits.exists(name, name.startsWith('hugepages-')) || "
+        f"{_HAS_CPU_OR_MEMORY.format(part='limits')} || "
+        f"has(self.requests) && {_HAS_CPU_OR_MEMORY.format(part='requests')}",
+        "hugepages are given only together with cpu or memory: add one of them",
+        field="limits",
     ),
     Rule(
         "spec.workers.resourceClaims[]",
