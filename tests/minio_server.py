@@ -15,7 +15,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
-from sid_trainer.endpoint import Endpoint
+from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.storage.retry import Patience
 from sid_trainer.storage.s3 import S3Storage
 from sid_trainer.storage.s3_client import S3Client, connect

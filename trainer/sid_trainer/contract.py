@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from pydantic.alias_generators import to_camel
@@ -30,9 +30,13 @@ GANG_VARIABLE = "SID_GANG"
 MAX_RECORD_BYTES = 3072
 """Kubernetes cuts the termination message at 4096 bytes; a cut JSON cannot be read."""
 MAX_PROGRESS_BYTES = 65_536
+MAX_TEXT = 1024
+"""Characters of a message."""
 
-Text = Annotated[str, Field(max_length=1024)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 MetricName = Annotated[str, Field(max_length=64, pattern=r"^[a-zA-Z0-9]+$")]
+Stage: TypeAlias = Literal["loading", "encoding", "training", "exporting", "done"]
+"""What a run does at present."""
 
 
 class ExitCode(enum.IntEnum):
@@ -120,7 +124,7 @@ class ProgressReport(Message):
         description="How often training was started, this start included: a number kept in the "
         "run's storage, so restarts are counted exactly whoever watched."
     )
-    stage: Literal["loading", "encoding", "training", "exporting", "done"]
+    stage: Stage
     iteration: Annotated[int, Field(ge=0)] = 0
     iterations: Annotated[int, Field(ge=1)]
     images: Annotated[int, Field(ge=0)] = 0

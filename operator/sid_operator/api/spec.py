@@ -35,7 +35,7 @@ from sid_trainer.config import (
     TeacherConfig,
     TrainerSections,
 )
-from sid_trainer.endpoint import Addressing
+from sid_trainer.config.endpoint import Addressing
 
 ONE_IDENTITY: Final = (
     "checkpoint.secretRef (a Secret with keys) and checkpoint.serviceAccountName (a service "

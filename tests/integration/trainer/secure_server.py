@@ -12,7 +12,7 @@ from typing import Any
 import urllib3
 from minio.credentials import AssumeRoleProvider, CertificateIdentityProvider, Provider
 
-from sid_trainer.endpoint import Endpoint
+from sid_trainer.config.endpoint import Endpoint
 from tests.cluster.local import pki
 from tests.cluster.local.shell import run
 from tests.minio_server import MinioServer, new_server

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sid_trainer.cli import main
-from sid_trainer.config_file import load_config
+from sid_trainer.config.file import load_config
 from tests.unit.trainer.minimal import VALID
 
 

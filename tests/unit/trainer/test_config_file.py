@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sid_trainer.config_file import load_config
+from sid_trainer.config.file import load_config
 from sid_trainer.contract import (
     FailureReason,
     TrainerError,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sid_trainer.checkpoint.checksums import Checksum
 from sid_trainer.checkpoint.state import RankState
+from sid_trainer.precision import STORED_DTYPES
 
 META_KEY = "sid.meta"
 """Where the state's JSON stands in the file's own metadata."""
@@ -28,19 +29,7 @@ META_KEY = "sid.meta"
 WEIGHTS = ("ema/weight/", "student/weight/")
 """Prefixes of the names of the student's weights: averaged, present."""
 
-_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 LENGTH = struct.Struct("<Q")
 
 
@@ -109,7 +98,7 @@ def read_shard(buffer: bytearray | memoryview) -> RankState:
 
 def _tensor(buffer: bytearray | memoryview, start: int, entry: dict[str, Any]) -> Tensor:
     begin, end = entry["data_offsets"]
-    dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
+    dtype, shape = STORED_DTYPES[entry["dtype"]], entry["shape"]
     if begin == end:
         return torch.empty(shape, dtype=dtype)
     count = (end - begin) // dtype.itemsize

@@ -20,8 +20,9 @@ from torch import Tensor
 from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, Part
 from sid_trainer.checkpoint.reading import Progress, Reader, read_header
 from sid_trainer.checkpoint.reshard import shard_length
-from sid_trainer.checkpoint.shard import DTYPES, WEIGHTS
+from sid_trainer.checkpoint.shard import WEIGHTS
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.precision import STORED_DTYPES
 from sid_trainer.storage import Storage
 
 _AVERAGED, _PRESENT = WEIGHTS
@@ -139,7 +140,7 @@ def _pieces(
         length = shard_length(shape.numel(), world)
         if entry is not None and entry["shape"] == [length]:
             begin, end = entry["data_offsets"]
-            dtype, first = DTYPES[entry["dtype"]], rank * length
+            dtype, first = STORED_DTYPES[entry["dtype"]], rank * length
             yield _Piece(name, dtype, start + begin, start + end, first)
 
 

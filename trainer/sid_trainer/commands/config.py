@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sid_trainer.commands import config_path
-from sid_trainer.config_file import dump_config, load_config
+from sid_trainer.config.file import dump_config, load_config
 from sid_trainer.contract import ExitCode
 
 

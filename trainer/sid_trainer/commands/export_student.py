@@ -8,8 +8,8 @@ from pathlib import Path
 from sid_trainer.checkpoint.inspection import Entry
 from sid_trainer.checkpoint.weights import size_to_read
 from sid_trainer.commands.storage_arguments import endpoint_given
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Server
 from sid_trainer.export.checkpoint import (
     Form,
     Source,

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from sid_trainer.checkpoint.leftovers import unfinished
 from sid_trainer.commands.storage_arguments import add_storage_arguments, endpoint_given
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
-from sid_trainer.endpoint import Server
 from sid_trainer.storage import Storage, open_storage
 from sid_trainer.telling.console import set_up_logging
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from sid_trainer.endpoint import Addressing, Endpoint
+from sid_trainer.config.endpoint import Addressing, Endpoint
 from sid_trainer.storage import Storage, open_storage
 
 

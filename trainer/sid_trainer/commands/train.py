@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from sid_trainer.commands import config_path
-from sid_trainer.config_file import load_config
+from sid_trainer.config.file import load_config
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.launch.preflight import check_inputs
 from sid_trainer.process.environment import available_cpus, training_environment

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from sid_trainer.config.base import Section
+from sid_trainer.config.endpoint import Addressing, Endpoint
 from sid_trainer.config.file_uri import folder_of
-from sid_trainer.endpoint import Addressing, Endpoint
+from sid_trainer.contract import PROGRESS_PORT, RENDEZVOUS_PORT
 
 Region = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$", max_length=63)]
 
@@ -94,13 +95,17 @@ class LaunchConfig(Section):
         description="Name whose addresses are those of all nodes of the run: a node that is not "
         "among them was replaced, and does not join. Default: not looked up.",
     )
-    rendezvous_port: int = Field(default=29500, ge=1024, le=65535, description="Port there.")
+    rendezvous_port: int = Field(
+        default=RENDEZVOUS_PORT, ge=1024, le=65535, description="Port there."
+    )
     progress_host: str = Field(
         default="127.0.0.1",
         description="Address on which rank 0 serves its progress; 0.0.0.0 or :: for all, of IPv4 "
         "and of IPv6.",
     )
-    progress_port: int = Field(default=9400, ge=0, le=65535, description="Port there; 0 = none.")
+    progress_port: int = Field(
+        default=PROGRESS_PORT, ge=0, le=65535, description="Port there; 0 = none."
+    )
     grace_seconds: int = Field(
         default=30,
         ge=1,

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sid_trainer.config import DataConfig
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding import Encode
 from sid_trainer.data.encoding_entry import DamagedError, Identity, entry_key, packed, unpacked
 from sid_trainer.data.encoding_folder import open_cache
-from sid_trainer.endpoint import Server
 from sid_trainer.method.conditions import Condition
 from sid_trainer.storage import Storage
 from sid_trainer.teachers.base import Teacher

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Server
 from sid_trainer.storage import Storage, open_storage
 
 _PROBE = "00"

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from sid_trainer.config import RunConfig
-from sid_trainer.config_file import describe, load_config
+from sid_trainer.config.file import describe, load_config
 from sid_trainer.contract import FailureReason, TrainerError
 
 KIND = "SiDDistillation"

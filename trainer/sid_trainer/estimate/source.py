@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from sid_trainer.config import TeacherConfig
-from sid_trainer.endpoint import Server
+from sid_trainer.config.endpoint import Server
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.models.hub import token, told_of_hub

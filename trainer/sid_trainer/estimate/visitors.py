@@ -17,9 +17,8 @@ from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.memory.need import Visit
-from sid_trainer.teachers.text_encoders import ENCODER_BATCH
+from sid_trainer.teachers.text_encoders import ENCODER_BATCH, TEXT_ENCODERS
 
-_TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 _META = torch.device("meta")
 
 
@@ -49,7 +48,7 @@ def decoding_visit(skeleton: Skeleton, latent: tuple[int, int, int], dtype: torc
 
 def _text_encoders(skeleton: Skeleton, dtype: torch.dtype) -> Iterator[tuple[str, nn.Module]]:
     transformers = importlib.import_module("transformers")
-    for name in _TEXT_ENCODERS:
+    for name in TEXT_ENCODERS:
         class_name = skeleton.class_of(name)
         if class_name is not None:
             encoder_class = getattr(transformers, class_name[1])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sid_trainer.config import MetricsConfig
-from sid_trainer.endpoint import Server
+from sid_trainer.config.endpoint import Server
 from sid_trainer.evaluate.extractor import FeatureExtractor
 from sid_trainer.evaluate.similarity import ClipModel
 from sid_trainer.evaluate.statistics import FeatureStatistics, FeatureSums

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.parts import Part, opened
 from sid_trainer.data.images.pixels import square_pixels
-from sid_trainer.endpoint import Server
 from sid_trainer.evaluate.judges import FeatureJudge
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.statistics import FeatureStatistics

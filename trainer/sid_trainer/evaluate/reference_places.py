@@ -5,9 +5,9 @@ It is called before torch is loaded, so that what is not there is told in second
 
 from __future__ import annotations
 
+from sid_trainer.config.endpoint import Server
 from sid_trainer.data.images.parts import Part
 from sid_trainer.data.images.places import find_parts
-from sid_trainer.endpoint import Server
 from sid_trainer.models.fetching import check_file
 
 _STATISTICS = ".npz"

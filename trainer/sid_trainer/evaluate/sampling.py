@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sid_trainer.chunks import cuts
 from sid_trainer.engine.iteration import Distiller
-from sid_trainer.evaluate.shares import cuts
 from sid_trainer.evaluate.teacher_sampler import guided_euler, teacher_levels
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.noise import NoiseSource, Purpose

@@ -45,8 +45,3 @@ def chunks(count: int, world_size: int, rank: int, size: int = CHUNK) -> Iterato
         yield Chunk(
             [number % count for number in numbers], sum(number < count for number in numbers)
         )
-
-
-def cuts(length: int, size: int) -> list[slice]:
-    """Slices of ``size`` that cover ``length`` items."""
-    return [slice(start, start + size) for start in range(0, length, size)]

@@ -25,8 +25,8 @@ from sid_trainer.checkpoint.manifest import Manifest
 from sid_trainer.checkpoint.settings import completed
 from sid_trainer.checkpoint.weights import Wanted, read_weights
 from sid_trainer.config import RunConfig, StorageConfig
+from sid_trainer.config.endpoint import Server, endpoint_of
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.export.student import Edition, Sent, export_student, require_room
 from sid_trainer.method.sampler import scheduler_config
 from sid_trainer.models.fetching import fetch_model

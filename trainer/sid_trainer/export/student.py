@@ -39,7 +39,7 @@ from sid_trainer.export.licence import licence_of
 from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.models.exported_network import ExportedNetwork
 from sid_trainer.models.node_cache import digest, locked, need_space, told_of_cache
-from sid_trainer.models.pipeline_index import INDEX, is_variant
+from sid_trainer.models.pipeline_index import INDEX, PICKLED, is_variant
 from sid_trainer.process.environment import cache_root
 from sid_trainer.report.samples import sample_key
 from sid_trainer.storage import Storage
@@ -53,7 +53,7 @@ SHARD_SIZE = "5GB"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 Sent = Callable[[int, int], object]
 """Told the bytes of each file that is where it should be, and those of all files."""
-_NOT_COPIED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx", ".py")
+_RUNS_CODE = (*PICKLED, ".py")
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +246,7 @@ def _write_scheduler(folder: Path, scheduler: dict[str, object]) -> None:
 
 def _not_copied(folder: str, names: list[str]) -> list[str]:
     """What runs code, and weights in variants that the student's pipeline would not load."""
-    dropped = [name for name in names if name.endswith(_NOT_COPIED)]
+    dropped = [name for name in names if name.endswith(_RUNS_CODE)]
     for name in dropped:
         logger.warning("not copied into the student: %s/%s (it may run code)", folder, name)
     return dropped + [name for name in names if is_variant(name)]

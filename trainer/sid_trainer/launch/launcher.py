@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sid_trainer.config import RunConfig
-from sid_trainer.config_file import load_config
+from sid_trainer.config.file import load_config
 from sid_trainer.contract import (
     EXIT_CODE_OF,
     ExitCode,

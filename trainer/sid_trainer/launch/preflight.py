@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from sid_trainer.checkpoint.attempts import is_done, last_attempt
 from sid_trainer.checkpoint.finding import manifests
 from sid_trainer.config import MetricsConfig, RunConfig
+from sid_trainer.config.endpoint import Server
+from sid_trainer.config.families import family_of
 from sid_trainer.contract import GANG_VARIABLE, TrainerError
 from sid_trainer.data.encoding_folder import check_cache
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
-from sid_trainer.endpoint import Server
 from sid_trainer.engine.deepspeed_config import refuse_settings
 from sid_trainer.evaluate.reference_places import check_reference
-from sid_trainer.families import family_of
 from sid_trainer.models.fetching import check_file, check_folder, check_model
 from sid_trainer.models.origins import is_lost
 from sid_trainer.models.pipeline_index import NETWORK

@@ -18,18 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from sid_trainer.config.endpoint import Server, endpoint_of
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.models.hub_models import CONFIG, model_from_hub, pipeline_commit, pipeline_from_hub
 from sid_trainer.models.node_cache import digest, downloaded, held
-from sid_trainer.models.pipeline_index import INDEX, check_pipeline, is_variant
+from sid_trainer.models.pipeline_index import INDEX, PICKLED, check_pipeline, is_variant
 from sid_trainer.models.reference import place_of
 from sid_trainer.process.environment import cache_root
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.base import not_found
 from sid_trainer.storage.path_errors import not_readable
-
-_PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
 
 
 def fetch_model(
@@ -267,7 +265,7 @@ def _from_s3(reference: str, endpoint: Server, root: Path, only: str | None) -> 
 def _is_needed(key: str, only: str | None) -> bool:
     """Whether an object of a model is fetched: no pickles, and of weights the plain variant."""
     wanted = only is None or key == INDEX or key.startswith(f"{only}/")
-    return wanted and not key.endswith(_PICKLED) and not is_variant(key)
+    return wanted and not key.endswith(PICKLED) and not is_variant(key)
 
 
 def _pipeline(folder: Path, reference: str, only: str | None = None) -> Path:

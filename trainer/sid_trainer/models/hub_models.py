@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sid_trainer.families import family_of
+from sid_trainer.config.families import family_of
 from sid_trainer.models.hub import token, told_of_hub
 from sid_trainer.models.node_cache import digest, locked, need_space
 from sid_trainer.models.pipeline_index import INDEX, class_of, components_of

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
+from sid_trainer.config.families import family_of
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.families import family_of
 from sid_trainer.storage.base import not_found
 
 INDEX = "model_index.json"
 NETWORK = "transformer"
 """The component that is trained."""
+PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5", ".onnx")
+"""Ends of the names of weights that are not safetensors: reading them may run code."""
 _VARIANT = re.compile(
     r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.(?!safetensors)[\w.-]+\.safetensors"
     r"|.*\.safetensors\.index\.\w+\.json"

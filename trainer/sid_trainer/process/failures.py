@@ -18,11 +18,8 @@ from contextlib import contextmanager
 from pydantic import ValidationError
 
 from sid_trainer.config import RunConfig
-from sid_trainer.config_file import describe
-from sid_trainer.contract import Failure, FailureReason, TrainerError
-
-MAX_MESSAGE = 1024
-"""Length of a message in the contract."""
+from sid_trainer.config.file import describe
+from sid_trainer.contract import MAX_TEXT, Failure, FailureReason, TrainerError
 
 # Errors of torch.distributed that a lost or stuck peer causes on the ranks that live.
 _PEER_CLASSES = frozenset({"DistBackendError", "DistNetworkError", "DistStoreError"})
@@ -74,7 +71,7 @@ def told_of(field: str) -> Iterator[None]:
         raise TrainerError(error.reason, f"{field}: {error}") from error
 
 
-def shortened(message: str, limit: int = MAX_MESSAGE) -> str:
+def shortened(message: str, limit: int = MAX_TEXT) -> str:
     """The message, cut to ``limit`` characters with an ellipsis.
 
     What is no character in it, such as a byte of a file's name that is not UTF-8, is written as

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sid_trainer.config.endpoint import Endpoint, Server
 from sid_trainer.config.file_uri import folder_of
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint, Server
 from sid_trainer.storage.base import BegunUpload, ObjectInfo, Storage, safe_key
 from sid_trainer.storage.file import FileStorage
 from sid_trainer.storage.retry import LONG_PATIENCE, Patience

@@ -22,8 +22,8 @@ import urllib3
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException
 
+from sid_trainer.config.endpoint import Server, endpoint_of
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Server, endpoint_of
 from sid_trainer.storage.base import (
     MAX_SMALL_OBJECT,
     BegunUpload,

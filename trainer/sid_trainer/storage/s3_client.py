@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from minio import Minio
 from minio.datatypes import Part
 
-from sid_trainer.endpoint import Endpoint
+from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.storage.pieces import Pieces
 from sid_trainer.storage.retry import TransientError
 from sid_trainer.storage.s3_keys import keys_of

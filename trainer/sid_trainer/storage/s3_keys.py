@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from minio.credentials import Provider, StaticProvider
 
+from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.s3_role import PodRole, Role, WebRole, shared_keys
 from sid_trainer.storage.s3_server import bundle_of, is_aws, url_of
 

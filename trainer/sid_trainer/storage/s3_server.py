@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 
+from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.whole_heads import WholeHeads
 
 AWS_ENDPOINT = "https://s3.amazonaws.com"

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from sid_trainer.config import Family, TeacherConfig
+from sid_trainer.config.families import family_of
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.families import family_of
 from sid_trainer.teachers.base import Teacher
 from sid_trainer.teachers.flux import FluxTeacher
 from sid_trainer.teachers.sana import SanaTeacher

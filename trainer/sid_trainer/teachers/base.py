@@ -2,7 +2,7 @@
 
 Everything else in the trainer is written against :class:`Teacher`, so a new family is one
 subclass in a file of its own and a line in :mod:`sid_trainer.teachers` and
-:mod:`sid_trainer.families` each.
+:mod:`sid_trainer.config.families` each.
 
 Rules that adapters keep:
 

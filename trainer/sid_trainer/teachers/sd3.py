@@ -21,13 +21,12 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.method.conditions import Condition
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
-from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
+from sid_trainer.teachers.text_encoders import TEXT_ENCODERS, encode_in_batches, text_pipeline
 
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
 _TIME_SCALE = 1000.0
 _T5 = ("text_encoder_3", "tokenizer_3")
-_TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 class SD3Teacher(Teacher):
@@ -67,7 +66,7 @@ class SD3Teacher(Teacher):
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Encode prompts: ``prompt_embeds [B, L, D]`` and ``pooled [B, P]``."""
         pipeline = self._text_pipeline
-        encoders = [getattr(pipeline, name) for name in _TEXT_ENCODERS]
+        encoders = [getattr(pipeline, name) for name in TEXT_ENCODERS]
         with on_accelerator([encoder for encoder in encoders if encoder is not None], self.device):
             return encode_in_batches(prompts, self._encode_batch)
 

@@ -33,6 +33,7 @@ from sid_trainer.method.conditions import Condition
 from sid_trainer.models.node_cache import locked, need_space
 from sid_trainer.models.pipeline_index import INDEX
 from sid_trainer.models.tensor_files import files_of_tensors, open_tensors
+from sid_trainer.precision import STORED_DTYPES
 from sid_trainer.process.environment import cache_root
 from sid_trainer.storage.base import not_found
 from sid_trainer.storage.path_errors import open_path
@@ -40,13 +41,9 @@ from sid_trainer.teachers.loading_errors import told_of_loading
 
 ENCODER_BATCH = 16
 """Prompts that the text encoders take at a time."""
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+"""Where stock pipelines have text encoders: as many of these as they have encoders."""
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _LIBRARIES = ("diffusers", "transformers")
 _WHOLE = "give the whole pipeline, as save_pretrained writes it"
@@ -232,7 +229,8 @@ def _stored_dtypes(file: Path) -> set[torch.dtype]:
     """Floating-point types of the tensors in a file, from its header."""
     with open_tensors(file) as tensors:
         kinds = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
-    return {_DTYPES[kind] for kind in kinds & _DTYPES.keys()}
+    dtypes = {STORED_DTYPES[kind] for kind in kinds & STORED_DTYPES.keys()}
+    return {dtype for dtype in dtypes if dtype.is_floating_point}
 
 
 def _convert(directory: Path, files: list[Path], dtype: torch.dtype, folder: Path) -> None:

@@ -11,12 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Literal, TypeAlias
 
-from sid_trainer.contract import CheckpointRef, TrainerError
+from sid_trainer.contract import CheckpointRef, Stage, TrainerError
 from sid_trainer.process.run_directory import RunDirectory
-
-Stage: TypeAlias = Literal["loading", "encoding", "training", "exporting", "done"]
 
 logger = logging.getLogger(__name__)
 

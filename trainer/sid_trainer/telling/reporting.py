@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sid_trainer.config import RunConfig
-from sid_trainer.contract import CheckpointRef, ProgressReport, TerminationRecord
+from sid_trainer.contract import CheckpointRef, ProgressReport, Stage, TerminationRecord
 from sid_trainer.process.failures import shortened
 from sid_trainer.process.run_directory import RunDirectory
 from sid_trainer.process.termination import termination_log, write_record
@@ -26,7 +26,7 @@ from sid_trainer.storage import Storage
 from sid_trainer.telling.console import Display
 from sid_trainer.telling.metrics_stream import MetricsStream
 from sid_trainer.telling.progress import ProgressServer, Throughput, seconds_left
-from sid_trainer.telling.reporter import Reporter, Stage
+from sid_trainer.telling.reporter import Reporter
 
 REPORT_SECONDS = 2.0
 """Time between two reports of a running iteration count."""

@@ -18,12 +18,12 @@ from typing import Protocol
 
 from torch import Tensor
 
+from sid_trainer.chunks import cuts
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.data.encoding import EncodedPrompts
 from sid_trainer.engine.iteration import Distiller, MicroBatch
 from sid_trainer.engine.training_metrics import TrainingMetrics
-from sid_trainer.evaluate.shares import cuts
 from sid_trainer.method.adversarial import RealSamples
 from sid_trainer.method.conditions import Condition
 from sid_trainer.process.group import SharedError

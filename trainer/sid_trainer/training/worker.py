@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sid_trainer.config import RunConfig
-from sid_trainer.config_file import load_config
+from sid_trainer.config.file import load_config
 from sid_trainer.contract import ExitCode
 from sid_trainer.process.ending import end_process
 from sid_trainer.process.run_directory import RunDirectory

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from diffusers import StableDiffusion3Pipeline
 
-from sid_trainer.config_file import load_config
+from sid_trainer.config.file import load_config
 from sid_trainer.contract import GANG_VARIABLE, PERMANENT_EXIT_CODES
 from sid_trainer.launch import processes
 from sid_trainer.process.run_directory import RUN_DIRECTORY, RunDirectory

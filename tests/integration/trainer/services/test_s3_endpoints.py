@@ -18,8 +18,8 @@ from sid_trainer.checkpoint.attempts import claim_attempt, require_newest
 from sid_trainer.checkpoint.leftovers import unfinished
 from sid_trainer.cli import main
 from sid_trainer.config import StorageConfig
+from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage import open_storage
 from sid_trainer.storage.parts import PART_BYTES
 from sid_trainer.storage.retry import Patience

@@ -16,8 +16,8 @@ import pytest
 from minio.credentials import AssumeRoleProvider
 
 from sid_trainer.cli import main
+from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.parts import PART_BYTES
 from sid_trainer.storage.retry import Patience
 from sid_trainer.storage.s3 import S3Storage

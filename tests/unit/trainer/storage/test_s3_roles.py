@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from minio.credentials import StaticProvider
 
+from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.endpoint import Endpoint
 from sid_trainer.storage.retry import Patience, TransientError
 from sid_trainer.storage.s3 import S3Storage
 from sid_trainer.storage.s3_client import connect

@@ -13,8 +13,8 @@ from diffusers import FluxPipeline
 from diffusers.models.transformers.sana_transformer import SanaCombinedTimestepGuidanceEmbeddings
 
 from sid_trainer.config import Family, TeacherConfig
+from sid_trainer.config.families import PIPELINES
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.families import PIPELINES
 from sid_trainer.teachers import ADAPTERS, Teacher, find_family, open_teacher
 from sid_trainer.teachers.flux import image_places, pack, unpack
 from sid_trainer.teachers.sana_sprint import guidance_input

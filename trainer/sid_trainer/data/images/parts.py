@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from sid_trainer.config.endpoint import Server
 from sid_trainer.data.images.sample import CAPTION_READERS, Sample
 from sid_trainer.data.images.tar import TarShard
-from sid_trainer.endpoint import Server
 from sid_trainer.models.fetching import open_file
 from sid_trainer.models.node_cache import remove
 from sid_trainer.storage import Storage

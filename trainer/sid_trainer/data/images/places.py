@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 
 from sid_trainer.config import RunConfig
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.folder import folder_parts
 from sid_trainer.data.images.parts import LocalShard, Part, StoredShard, is_hidden, suffix_of
 from sid_trainer.data.images.sample import IMAGE_SUFFIXES, bad_data
-from sid_trainer.endpoint import Server
 from sid_trainer.process.failures import told_of
 from sid_trainer.storage import ObjectInfo, Storage, open_storage
 from sid_trainer.storage.base import not_found

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sid_trainer.config import PromptsConfig
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.prompts.formats import read_prompts
 from sid_trainer.data.prompts.index import PromptIndex, Prompts, write_index
 from sid_trainer.data.prompts.sources import PromptFile, find_files, look_for_files
-from sid_trainer.endpoint import Server
 from sid_trainer.models.node_cache import locked
 from sid_trainer.process.environment import cache_root
 

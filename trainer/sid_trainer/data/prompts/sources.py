@@ -21,10 +21,10 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.prompts.formats import check_format, is_prompt_file
 from sid_trainer.data.prompts.hub import HUB, find_in_hub, parse_hub
-from sid_trainer.endpoint import Server
 from sid_trainer.models.node_cache import need_space
 from sid_trainer.storage import Storage, open_storage
 from sid_trainer.storage.base import not_found

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sid_trainer.config import RunConfig
+from sid_trainer.config.run import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 
 MAX_LINES = 8

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sid_trainer.config import Family
+from sid_trainer.config.base import Family
 from sid_trainer.contract import FailureReason, TrainerError
 
 PIPELINES: Mapping[Family, frozenset[str]] = {
