@@ -2,6 +2,7 @@
 
 Reading a number of the device (``item``, ``bool``, ``tolist``) waits for all work before it; so
 does a copy between host and device unless it is of pinned memory and says ``non_blocking``.
+DeepSpeed asks its accelerator to wait for the whole device, which a CPU's has as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -59,6 +61,16 @@ class HostWatch(TorchDispatchMode):
         if func in _READS or _blocking_copy(func, args, kwargs):
             self.places[f"{self._place()} ({func.overloadpacket.__name__})"] += 1
         return func(*args, **kwargs)
+
+    def whole_device(self, accelerator: Any) -> mock._patch[Any]:
+        """Within it, waits for all work of DeepSpeed's accelerator are counted as well."""
+        synchronize = accelerator.synchronize
+
+        def counted(*args: Any) -> None:
+            self.places[f"{self._place()} (whole device)"] += 1
+            synchronize(*args)
+
+        return mock.patch.object(accelerator, "synchronize", counted)
 
     def _place(self) -> str:
         """The innermost frame of the packages; else the innermost but this module's."""

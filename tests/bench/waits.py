@@ -24,11 +24,11 @@ def section(device: str) -> Section:
     rows = [(place, f"{count / ITERATIONS:.1f}") for place, count in sorted(found.items())]
     return Section(
         "Where the host reads from the device",
-        f"Reads of a tensor's value, and blocking copies between host and device, in the training "
-        f"loop under ZeRO-3 ({ITERATIONS} iterations), each of which lets a GPU run dry. Metrics "
-        "are read about every two seconds, at this size after each iteration. On a CPU reads of "
-        "host memory count alike: of DeepSpeed's comparisons between ranks only the lengths' are "
-        "the device's, the numbers' were copied before.",
+        "Reads of a tensor's value, blocking copies between host and device, and waits for the "
+        f"whole device, in the training loop under ZeRO-3 ({ITERATIONS} iterations), each of which "
+        "lets a GPU run dry. Metrics are read about every two seconds, at this size after each "
+        "iteration. On a CPU reads of host memory count alike: of DeepSpeed's comparisons between "
+        "ranks only the lengths' are the device's, the numbers' were copied before.",
         ("place", "an iteration"),
         rows,
     )
@@ -36,6 +36,8 @@ def section(device: str) -> Section:
 
 def on_rank(device: str) -> dict[str, Any]:
     """How often each place waited."""
+    from deepspeed.accelerator import get_accelerator  # noqa: PLC0415
+
     from sid_trainer.engine.distributed import leave  # noqa: PLC0415 - the parent needs no DeepSpeed
     from tests.bench.host import HostWatch  # noqa: PLC0415
     from tests.bench.world import Training  # noqa: PLC0415
@@ -46,7 +48,7 @@ def on_rank(device: str) -> dict[str, Any]:
         directory = work.shape.write_weights(Path(folder), work.dtype, device)
         training = Training(work, directory)
     training.run(WARM_UP, lambda _: None)
-    with HostWatch() as watch:
+    with HostWatch() as watch, watch.whole_device(get_accelerator()):
         training.run(ITERATIONS, lambda _: None)
     leave()
     return dict(watch.places)

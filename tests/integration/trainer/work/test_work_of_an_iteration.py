@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from sid_trainer.config import StudentConfig, TrainingConfig
 from sid_trainer.method import noise
 from sid_trainer.method.conditions import Condition
+from tests.bench import ranks
 from tests.bench.flops import FakeRun, count
 from tests.bench.host import HostWatch
 from tests.bench.shapes import Shape, flux, sana, sd3
@@ -83,6 +84,12 @@ def test_an_iteration_waits_for_nothing(shape: Shape, shared: bool, tmp_path: Pa
         result = run.iterate(4)
     assert not watch.places
     assert result.metrics["generatorLoss"].device.type == "cuda"
+
+
+def test_under_deepspeed_no_iteration_of_one_rank_waits_for_the_whole_device() -> None:
+    places = ranks.run("waits", "cpu")
+    assert any("is_invalid_grad_norm" in place for place in places), "the watch saw no update"
+    assert not [place for place in places if "whole device" in place]
 
 
 @pytest.mark.usefixtures("fake_gpu")
