@@ -60,7 +60,7 @@ def _from_s3(reference: str, endpoint: Server) -> Skeleton:
 
 
 def _from_hub(reference: str, revision: str | None) -> Skeleton:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only then
+    from huggingface_hub import snapshot_download
 
     no_index = not_found(f"{reference}/{INDEX}", "give the id of a diffusers pipeline")
     patterns = [INDEX, *(f"*/{name}" for name in _FILES[1:])]

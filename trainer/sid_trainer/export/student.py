@@ -40,6 +40,7 @@ from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.models.exported_network import ExportedNetwork
 from sid_trainer.models.node_cache import digest, locked, need_space, told_of_cache
 from sid_trainer.models.pipeline_index import INDEX, PICKLED, is_variant
+from sid_trainer.models.tensor_files import names_of
 from sid_trainer.process.environment import cache_root
 from sid_trainer.report.samples import sample_key
 from sid_trainer.storage import Storage
@@ -203,7 +204,7 @@ def verify_weights(folder: Path, network: ExportedNetwork) -> None:
     seen: set[str] = set()
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 - not a mapping
+            for name in names_of(weights):
                 _verify(name, weights.get_tensor(name), expected)
                 seen.add(name)
     missing = sorted(expected.keys() - seen)

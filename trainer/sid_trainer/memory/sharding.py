@@ -160,10 +160,9 @@ class ZeroSettings:
 
 
 def _elements(name: str, value: object) -> int:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= MOST:  # type: ignore[operator]
-        raise _refused(f"zero_optimization.{name}", value, "a number of elements")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST:
+        return int(value)
+    raise _refused(f"zero_optimization.{name}", value, "a number of elements")
 
 
 def _bytes(name: str, value: object, default: int) -> int:

@@ -50,7 +50,7 @@ def told_of_hub(
 
 def _told(error: Exception, what: str, revision_field: str, no_entry: TrainerError) -> TrainerError:
     """What an error of the Hub's client means; see :func:`told_of_hub`."""
-    from huggingface_hub import errors  # noqa: PLC0415 - only who needs it
+    from huggingface_hub import errors
 
     if isinstance(error, errors.HFValidationError):
         return TrainerError(
@@ -79,7 +79,7 @@ def _absent(
     error: Exception, what: str, revision_field: str, no_entry: TrainerError
 ) -> TrainerError | None:
     """What an error means that says that something is not there; None for any other."""
-    from huggingface_hub import errors  # noqa: PLC0415 - only who needs it
+    from huggingface_hub import errors
 
     if isinstance(error, errors.RevisionNotFoundError):
         return not_found(what, f"correct {revision_field}")

@@ -89,7 +89,7 @@ def _files(
     reference: str, revision: str | None, cache: Path, wanted: list[str], unwanted: list[str]
 ) -> Path:
     """Download files by patterns; return their folder."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only then
+    from huggingface_hub import snapshot_download
 
     missing = _missing_bytes(reference, revision, cache, wanted, unwanted)
     need_space(cache, missing, reference)
@@ -109,9 +109,9 @@ def _missing_bytes(
     reference: str, revision: str | None, cache: Path, wanted: list[str], unwanted: list[str]
 ) -> int:
     """Bytes that are still to be fetched; 0 where the Hub does not tell: the download will."""
-    from huggingface_hub import HfApi, try_to_load_from_cache  # noqa: PLC0415 - only then
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # noqa: PLC0415
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # noqa: PLC0415
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
         filter_repo_objects,
     )
 
@@ -133,7 +133,7 @@ def _missing_bytes(
 
 def _index(reference: str, revision: str | None, cache: Path) -> Path:
     """The pipeline's index; the Hub's client puts it into a folder named by its commit."""
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415 - only then
+    from huggingface_hub import hf_hub_download
 
     return Path(
         hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token())

@@ -50,6 +50,11 @@ def told_of_tensors(path: Path) -> Iterator[None]:
             raise _damaged(path, "safetensors", error) from error
 
 
+def names_of(tensors: Any) -> list[str]:
+    """The names in an open file of tensors, which is no mapping."""
+    return list(tensors.keys())
+
+
 def files_of_tensors(index: Path) -> dict[str, str]:
     """Names of the files by the names of the tensors that they hold, from ``*.index.json``.
 

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -157,7 +158,7 @@ class FileStorage:
         return self._root / safe_key(key)
 
     @contextlib.contextmanager
-    def _reading(self, key: str) -> Iterator[BinaryIO]:
+    def _reading(self, key: str) -> Iterator[BufferedReader]:
         path = self._path(key)
         with told_of_path("read", str(path)), open_path(path, self.uri(key)) as file:
             yield file
@@ -169,10 +170,10 @@ class FileStorage:
             yield file
 
 
-def _fill(file: BinaryIO, buffer: memoryview) -> int:
+def _fill(file: BufferedReader, buffer: memoryview) -> int:
     """Read until the buffer is full or the file ends; return how much that was."""
     filled = 0
-    while filled < len(buffer) and (count := file.readinto(buffer[filled:])):  # type: ignore[attr-defined]
+    while filled < len(buffer) and (count := file.readinto(buffer[filled:])):
         filled += count
     return filled
 

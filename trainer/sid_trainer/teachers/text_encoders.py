@@ -32,7 +32,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.method.conditions import Condition
 from sid_trainer.models.node_cache import locked, need_space
 from sid_trainer.models.pipeline_index import INDEX
-from sid_trainer.models.tensor_files import files_of_tensors, open_tensors
+from sid_trainer.models.tensor_files import files_of_tensors, names_of, open_tensors
 from sid_trainer.precision import STORED_DTYPES
 from sid_trainer.process.environment import cache_root
 from sid_trainer.storage.base import not_found
@@ -228,7 +228,7 @@ def _require_parts(directory: Path) -> None:
 def _stored_dtypes(file: Path) -> set[torch.dtype]:
     """Floating-point types of the tensors in a file, from its header."""
     with open_tensors(file) as tensors:
-        kinds = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
+        kinds = {tensors.get_slice(name).get_dtype() for name in names_of(tensors)}
     dtypes = {STORED_DTYPES[kind] for kind in kinds & STORED_DTYPES.keys()}
     return {dtype for dtype in dtypes if dtype.is_floating_point}
 
@@ -258,7 +258,7 @@ def _convert(directory: Path, files: list[Path], dtype: torch.dtype, folder: Pat
 
 def _convert_file(source: Path, target: Path, dtype: torch.dtype) -> None:
     with open_tensors(source) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in names_of(file)}
     converted = {
         name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
         for name, tensor in tensors.items()

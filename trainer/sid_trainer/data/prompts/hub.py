@@ -57,7 +57,7 @@ class HubFile:
 
     def download(self, folder: Path) -> Path:
         """Bring it to a folder."""
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415 - only who needs it
+        from huggingface_hub import hf_hub_download
 
         with told_of_hub(self.uri, _REVISION_FIELD, _no_file(self.uri), folder):
             return Path(
@@ -97,7 +97,7 @@ def find_in_hub(uri: str, select: Select) -> list[HubFile]:
     Raises:
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``.
     """
-    from huggingface_hub import HfApi  # noqa: PLC0415 - only who needs it
+    from huggingface_hub import HfApi
 
     address = parse_hub(uri)
     with told_of_hub(uri, _REVISION_FIELD, _no_file(uri)):
