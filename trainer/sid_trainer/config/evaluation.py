@@ -146,7 +146,9 @@ class TeacherSamplingConfig(Section):
         default=None,
         ge=0.0,
         le=30.0,
-        description="Its guidance scale. Default: distillation.guidance.scale.",
+        description="Its guidance scale. Default: distillation.guidance.teacherScale if that is "
+        "above 1, else distillation.guidance.scale with LSG, and 4.5 with ZeroCFG and AntiCFG, "
+        "whose scales are not the teacher's.",
     )
 
 

@@ -13,6 +13,7 @@ from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.stage import EvaluationStage, Export
 from sid_trainer.method.conditions import Condition
+from sid_trainer.method.guidance_scales import sampling_scale
 from sid_trainer.process.failures import told_of
 from sid_trainer.process.group import on_each
 from sid_trainer.telling.reporter import Reporter
@@ -57,7 +58,7 @@ def open_sampling(config: RunConfig, distiller: Distiller, empty: Condition) -> 
         empty: the empty prompt, once, on the accelerator.
     """
     teacher = config.evaluation.teacher
-    guidance = config.distillation.guidance.scale if teacher.guidance is None else teacher.guidance
+    guidance = sampling_scale(teacher, config.distillation.guidance)
     seed, size = config.evaluation.seed, config.micro_batch_size
     return Sampling(distiller, empty, seed, size, teacher.steps, guidance)
 

@@ -11,7 +11,7 @@ import yaml
 
 from sid_trainer.config import RunConfig
 from sid_trainer.export.licence import Licence
-from sid_trainer.method.guidance_scales import guidance_scales
+from sid_trainer.method.guidance_scales import guidance_scales, sampling_scale
 from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 
 SAMPLES = "samples.png"
@@ -117,7 +117,7 @@ def _summary(config: RunConfig, facts: CardFacts) -> str:
         f"A {steps}-step student of `{config.teacher.model}`{revision}, distilled "
         f"{'with the aid of' if aided else 'without'} images by score identity distillation "
         "(SiD-DiT, [arXiv 2509.25127](https://arxiv.org/abs/2509.25127)) over "
-        f"{images:,} generated images. It samples in {steps} {'step' if steps == 1 else 'steps'} "
+        f"{images:,} generated images. It samples in {_count(steps, 'step')} "
         "without classifier-free guidance."
     )
 
@@ -171,9 +171,14 @@ def _metrics_table(config: RunConfig, facts: CardFacts) -> str:
     if not facts.teacher:
         return _table("metric", rows)
     known = {_METRICS.get(name, name): f"{value:.4g}" for name, value in facts.teacher.items()}
-    steps, teachers = config.student.steps, config.evaluation.teacher.steps
+    sampling = config.evaluation.teacher
+    guidance = sampling_scale(sampling, config.distillation.guidance)
     lines = [f"| {name} | {value} | {known.get(name, '–')} |" for name, value in rows.items()]
-    head = f"| metric | student, {steps} steps | teacher, {teachers} steps |"
+    student = _count(config.student.steps, "step")
+    head = (
+        f"| metric | student, {student} "
+        f"| teacher, {_count(sampling.steps, 'step')} with guidance {guidance:g} |"
+    )
     return "\n".join([head, "|---|---|---|", *lines])
 
 
@@ -225,6 +230,10 @@ def _licence_note(config: RunConfig, licence: Licence) -> str:
         f"The use of this model is bound by the licence of its teacher, `{config.teacher.model}`."
         f"{told}{carried}{forbids}"
     )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _level(steps: int, index: int) -> str:

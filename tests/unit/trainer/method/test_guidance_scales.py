@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sid_trainer.config import GuidanceConfig
-from sid_trainer.method.guidance_scales import GuidanceScales, guidance_scales
+from sid_trainer.config import GuidanceConfig, TeacherSamplingConfig
+from sid_trainer.method.guidance_scales import GuidanceScales, guidance_scales, sampling_scale
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,29 @@ def test_a_scale_that_nothing_uses_is_refused(unused: dict[str, object]) -> None
     assert GuidanceConfig.model_validate(unused).scale == 4.5
     with pytest.raises(ValueError, match=r"guidance\.scale 2\.0 is not used.*remove it"):
         GuidanceConfig.model_validate({**unused, "scale": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("guidance", "expected"),
+    [
+        ({}, 4.5),
+        ({"scale": 7.0}, 7.0),
+        ({"scale": 1.0}, 1.0),
+        ({"scale": 7.0, "teacherScale": 3.0}, 3.0),
+        ({"scale": 7.0, "teacherScale": 1.0}, 7.0),
+        ({"teacherScale": 7.0, "fakeScale": 7.0, "fakeTrainingScale": 1.0}, 7.0),
+        ({"teacherScale": 1.0, "fakeScale": -1.5, "fakeTrainingScale": -1.5}, 4.5),
+        ({"strategy": "AntiCFG", "scale": 1.5}, 4.5),
+        ({"strategy": "AntiCFG", "scale": 1.5, "teacherScale": 3.0}, 3.0),
+        ({"strategy": "AntiCFG", "scale": 1.5, "teacherScale": -1.0}, 4.5),
+        ({"strategy": "ZeroCFG"}, 4.5),
+        ({"strategy": "ZeroCFG", "teacherScale": 3.0}, 3.0),
+    ],
+)
+def test_the_teacher_is_sampled_with_a_scale_that_is_its_own(
+    guidance: dict[str, object], expected: float
+) -> None:
+    config = GuidanceConfig.model_validate(guidance)
+    assert sampling_scale(TeacherSamplingConfig(), config) == expected
+    assert sampling_scale(TeacherSamplingConfig(guidance=2.0), config) == 2.0
+    assert sampling_scale(TeacherSamplingConfig(guidance=0.0), config) == 0.0
