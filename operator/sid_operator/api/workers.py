@@ -153,11 +153,6 @@ class WorkersSpec(Section):
         """Training processes of a pod."""
         return max(self.gpus_per_node, 1)
 
-    @property
-    def world_size(self) -> int:
-        """Training processes of the run."""
-        return self.nodes * self.processes_per_node
-
 
 class SchedulingSpec(Section):
     """Who decides when and where the pods run."""

@@ -165,7 +165,7 @@ class KubeClient:
             body=manifest,
         )
 
-    async def replace(self, kind: Kind, manifest: Object, *, attempts: int = 1) -> Object:
+    async def replace(self, kind: Kind, manifest: Object) -> Object:
         """Replace the object of this very ``metadata.resourceVersion``.
 
         Raises:
@@ -173,7 +173,7 @@ class KubeClient:
         """
         metadata = manifest["metadata"]
         path = kind.path(metadata["namespace"], metadata["name"])
-        return await self._call("PUT", path, body=manifest, attempts=attempts)
+        return await self._call("PUT", path, body=manifest, attempts=1)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """Delete the object of this uid after its dependents; none there is fine."""

@@ -18,14 +18,10 @@ REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 
 
 class WorkMetrics:
-    """The counters, in a registry of their own.
+    """The counters, in a registry of their own, which is what is served."""
 
-    Args:
-        registry: What is served; a new one by default.
-    """
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
         self._passes = Histogram(
             f"{PREFIX}_reconcile_seconds",
             "Time of a pass over one resource, by result: done, conflict, refused (the status), "

@@ -24,22 +24,22 @@ def is_under_way(resource: Resource, run: Run, observed: Observed) -> bool:
     if job is not None:
         # Where its deletion is refused, it goes on.
         return job.ours and observed.refusal is None and job.hash != run_hash(run)
-    told = _told(resource)
-    if resource.status.start_time is None or told in (None, reasons.SUSPENDED):
+    held = _reason_held(resource)
+    if resource.status.start_time is None or held in (None, reasons.SUSPENDED):
         return False
     # The old Job may be gone before anything was told of the change.
     unseen = resource.status.observed_generation != resource.generation
-    return told == reasons.CHANGED or unseen
+    return held == reasons.CHANGED or unseen
 
 
 def is_lost(resource: Resource, run: Run, observed: Observed) -> bool:
     """Whether a Job that is absent should be there."""
     started = resource.status.start_time is not None
-    meant = _told(resource) == reasons.SUSPENDED or is_under_way(resource, run, observed)
+    meant = _reason_held(resource) == reasons.SUSPENDED or is_under_way(resource, run, observed)
     return started and not meant
 
 
-def _told(resource: Resource) -> str | None:
+def _reason_held(resource: Resource) -> str | None:
     """What the condition Running gave as its reason."""
     running = find(resource.status.conditions, ConditionType.RUNNING)
     return running.reason if running is not None else None

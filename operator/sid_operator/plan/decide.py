@@ -86,19 +86,19 @@ def _after_the_end(
         verdicts.append(refusal.accepted(_refused(observed)))
     conditions = updated(status.conditions, verdicts, resource.generation, now)
     status = status.model_copy(update={"conditions": conditions})
-    told = late_edit.notices(resource, observed)
+    events = late_edit.notices(resource, observed)
     if late_edit.is_new(resource):
         status = late_edit.noticed(resource, observed, status, now)
     if observed.refusal is not None:
-        told = (*told, *notices(resource.status, status))
+        events = (*events, *notices(resource.status, status))
         retried = refusal.retried_after(status.conditions, now)
-        return Plan(actions=(), status=status, notices=told, look_again_after=retried)
+        return Plan(actions=(), status=status, notices=events, look_again_after=retried)
     actions = cleanup.keeping(resource, observed)
     again = _over_again_after(resource, observed, status, now)
     if expiry.is_due(resource, status, now):
         actions = (*actions, expiry.deletion(resource))
         again = RETRY_SECONDS  # in case the deletion comes to nothing
-    return Plan(actions=actions, status=status, notices=told, look_again_after=again)
+    return Plan(actions=actions, status=status, notices=events, look_again_after=again)
 
 
 def _over_again_after(
@@ -123,7 +123,7 @@ def _not_accepted(
     refused = Verdict(ConditionType.ACCEPTED, "False", reason, message)
     conditions = updated(status.conditions, [refused, *idle], resource.generation, now)
     failure = Cause(reason, message)
-    after = _put_together(resource, None, status, conditions, failure, Observed(), now)
+    after = _status(resource, None, status, conditions, failure, Observed(), now)
     return Plan(
         actions=(),
         status=after,
@@ -135,28 +135,28 @@ def _not_accepted(
 def _going_on(
     resource: Resource, run: Run, observed: Observed, status: SiDDistillationStatus, now: datetime
 ) -> Plan:
-    space = room(run, resource.status, observed)
-    waits = space.held or blocking_cause(run, observed, now)
-    way = None if suspension.is_suspended(run, observed) else waits
-    cause = telling.steady(way, resource, now)
+    room_found = room(run, resource.status, observed)
+    blocking = room_found.held or blocking_cause(run, observed, now)
+    blocked = None if suspension.is_suspended(run, observed) else blocking
+    cause = telling.steady(blocked, resource, now)
     refused = telling.steady(_refused(observed), resource, now)
-    no_job = cause if space.held else refused
-    at_work = running(resource, run, observed, now)
+    no_job = cause if room_found.held else refused
+    running_now = running(resource, run, observed, now)
     verdicts = [
         refusal.accepted(refused),
-        *space.verdicts,
+        *room_found.verdicts,
         pods_ready(run, observed, cause, no_job),
-        at_work,
-        *stalled(run, status, at_work, now),
+        running_now,
+        *stalled(run, status, running_now, now),
         *checkpoints_stored(observed.report),
         *suspension.suspended(run, observed, status.conditions),
     ]
     conditions = updated(status.conditions, verdicts, resource.generation, now)
     failure = telling.failure(status, conditions, observed.pods, cause)
-    after = _put_together(resource, run, status, conditions, failure, observed, now)
+    after = _status(resource, run, status, conditions, failure, observed, now)
     is_new = resource.status.start_time is None and after.start_time is not None
     return Plan(
-        actions=_actions(resource, observed, held=space.held is not None),
+        actions=_actions(resource, observed, held=room_found.held is not None),
         status=after,
         notices=(*[children.created(run)] * is_new, *notices(resource.status, after)),
         scrape=_scrape(observed),
@@ -165,8 +165,8 @@ def _going_on(
             observed,
             conditions,
             now,
-            seconds_until(run, status, at_work, now),
-            telling.seconds_until_news(way, resource, now),
+            seconds_until(run, status, running_now, now),
+            telling.seconds_until_news(blocked, resource, now),
         ),
         wants_creation_failures=lacks_pods_for_long(run, observed, now),
         wants_mount_failures_of=mounts_for_long(run, observed, now),
@@ -184,7 +184,7 @@ def _actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Act
     return (*kept, *children.actions(resource, observed, held=held))
 
 
-def _put_together(
+def _status(
     resource: Resource,
     run: Run | None,
     status: SiDDistillationStatus,

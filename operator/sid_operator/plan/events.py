@@ -61,7 +61,9 @@ def _phase(before: SiDDistillationStatus, after: SiDDistillationStatus) -> Itera
 
 
 def _restarting(status: SiDDistillationStatus) -> str:
-    return " ".join(filter(None, [reasons.PHASE_EVENTS[Phase.RESTARTING], _told(status.failure)]))
+    return " ".join(
+        filter(None, [reasons.PHASE_EVENTS[Phase.RESTARTING], _described(status.failure)])
+    )
 
 
 def _running(status: SiDDistillationStatus) -> str:
@@ -124,7 +126,7 @@ def _is_news(before: SiDDistillationStatus, after: SiDDistillationStatus) -> boo
     return then.message != now.message and (edited or now.reason not in RESTLESS)
 
 
-def _told(failure: FailureStatus | None) -> str:
+def _described(failure: FailureStatus | None) -> str:
     if failure is None:
         return ""
     where = f" in pod {failure.pod}" if failure.pod else ""

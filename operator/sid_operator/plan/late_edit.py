@@ -38,9 +38,9 @@ def noticed(
     conditions = seen_at(resource.generation, status.conditions)
     accepted = find(conditions, ConditionType.ACCEPTED)
     if accepted is None or accepted.status == "True":
-        told = _told(resource) if _is_vain(resource, observed) else reasons.SPEC_VALID
-        reason = reasons.ACCEPTED if told == reasons.SPEC_VALID else reasons.NO_EFFECT
-        verdict = Verdict(ConditionType.ACCEPTED, "True", reason, told)
+        message = _message(resource) if _is_vain(resource, observed) else reasons.SPEC_VALID
+        reason = reasons.ACCEPTED if message == reasons.SPEC_VALID else reasons.NO_EFFECT
+        verdict = Verdict(ConditionType.ACCEPTED, "True", reason, message)
         conditions = updated(conditions, [verdict], resource.generation, now)
     update = {"observed_generation": resource.generation, "conditions": conditions}
     return status.model_copy(update=update)
@@ -51,7 +51,7 @@ def notices(resource: Resource, observed: Observed) -> tuple[Notice, ...]:
     if not is_new(resource) or not _is_vain(resource, observed):
         return ()
     known_by = f"generation {resource.generation}"
-    return (Notice("Warning", reasons.NO_EFFECT, _told(resource), known_by=known_by),)
+    return (Notice("Warning", reasons.NO_EFFECT, _message(resource), known_by=known_by),)
 
 
 def _is_vain(resource: Resource, observed: Observed) -> bool:
@@ -64,7 +64,7 @@ def _is_vain(resource: Resource, observed: Observed) -> bool:
     return config_map is not None and config_map.ours and config_map.hash != run_hash(run)
 
 
-def _told(resource: Resource) -> str:
+def _message(resource: Resource) -> str:
     run = resource.run
     removes = run is not None and run.spec.deletion_policy == "Delete"
     return f"{reasons.EDITED_LATE} {reasons.KEEP_FOLDER}" if removes else reasons.EDITED_LATE

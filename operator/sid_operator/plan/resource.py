@@ -44,7 +44,7 @@ def _run(obj: Object, default: Installed) -> tuple[Run | None, str]:
         spec = SiDDistillationSpec.model_validate(obj.get("spec") or {}, extra="ignore")
         run_config(spec, namespace, name)
     except pydantic.ValidationError as error:
-        return None, reasons.INVALID.format(details=_told(error))
+        return None, reasons.INVALID.format(details=_details(error))
     image = spec.workers.image or default.image
     if not image:
         return None, reasons.NO_IMAGE
@@ -61,13 +61,13 @@ def _run(obj: Object, default: Installed) -> tuple[Run | None, str]:
     return run, ""
 
 
-def _told(error: pydantic.ValidationError) -> str:
+def _details(error: pydantic.ValidationError) -> str:
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
+    described = [
         f"{'.'.join(map(str, problem['loc'])) or 'spec'}: {problem['msg']}"
         for problem in problems[:MAX_PROBLEMS]
     ]
-    return printable("; ".join(told))
+    return printable("; ".join(described))
 
 
 def _status(status: Object) -> SiDDistillationStatus:

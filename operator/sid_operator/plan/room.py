@@ -170,14 +170,14 @@ def _unseen(nodes: Nodes) -> str:
 def _remedy(ways: Sequence[Way]) -> str:
     if not ways:
         return reasons.NO_WAY
-    in_place = [_told(way) for way in ways if way.in_place]
-    anew = [_told(way) for way in ways if not way.in_place]
+    in_place = [_described(way) for way in ways if way.in_place]
+    anew = [_described(way) for way in ways if not way.in_place]
     parts = [reasons.WAY_IN_PLACE.format(ways=" or ".join(in_place))] if in_place else []
     parts += [reasons.WAY_ANEW.format(ways=" or ".join(anew))] if anew else []
     return " ".join(parts)
 
 
-def _told(way: Way) -> str:
+def _described(way: Way) -> str:
     return f"{way.setting} ({_gib(way.need)} GiB)"
 
 

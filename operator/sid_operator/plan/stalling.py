@@ -44,7 +44,7 @@ def stalled(
     silence = _silence(status, running, now)
     patience = _patience(run, status)
     if silence is not None and silence >= patience:
-        return [_verdict("True", reasons.NO_PROGRESS, _told(run, status, patience))]
+        return [_verdict("True", reasons.NO_PROGRESS, _message(run, status, patience))]
     return _ended(status.conditions)
 
 
@@ -88,7 +88,7 @@ def _is_otherwise_at_work(run: Run, status: SiDDistillationStatus) -> bool:
     return any(iteration % every == 0 for every in due)
 
 
-def _told(run: Run, status: SiDDistillationStatus, patience: timedelta) -> str:
+def _message(run: Run, status: SiDDistillationStatus, patience: timedelta) -> str:
     iteration = status.progress.iteration if status.progress is not None else 0
     seconds = run.spec.training.watchdog_seconds
     what = reasons.WATCHDOG_WAITS.format(seconds=seconds) if seconds else reasons.WATCHDOG_OFF

@@ -54,7 +54,7 @@ def failure(
     status: SiDDistillationStatus,
     conditions: list[Condition],
     pods: Iterable[Pod],
-    way: Cause | None,
+    blocked: Cause | None,
 ) -> Cause | None:
     """What stands in the way now: a refusal, a cause of waiting, or the end of the last attempt.
 
@@ -62,28 +62,30 @@ def failure(
         status: Of before.
         conditions: Of now.
         pods: Tell how the last attempt ended.
-        way: What keeps pods from starting.
+        blocked: What keeps pods from starting.
     """
     accepted, running = (
         find(conditions, kind) for kind in (ConditionType.ACCEPTED, ConditionType.RUNNING)
     )
     if accepted is not None and accepted.status == "False":
         return Cause(accepted.reason, accepted.message)
-    if way is not None:
-        return way
+    if blocked is not None:
+        return blocked
     if running is None or running.reason not in (reasons.RESTARTING, reasons.FAILING):
         return None
     return pod_cause(pods) or (Cause.told(status.failure) if status.failure is not None else None)
 
 
 def interruption(
-    conditions: list[Condition], pods: Iterable[Pod], way: Cause | None
+    conditions: list[Condition], pods: Iterable[Pod], cause: Cause | None
 ) -> Cause | None:
     """Why training was interrupted, where its pods are being replaced and that is known."""
     running = find(conditions, ConditionType.RUNNING)
     if running is None or running.reason != reasons.RESTARTING:
         return None
-    return way if way is not None and way.reason == reasons.NODE_LOST else pod_cause(pods)
+    if cause is not None and cause.reason == reasons.NODE_LOST:
+        return cause
+    return pod_cause(pods)
 
 
 def as_told(

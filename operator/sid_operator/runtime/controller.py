@@ -192,8 +192,8 @@ class Controller:
             result = "conflict"
         except (errors.KubeError, TimeoutError) as error:
             wait = self._queue.failed(key)
-            told = str(error) or f"the pass took over {self._settings.pass_timeout:.0f} s"
-            logger.warning("%s; again in %.1f s", told, wait)
+            problem = str(error) or f"the pass took over {self._settings.pass_timeout:.0f} s"
+            logger.warning("%s; again in %.1f s", problem, wait)
             result = "error"
         except StatusRefusedError as error:
             wait = self._queue.failed(key)

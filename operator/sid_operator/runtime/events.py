@@ -41,8 +41,8 @@ WARNED_SECONDS = 600.0
 """Time between two lines of the log that tell of it; the metrics count each."""
 
 
-class Told(NamedTuple):
-    """When an Event was, and what it tells."""
+class Event(NamedTuple):
+    """An Event: when it was, and what it tells."""
 
     time: datetime
     message: str
@@ -54,7 +54,7 @@ class _Reading:
 
     until: float
     at: float
-    by_uid: dict[str, list[Told]] = field(default_factory=dict)
+    by_uid: dict[str, list[Event]] = field(default_factory=dict)
 
 
 class EventReader:
@@ -74,7 +74,7 @@ class EventReader:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._warned_at = float("-inf")
 
-    async def about(self, namespace: str, uid: str, reason: str) -> list[Told]:
+    async def about(self, namespace: str, uid: str, reason: str) -> list[Event]:
         """The Events of a reason about an object; those known last where none can be read."""
         about = namespace, reason
         lock = self._locks.setdefault(about, asyncio.Lock())
@@ -97,9 +97,9 @@ class EventReader:
             self._warn(namespace, error)
             until = self._monotonic() + FAILED_SECONDS
             return replace(before, until=until) if before is not None else _Reading(until, at)
-        by_uid: dict[str, list[Told]] = {}
+        by_uid: dict[str, list[Event]] = {}
         for event in events:
-            by_uid.setdefault(event["involvedObject"].get("uid", ""), []).append(_told(event))
+            by_uid.setdefault(event["involvedObject"].get("uid", ""), []).append(_parsed(event))
         return _Reading(at + SHARED_SECONDS, at, by_uid)
 
     def _warn(self, namespace: str, error: Exception) -> None:
@@ -107,11 +107,11 @@ class EventReader:
         if now - self._warned_at < WARNED_SECONDS:
             return
         self._warned_at = now
-        told = str(error) or f"no answer in {READ_SECONDS:.0f} s"
+        problem = str(error) or f"no answer in {READ_SECONDS:.0f} s"
         logger.warning(
             "events of namespace %s cannot be read, so why pods are missing may not be told: %s",
             namespace,
-            told,
+            problem,
         )
 
     def _forget(self) -> None:
@@ -119,7 +119,7 @@ class EventReader:
         self._readings = {key: one for key, one in self._readings.items() if one.at > oldest}
 
 
-def _told(event: Object) -> Told:
+def _parsed(event: Object) -> Event:
     metadata = event["metadata"]
     when = event.get("lastTimestamp") or event.get("eventTime") or metadata["creationTimestamp"]
-    return Told(time_of(when), str(event.get("message", "")))
+    return Event(time_of(when), str(event.get("message", "")))

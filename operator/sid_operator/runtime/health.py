@@ -44,13 +44,12 @@ def probe(check: Callable[[], str]) -> Handler:
 class Watchdog(Generic[Subject]):
     """Knows since when each subject is at work."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._since: dict[Subject, float] = {}
 
     def started(self, subject: Subject) -> None:
         """The subject is at work from now on."""
-        self._since[subject] = self._monotonic()
+        self._since[subject] = time.monotonic()
 
     def forget(self, subject: Subject) -> None:
         """The subject is at work no more."""
@@ -58,5 +57,5 @@ class Watchdog(Generic[Subject]):
 
     def older_than(self, seconds: float) -> list[Subject]:
         """The subjects that are at work for longer than that."""
-        limit = self._monotonic() - seconds
+        limit = time.monotonic() - seconds
         return [subject for subject, since in self._since.items() if since < limit]

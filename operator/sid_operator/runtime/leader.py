@@ -65,7 +65,6 @@ class Leader:
         client: Asks the API server.
         settings: Which Lease and its times.
         monotonic: Seconds of a clock that neither jumps nor stands still.
-        sleep: How to wait.
         now: Wall clock, for people who read the Lease.
     """
 
@@ -75,13 +74,11 @@ class Leader:
         settings: LeaseSettings,
         *,
         monotonic: Callable[[], float] = since_boot,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
         self._settings = settings
         self._monotonic = monotonic
-        self._sleep = sleep
         self._now = now
         self._stands_by = ""
         self._seen_version = ""
@@ -97,8 +94,8 @@ class Leader:
 
     async def acquire(self) -> None:
         """Wait until the Lease is ours."""
-        while not await self._tried(self._take):
-            await self._sleep(self._settings.interval / LOOKS_PER_INTERVAL)
+        while not await self._tried(self._take):  # noqa: ASYNC110 - the state of a server
+            await asyncio.sleep(self._settings.interval / LOOKS_PER_INTERVAL)
         logger.info("%s leads", self._settings.identity)
 
     async def keep(self) -> None:
@@ -106,7 +103,7 @@ class Leader:
         renewed = True
         while True:
             interval = self._settings.interval
-            await self._sleep(interval if renewed else interval / RETRIES_PER_INTERVAL)
+            await asyncio.sleep(interval if renewed else interval / RETRIES_PER_INTERVAL)
             if not self.leading:
                 break
             left = self._settings.deadline - (self._monotonic() - self._renewed_at)

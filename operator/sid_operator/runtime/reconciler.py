@@ -14,7 +14,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from sid_operator.kube import errors
@@ -56,7 +56,6 @@ class Reconciler:
         scraper: Holds the progress reports.
         recorder: Posts Events.
         default: For resources that say nothing of it.
-        now: Wall clock, in UTC.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class Reconciler:
         recorder: Recorder,
         *,
         default: Installed,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
         self._caches = caches
@@ -77,9 +75,8 @@ class Reconciler:
         self._executor = Executor(client, caches, recorder)
         self._teller = Teller(client, caches, recorder)
         self._default = default
-        self._now = now
         self._untold: set[Key] = set()
-        self._cleaner = Cleaner(client, caches, self._executor, recorder, now)
+        self._cleaner = Cleaner(client, caches, self._executor, recorder, _now)
 
     async def reconcile(self, key: Key) -> float | None:
         """Bring one resource where it should be.
@@ -103,14 +100,14 @@ class Reconciler:
         resource = resource_of(raw, self._default)
         gone = self._caches.pods.gone(key)
         try:
-            plan = await self._carried_out(key, raw, resource)
+            planned = await self._carried_out(key, raw, resource)
         finally:
             self._cleaner.knows(key, resource.uid)
-        if plan is None:
+        if planned is None:
             return NEXT_TURN
-        self._scraper.follow(key, plan.scrape)
+        self._scraper.follow(key, planned.scrape)
         try:
-            await self._teller.tell(raw, plan)
+            await self._teller.tell(raw, planned)
         except errors.NotFoundError:
             if resource.uid in await living_uids(self._client, key):
                 raise
@@ -118,7 +115,7 @@ class Reconciler:
             return NEXT_TURN
         self._recorder.settled(key)
         self._caches.pods.forget_gone(key, gone)
-        waits = (retried_after, plan.look_again_after, self._executor.seconds_left(key))
+        waits = (retried_after, planned.look_again_after, self._executor.seconds_left(key))
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def _carried_out(self, key: Key, raw: Object, resource: Resource) -> Plan | None:
@@ -139,7 +136,7 @@ class Reconciler:
             return None
         self._untold.discard(key)
         observed = self._caches.observe(resource, self._scraper, found)
-        return plan(resource, dataclasses.replace(observed, refusal=refusal), self._now())
+        return plan(resource, dataclasses.replace(observed, refusal=refusal), _now())
 
     async def _changed(
         self, raw: Object, actions: Iterable[Action]
@@ -162,16 +159,20 @@ class Reconciler:
 
     async def _informed(self, resource: Resource, observed: Observed) -> Plan:
         """The plan, made again with events of Job or pod where they tell more."""
-        first = plan(resource, observed, self._now())
+        first = plan(resource, observed, _now())
         job, pod = observed.job, first.wants_mount_failures_of
         if first.wants_creation_failures and job is not None:
             events = await self._events.about(resource.namespace, job.uid, "FailedCreate")
-            failures = tuple(CreationFailure(*told) for told in events)
+            failures = tuple(CreationFailure(*event) for event in events)
             observed = dataclasses.replace(observed, creation_failures=failures)
         elif pod:
             events = await self._events.about(resource.namespace, pod, "FailedMount")
-            unmounted = tuple(MountFailure(*told) for told in events)
+            unmounted = tuple(MountFailure(*event) for event in events)
             observed = dataclasses.replace(observed, mount_failures=unmounted)
         else:
             return first
-        return plan(resource, observed, self._now())
+        return plan(resource, observed, _now())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -155,10 +155,6 @@ class Store:
         self._complete_to = version
         return before | set(self._owned)
 
-    def owners(self) -> set[Key]:
-        """All resources that own something here."""
-        return set(self._owned)
-
     def _owner_of(self, obj: Object) -> Key | None:
         """Whom an object belongs to, or belonged to where it is held and names nobody now."""
         owner, key = self._owner(obj), key_of(obj)

@@ -78,10 +78,8 @@ def test_rendered_file_is_read_back_by_the_trainer_and_names_no_secret() -> None
 
 
 def test_no_gpus_is_one_process_a_pod_on_the_cpu() -> None:
-    source = spec(workers={"gpusPerNode": 0})
-    assert source.workers.world_size == 2
-    launch = run_config(source, "research", "fox").launch
-    assert (launch.device, launch.processes_per_node) == ("cpu", 1)
+    launch = run_config(spec(workers={"gpusPerNode": 0}), "research", "fox").launch
+    assert (launch.device, launch.processes_per_node, launch.world_size) == ("cpu", 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -228,4 +226,5 @@ def test_example_is_valid_and_can_be_rendered(path: Path) -> None:
         assert document["apiVersion"] == names.API_VERSION
         parsed = SiDDistillationSpec.model_validate(document["spec"])
         name = document["metadata"]["name"]
-        assert run_config(parsed, "default", name).launch.world_size == parsed.workers.world_size
+        processes = parsed.workers.nodes * max(parsed.workers.gpus_per_node, 1)
+        assert run_config(parsed, "default", name).launch.world_size == processes
