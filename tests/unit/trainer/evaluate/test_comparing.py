@@ -8,8 +8,6 @@ from sid_trainer.config import MetricsConfig
 from sid_trainer.evaluate.comparing import bases
 
 FID = {"features": "/x.pt", "images": {"uri": "/images"}}
-
-
 SCORER = {"model": "owner/clip"}
 
 

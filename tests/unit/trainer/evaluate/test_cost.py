@@ -10,8 +10,6 @@ from sid_trainer.config import RunConfig
 from sid_trainer.evaluate.cost import measures_teacher
 
 IMAGES = {"fid": {"features": "x.pt", "images": {"uri": "/i"}}}
-
-
 CLIP = {"clipScore": {"model": "a/b"}}
 
 

@@ -15,8 +15,6 @@ from sid_trainer.storage.parts import (
 )
 
 GIB = 2**30
-
-
 SIZES = [
     PART_BYTES + 1,
     2 * PART_BYTES,

@@ -40,8 +40,6 @@ def void(_: object) -> None:
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
-
-
 BAD = {
     "cut in a member": (cut(2600), r"s\.tar is cut short or damaged at or after b\.png: upload"),
     "cut in a header": (cut(2100), r"s\.tar is cut short or damaged at or after a\.txt"),
