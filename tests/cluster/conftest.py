@@ -17,6 +17,7 @@ from sid_operator.api import names
 from sid_operator.crd.document import custom_resource_definition
 from tests.cluster import definition, kubectl, objects
 from tests.cluster.control_plane.plane import ControlPlane, running
+from tests.cluster.controller import Operator, alone
 
 CONTROLLERS = (
     "garbage-collector-controller",
@@ -57,6 +58,24 @@ def api_group() -> Iterator[None]:
     definition.install()
     yield
     definition.remove()
+
+
+@pytest.fixture(scope="module")
+def no_other_operator() -> Iterator[None]:
+    """The CRD is there, and no installed operator acts while the tests of a module do."""
+    with alone():
+        yield
+
+
+@pytest.fixture
+def operator(no_other_operator: None, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    """An operator of the checkout that serves the namespace, and must not meet a bug of its own."""
+    running = Operator(namespace, tmp_path / "operator.log")
+    running.start()
+    yield running
+    if running.process is not None:
+        running.end()
+    assert "Traceback" not in running.told()
 
 
 @pytest.fixture(scope="module")
