@@ -118,6 +118,16 @@ def test_who_may_not_create_what_the_operator_creates_is_refused(author: Author)
     author.wait_for("create", document, "")
 
 
+def test_a_service_account_takes_no_right_but_that_to_create_jobs(author: Author) -> None:
+    """Whoever has it may give their pods any account of the namespace."""
+    by_role = {"bucket": "sid", "serviceAccountName": "distiller"}
+    document = manifest(author.namespace, checkpoint=by_role)
+    author.may(CHILDREN)
+    author.wait_for("create", document, f"{NO_CHILDREN} jobs")
+    author.may(CHILDREN, JOBS)
+    author.wait_for("create", document, "")
+
+
 def bundle(kind: str) -> dict[str, Any]:
     """A checkpoint section with a CA bundle in an object of this kind, called ``bundle``."""
     return {

@@ -180,7 +180,7 @@ class RoleKeys(Provider):  # type: ignore[misc]  # the SDK is checked as untyped
 
     def _renewed(self, present: Credentials | None) -> Credentials:
         """New keys, or, if there are none to be had, the present ones while they last."""
-        now, fresh = self._now(), ask(self._role, self._http)
+        fresh, now = ask(self._role, self._http), self._now()  # to ask may have taken long
         if isinstance(fresh, Credentials):
             early = max(_last_use(fresh) + LAST_MOMENT - RENEWED_BEFORE, now + AGAIN_AFTER)
             self._due = min(early, _last_use(fresh))

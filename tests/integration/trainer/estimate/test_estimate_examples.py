@@ -66,6 +66,14 @@ def test_manifest_is_read_as_the_operator_renders_it(path: Path) -> None:
     assert ours.launch.device == rendered.launch.device
 
 
+def test_nothing_of_how_the_bucket_is_opened_is_asked_about() -> None:
+    document = resource(EXAMPLES[0])
+    for opened in ({"secretRef": {"name": "s3"}}, {"serviceAccountName": "distiller"}):
+        bundle = {"name": "authorities"}
+        document["spec"]["checkpoint"] = {"bucket": "sid", "caBundleRef": bundle, **opened}
+        assert RunConfig.model_validate(run_sections(document)).storage.uri == "s3://sid"
+
+
 def test_what_is_kubernetes_own_is_left_out() -> None:
     spec = {field.alias: {} for field in SiDDistillationSpec.model_fields.values()}
     assert len(spec) > len(TrainerSections.model_fields)

@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from minio.credentials import StaticProvider
+import urllib3
+from minio.credentials import Credentials, StaticProvider
 
 from sid_trainer.config.endpoint import Endpoint
 from sid_trainer.contract import FailureReason, TrainerError
@@ -270,6 +271,26 @@ def test_present_keys_are_used_while_they_last_where_no_others_are_had(
         keys.retrieve()
     answers.status, answers.body, answers.life = 200, b"", timedelta(hours=2)
     assert keys.retrieve().access_key == "key-4"
+
+
+def test_keys_that_ended_while_others_were_asked_for_are_not_used(
+    agent: tuple[str, type[Agent]], token_file: Path
+) -> None:
+    url, answers = agent
+    clock = Clock()
+
+    class Slow(PodRole):
+        def request(self, http: urllib3.PoolManager) -> Credentials:
+            """Ask for a whole minute."""
+            clock.now += timedelta(minutes=1)
+            return super().request(http)
+
+    keys = RoleKeys(Slow(url=url, token_file=token_file), clock)
+    keys.retrieve()
+    answers.status, answers.body = 503, b"busy"
+    clock.now = NOW + timedelta(minutes=59)
+    with pytest.raises(TransientError, match="HTTP 503: busy"):
+        keys.retrieve()
 
 
 def test_keys_that_last_a_moment_are_not_asked_for_at_each_request(
