@@ -42,9 +42,10 @@ class FidConfig(Section):
         default=None,
         ge=8,
         le=4096,
-        description="Height and width to which images are resized (bicubic with antialiasing, as "
-        "in clean-fid: 299) before features are taken. Default: the extractor gets them as they "
-        "are and resizes itself, as StyleGAN's evaluation does.",
+        description="Height and width to which images are resized (bicubic with antialiasing) "
+        "before features are taken: 256 to compare with the paper's tables, 299 as clean-fid does. "
+        "Default: the extractor gets them as they are and resizes itself, as StyleGAN's "
+        "evaluation does.",
     )
 
     @model_validator(mode="after")
@@ -89,8 +90,9 @@ class MetricsConfig(Section):
     fid: FidConfig | None = Field(default=None, description="Fréchet distances.")
     clip_score: ScoreModelConfig | None = Field(
         default=None,
-        description="Mean cosine of image and caption in CLIP: metric clipScore. The paper's "
-        "tables have openai/clip-vit-large-patch14 or a larger one: name it with the number.",
+        description="Mean cosine of image and caption in CLIP: metric clipScore. Each CLIP has "
+        "numbers of its own, so name it with them. The paper's authors measure with OpenCLIP's "
+        "ViT-g-14, which is laion/CLIP-ViT-g-14-laion2B-s12B-b42K.",
     )
     preference: ScoreModelConfig | None = Field(
         default=None,

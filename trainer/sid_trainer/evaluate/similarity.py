@@ -93,5 +93,5 @@ def _refuse_other_models(directory: Path) -> None:
         raise TrainerError(
             FailureReason.INVALID_DATA,
             f"the model is a {kind}, not a CLIP model: give a transformers CLIPModel, for instance "
-            "openai/clip-vit-large-patch14",
+            "laion/CLIP-ViT-g-14-laion2B-s12B-b42K",
         )
