@@ -317,7 +317,7 @@ POD_CANNOT_START: Final = (
 )
 POD_EXITED: Final = "The trainer ended with exit code {code}. {details}"
 BACKOFF_EXCEEDED: Final = (
-    "The pods failed more often than runPolicy.backoffLimit ({limit}) allows. Last cause: {cause}"
+    "A pod failed more often than runPolicy.backoffLimit ({limit}) allows. Last cause: {cause}"
 )
 DEADLINE_EXCEEDED: Final = (
     "The run did not finish within runPolicy.activeDeadlineSeconds ({seconds}). Its checkpoints "

@@ -199,10 +199,11 @@ class RunPolicy(Section):
         default=3,
         ge=0,
         le=100,
-        description="How often the pods of the run are restarted after a failure before it counts "
-        "as failed. Evictions and preemptions do not count; errors that retrying cannot cure "
-        "(configuration, credentials, missing teacher) fail at once. A change of the spec that "
-        "replaces the pods starts the count anew.",
+        description="How often each pod of the run is restarted after a failure before the run "
+        "counts as failed. A pod that only lost another one stays and waits for it, which does not "
+        "count; nor do evictions and preemptions. Errors that retrying cannot cure (configuration, "
+        "credentials, missing teacher) fail at once. A change of the spec that replaces the pods "
+        "starts the count anew.",
     )
     active_deadline_seconds: int | None = Field(
         default=None,

@@ -40,6 +40,8 @@ from sid_operator.plan.model import (
     Resource,
     Try,
 )
+from sid_operator.plan.pods import Pod
+from sid_operator.plan.wear import ENDING, is_worn_out
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job, policy_patch
 from sid_operator.resources.metadata import Manifest, policy_hash, run_hash
@@ -76,7 +78,7 @@ def actions(resource: Resource, observed: Observed, *, held: bool) -> tuple[Acti
         return ()
     restoring = resource.status.start_time is not None
     if observed.job is not None:
-        of_job = _changed_job(run, observed.job)
+        of_job = _changed_job(run, observed.job, observed.pods)
     elif held or _waits(run, observed):
         of_job = None
     else:
@@ -132,7 +134,7 @@ def _settled(kind: Kind, manifest: Manifest, seen: Child | None, restoring: bool
     return Apply(kind, manifest, creates=False)
 
 
-def _changed_job(run: Run, seen: Job) -> Action | None:
+def _changed_job(run: Run, seen: Job, pods: tuple[Pod, ...]) -> Action | None:
     if seen.deleting:
         return None
     if run.spec.run_policy.suspend and seen.queue:
@@ -143,8 +145,10 @@ def _changed_job(run: Run, seen: Job) -> Action | None:
         return Delete(JOBS, run.name, seen.uid, notice, dependent=may_train)
     if seen.policy_hash != policy_hash(run):
         notice = Notice("Normal", reasons.EVENT_UPDATED, reasons.POLICY_CHANGED)
-        return Merge(JOBS, run.name, policy_patch(run, queued=bool(seen.queue)), notice)
-    return None
+        by_pod = seen.pod_limit is not None
+        patch = policy_patch(run, queued=bool(seen.queue), by_pod=by_pod)
+        return Merge(JOBS, run.name, patch, notice)
+    return Merge(JOBS, run.name, ENDING) if is_worn_out(seen, pods) else None
 
 
 def _restored(kind: Kind, name: str) -> Notice:

@@ -19,6 +19,7 @@ from sid_operator.plan.gang import newest
 from sid_operator.plan.jobs import Job
 from sid_operator.plan.objects import printable
 from sid_operator.plan.pods import Pod, Terminated
+from sid_operator.plan.wear import limit
 from sid_operator.resources.run import Run
 from sid_trainer.contract import EXIT_CODE_OF, PERMANENT_EXIT_CODES, FailureReason
 
@@ -57,15 +58,15 @@ def job_failure(
         return verdict, verdict
     cause = pod_cause(pods) or _remembered(last) or _from_message(job.fail_message)
     if job.fail_reason == reasons.BACKOFF_LIMIT:
-        verdict = _worn_out(job.backoff_limit // run.spec.workers.nodes, cause)
+        verdict = _worn_out(limit(job, run), cause)
         return verdict, cause or verdict
     cause = cause or Cause(reasons.JOB_FAILED, job.fail_message or reasons.UNKNOWN_CAUSE)
     return cause, cause
 
 
-def _worn_out(limit: int, cause: Cause | None) -> Cause:
+def _worn_out(allowed: int, cause: Cause | None) -> Cause:
     told = f"{cause.reason}: {cause.message}" if cause else reasons.UNKNOWN_CAUSE
-    message = reasons.BACKOFF_EXCEEDED.format(limit=limit, cause=told)
+    message = reasons.BACKOFF_EXCEEDED.format(limit=allowed, cause=told)
     return Cause(reasons.BACKOFF_LIMIT, message, cause.pod if cause else None)
 
 

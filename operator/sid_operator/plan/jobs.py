@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sid_operator.api.names import (
     ANNOTATION_HASH,
+    ANNOTATION_POD_LIMIT,
     ANNOTATION_POLICY_HASH,
     ANNOTATION_RELEASED,
     ANNOTATION_SELF,
@@ -42,7 +43,8 @@ class Job:
             or never where a node is lost.
         fail_reason: Reason of that condition.
         deadline: Its activeDeadlineSeconds, or None.
-        backoff_limit: How many failures of pods it stands.
+        backoff_limit: How many failures of pods it stands, all pods together.
+        pod_limit: How many failures of each pod the run stands, or None where it does not say so.
     """
 
     uid: str
@@ -61,6 +63,7 @@ class Job:
     fail_message: str = ""
     deadline: int | None = None
     backoff_limit: int = 0
+    pod_limit: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -122,7 +125,12 @@ def job_of(obj: Object, owner: str, owner_uid: str) -> Job:
         fail_message=printable(str((failed or {}).get("message", ""))),
         deadline=spec.get("activeDeadlineSeconds"),
         backoff_limit=spec.get("backoffLimit", 0),
+        pod_limit=_number(annotations.get(ANNOTATION_POD_LIMIT, "")),
     )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def is_cleanup(obj: Object) -> bool:

@@ -8,13 +8,16 @@ Rules this module keeps:
 * With a queue, ``suspend`` belongs to the queue and is never written; a Job may have one that the
   resource does not name.
 * Exit codes 64 to 78 end the run at once; disruptions and exit code 143 (asked to end) do not
-  count; everything else may be retried, a whole gang at a time, hence ``nodes * backoffLimit``.
+  count; everything else may be retried, ``backoffLimit`` times for each pod. The Job counts all
+  pods together: it stands ``nodes`` times as many, and bears the limit of each as an annotation,
+  which planning keeps (:mod:`sid_operator.plan.wear`).
 """
 
 from __future__ import annotations
 
 from sid_operator.api.names import (
     ANNOTATION_HASH,
+    ANNOTATION_POD_LIMIT,
     ANNOTATION_POLICY_HASH,
     LABEL_QUEUE,
     LABEL_QUEUE_PRIORITY,
@@ -47,15 +50,18 @@ def job(run: Run) -> Manifest:
     }
 
 
-def policy_patch(run: Run, *, queued: bool) -> Manifest:
+def policy_patch(run: Run, *, queued: bool, by_pod: bool) -> Manifest:
     """The merge patch that gives an existing Job the run policy of today.
 
     Args:
         run: Tells the policy.
         queued: The Job is in a queue.
+        by_pod: The Job bears the limit of each pod. One that does not may have had more failures
+            of a pod already than the limit allows.
     """
+    limit = _pod_limit(run) if by_pod else {}
     patch: Manifest = {
-        "metadata": {"annotations": {ANNOTATION_POLICY_HASH: policy_hash(run)}},
+        "metadata": {"annotations": {ANNOTATION_POLICY_HASH: policy_hash(run), **limit}},
         "spec": _policy(run, queued=queued),
     }
     of_queue = run.spec.scheduling.workload_priority_class
@@ -65,9 +71,13 @@ def policy_patch(run: Run, *, queued: bool) -> Manifest:
 
 
 def _job_metadata(run: Run) -> Manifest:
-    ours = {ANNOTATION_HASH: run_hash(run), ANNOTATION_POLICY_HASH: policy_hash(run)}
-    result = metadata(run, run.name, ours)
+    hashes = {ANNOTATION_HASH: run_hash(run), ANNOTATION_POLICY_HASH: policy_hash(run)}
+    result = metadata(run, run.name, hashes | _pod_limit(run))
     return result | {"labels": result["labels"] | _queue_labels(run)}
+
+
+def _pod_limit(run: Run) -> dict[str, str]:
+    return {ANNOTATION_POD_LIMIT: str(run.spec.run_policy.backoff_limit)}
 
 
 def _queue_labels(run: Run) -> dict[str, str]:

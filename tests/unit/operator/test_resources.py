@@ -95,9 +95,9 @@ def test_suspend_belongs_to_the_queue_where_there_is_one() -> None:
     queued = job(world.run(**ALL_SET))
     assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "q"
     assert "suspend" not in queued["spec"]
-    assert "suspend" not in policy_patch(world.run(**ALL_SET), queued=True)["spec"]
+    assert "suspend" not in policy_patch(world.run(**ALL_SET), queued=True, by_pod=True)["spec"]
     # Kueue labels Jobs of resources that name no queue, where the namespace has a default one.
-    assert "suspend" not in policy_patch(world.run(), queued=True)["spec"]
+    assert "suspend" not in policy_patch(world.run(), queued=True, by_pod=True)["spec"]
     assert job(world.run())["spec"]["suspend"] is False
     assert policy_patch(world.run(), queued=False)["spec"]["activeDeadlineSeconds"] is None
 
@@ -246,10 +246,10 @@ def test_another_class_is_given_to_the_job_that_is_there() -> None:
     none, low, high = (of_class(name) for name in (None, "low", "high"))
     assert run_hash(low) == run_hash(high)
     assert policy_hash(low) != policy_hash(high)
-    patch = policy_patch(high, queued=True)["metadata"]
+    patch = policy_patch(high, queued=True, by_pod=True)["metadata"]
     assert patch["labels"] == {"kueue.x-k8s.io/priority-class": "high"}
     assert run_hash(none) != run_hash(low)
-    assert "labels" not in policy_patch(none, queued=True)["metadata"]
+    assert "labels" not in policy_patch(none, queued=True, by_pod=True)["metadata"]
 
 
 def test_what_the_user_asks_of_nodes_is_passed_on() -> None:

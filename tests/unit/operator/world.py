@@ -8,7 +8,6 @@ from typing import Any
 from sid_operator.api.names import (
     ANNOTATION_CONTENT,
     ANNOTATION_HASH,
-    ANNOTATION_POLICY_HASH,
     LABEL_DISTILLATION,
 )
 from sid_operator.plan.decide import plan
@@ -18,7 +17,6 @@ from sid_operator.plan.pods import Pod, pod_of
 from sid_operator.plan.resource import resource_of
 from sid_operator.resources.config_map import config_map
 from sid_operator.resources.job import job as built_job
-from sid_operator.resources.metadata import policy_hash, run_hash
 from sid_operator.resources.run import Installed, Run
 from sid_operator.resources.service import service
 from sid_trainer.contract import ProgressReport
@@ -99,10 +97,7 @@ def job(
                 "name": NAME,
                 "uid": "uid-of-job",
                 "creationTimestamp": at(60),
-                "annotations": {
-                    ANNOTATION_HASH: run_hash(of),
-                    ANNOTATION_POLICY_HASH: policy_hash(of),
-                },
+                "annotations": manifest["metadata"]["annotations"],
                 "ownerReferences": [{"uid": UID, "controller": True}],
             },
             "spec": manifest["spec"] | spec,
