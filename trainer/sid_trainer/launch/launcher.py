@@ -33,6 +33,7 @@ from sid_trainer.launch import agent, processes, rendezvous
 from sid_trainer.launch.budget import Budget
 from sid_trainer.launch.preflight import check_inputs, is_over
 from sid_trainer.launch.settings import LaunchSettings
+from sid_trainer.launch.silence import silent_workers
 from sid_trainer.launch.verdict import AgentOutcome, Verdict, judge
 from sid_trainer.process import environment
 from sid_trainer.process.failures import failure_of
@@ -183,7 +184,7 @@ class _Launches:
 
     def _has_silent_workers(self) -> bool:
         """Whether a worker shows no pulse any more; its failure is noted in its place."""
-        silent = self._directory.silent(time.monotonic())
+        silent = silent_workers(self._directory, time.monotonic())
         for pulse in silent:
             message = (
                 f"rank {pulse.rank} gave no sign of life for {pulse.bound:.0f} s: its process is "

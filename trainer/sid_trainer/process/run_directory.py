@@ -38,11 +38,13 @@ class Pulse(BaseModel):
 
     Attributes:
         rank: of the worker.
+        pid: of its process: a sign of one that is gone says nothing of the next.
         time: reading of the machine's monotonic clock, in seconds.
         bound: seconds after which the next sign is overdue.
     """
 
     rank: int
+    pid: int
     time: float
     bound: float
 
@@ -62,7 +64,7 @@ class RunDirectory:
 
     def write_failure(self, rank: int, failure: Failure) -> None:
         """Tell the launcher why this worker ends."""
-        self._write(f"failure-{rank:05d}.json", failure)
+        self._write(_failure_file(rank), failure)
 
     def failures(self) -> list[Failure]:
         """What the workers told, the earliest first."""
@@ -85,8 +87,14 @@ class RunDirectory:
         """The newest checkpoint that a worker of this pod saw committed."""
         return self._read("checkpoint.json", CheckpointRef)
 
-    def note_group(self) -> None:
-        """Note that the group of all ranks was formed: called by the worker when it starts."""
+    def begin(self, rank: int) -> None:
+        """Note that a worker starts, so that the group of all ranks was formed.
+
+        Torchrun may start it in place of one that it stopped, within one launch: what that one
+        left is forgotten.
+        """
+        for name in (_failure_file(rank), _pulse_file(rank), "training"):
+            (self.path / name).unlink(missing_ok=True)
         (self.path / "group").touch()
 
     def group_formed(self) -> bool:
@@ -159,6 +167,10 @@ class RunDirectory:
             return model.model_validate_json((self.path / name).read_bytes())
         except FileNotFoundError:
             return None
+
+
+def _failure_file(rank: int) -> str:
+    return f"failure-{rank:05d}.json"
 
 
 def _pulse_file(rank: int) -> str:

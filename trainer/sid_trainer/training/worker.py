@@ -41,7 +41,7 @@ def work(config_path: Path, train: Callable[[RunConfig], None] | None = None) ->
     directory = RunDirectory.from_environment()
     try:
         if directory is not None:
-            directory.note_group()
+            directory.begin(rank)
         (train or _trainer())(load_config(config_path))
     except BaseException as error:  # noqa: BLE001 - the launcher must hear of every end
         end_process(error, rank, directory)

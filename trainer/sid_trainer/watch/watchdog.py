@@ -156,8 +156,8 @@ class Watchdog:
             self._put_off(task)
             if self._directory is not None:
                 bound = self._bound(task)
-                pulse = Pulse(rank=self._rank, time=time.monotonic(), bound=bound)
-                self._directory.write_pulse(pulse)
+                now, pid = time.monotonic(), os.getpid()
+                self._directory.write_pulse(Pulse(rank=self._rank, pid=pid, time=now, bound=bound))
             if overdue is not None:
                 self._conclude(overdue)
         faulthandler.cancel_dump_traceback_later()  # it may have been put off once more at the end

@@ -49,11 +49,12 @@ def finished(rank: int) -> bool:
     return bool(flag.item())
 
 
-def show_pulse(rank: int) -> None:
+def show_pulse(rank: int, seconds: float = PULSE_SECONDS) -> None:
     directory = RunDirectory.from_environment()
     assert directory is not None
     while True:
-        directory.write_pulse(Pulse(rank=rank, time=time.monotonic(), bound=PULSE_SECONDS))
+        now = time.monotonic()
+        directory.write_pulse(Pulse(rank=rank, pid=os.getpid(), time=now, bound=seconds))
         (CONTROL / f"sums-{rank}").touch()
         time.sleep(1)
 

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from sid_trainer.checkpoint.attempts import claim_attempt, note_done
+from sid_trainer.launch.processes import descendants
 from sid_trainer.storage import FileStorage
 from tests.loopback import free_port
 
@@ -35,6 +37,7 @@ class Gang:
     folder: Path
     nodes: int
     group_seconds: float = 90.0
+    worker: str = "gang_worker.py"
     pods: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -74,7 +77,7 @@ class Gang:
                 sys.executable,
                 str(HERE / "pod.py"),
                 str(self.config()),
-                str(HERE / "gang_worker.py"),
+                str(HERE / self.worker),
                 str(self.group_seconds),
             ],
             env=environ,
@@ -102,7 +105,7 @@ class Gang:
 def gang(tmp_path: Path) -> Iterator[Callable[..., Gang]]:
     made: list[Gang] = []
 
-    def make(nodes: int, **settings: float) -> Gang:
+    def make(nodes: int, **settings: Any) -> Gang:
         made.append(Gang(tmp_path, nodes, **settings))
         return made[-1]
 
@@ -159,6 +162,28 @@ def test_a_pod_that_vanishes_is_replaced(gang: Callable[..., Gang]) -> None:
     wait_until(lambda: run.formed() and run.workers(1) != old, "a new group")
     run.finish()
     assert (replacement.wait(DEADLINE), second.wait(DEADLINE)) == (0, 0)
+
+
+def test_a_group_that_is_formed_anew_within_a_launch_may_load_for_long(
+    gang: Callable[..., Gang],
+) -> None:
+    """A pod vanishes whole, and the others wait for it in a collective operation."""
+    run = gang(2, worker="deaf_worker.py")
+    survivor, lost = run.start(0), run.start(1)
+    wait_until(lambda: _pulses(run), "a pulse of both")
+    old = run.workers(0)
+    _kill_whole(lost)
+    replacement = run.start(1)
+    run.finish()
+    assert (survivor.wait(DEADLINE), replacement.wait(DEADLINE)) == (0, 0)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in old)
+
+
+def _kill_whole(pod: subprocess.Popen[bytes]) -> None:
+    """As the kernel does on a node that is gone: nobody has a last word."""
+    for pid in (pod.pid, *descendants(pod.pid)):
+        os.kill(pid, signal.SIGKILL)
+    pod.wait(DEADLINE)
 
 
 @pytest.mark.parametrize(

@@ -174,10 +174,10 @@ def test_a_pulse_that_would_grow_old_is_taken_back(
         raise OSError(28, "No space left on device")
 
     directory = RunDirectory(tmp_path)
-    directory.write_pulse(Pulse(rank=0, time=0.0, bound=1.0))
+    directory.write_pulse(Pulse(rank=0, pid=1, time=0.0, bound=1.0))
     assert directory.silent(now=5.0)
     monkeypatch.setattr(directory, "_write", full)
-    directory.write_pulse(Pulse(rank=0, time=4.0, bound=1.0))
+    directory.write_pulse(Pulse(rank=0, pid=1, time=4.0, bound=1.0))
     directory.write_progress(ProgressReport.model_validate(_REPORT))
     assert directory.silent(now=9.0) == []
     assert caplog.text.count("No space left on device") == 1

@@ -7,7 +7,7 @@ from sid_trainer.contract import (
     Failure,
     FailureReason,
 )
-from sid_trainer.process.run_directory import RunDirectory
+from sid_trainer.process.run_directory import Pulse, RunDirectory
 
 
 def test_failures_come_back_in_the_order_of_writing(tmp_path: Path) -> None:
@@ -18,7 +18,20 @@ def test_failures_come_back_in_the_order_of_writing(tmp_path: Path) -> None:
     directory.write_failure(1, second)
     os.utime(tmp_path / "failure-00005.json", (1, 1))  # a file system's clock may be coarse
     assert directory.failures() == [first, second]
-    directory.note_group()
+    directory.begin(0)
     directory.clear_launch()
     assert directory.failures() == []
     assert not directory.group_formed()
+
+
+def test_a_worker_that_begins_forgets_what_the_one_before_it_left(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    for rank in (2, 3):
+        directory.write_failure(rank, Failure(reason=FailureReason.STALLED, message="a", rank=rank))
+        directory.write_pulse(Pulse(rank=rank, pid=1, time=0.0, bound=1.0))
+    directory.note_training()
+    directory.begin(3)
+    assert [failure.rank for failure in directory.failures()] == [2]
+    assert [pulse.rank for pulse in directory.silent(now=2.0)] == [2]
+    assert not directory.is_training()
+    assert directory.group_formed()
