@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifest
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage

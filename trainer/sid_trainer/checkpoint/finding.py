@@ -10,10 +10,10 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifest, read_twice
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
@@ -21,11 +21,22 @@ from sid_trainer.storage import Storage
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint in the store: its manifest, and what is wrong as far as a listing tells."""
+    """A checkpoint in the store.
+
+    Attributes:
+        iteration: after which it was taken.
+        manifest: None where it cannot be read.
+        damage: why it cannot be used, as far as a listing tells; "" where it can.
+    """
 
     iteration: int
     manifest: Manifest | None = None
     damage: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size for part in self.manifest.parts) if self.manifest else 0
 
     @property
     def told(self) -> str:
@@ -36,14 +47,32 @@ class Found:
 def find(storage: Storage) -> list[Found]:
     """All committed checkpoints, the newest first."""
     sizes = _sizes(storage)
-    iterations = {
-        iteration
-        for key in sizes
-        if (iteration := layout.iteration_of(key)) is not None
-        and key == layout.manifest_key(iteration)
-    }
-    found = (_found(storage, iteration, sizes) for iteration in sorted(iterations, reverse=True))
+    found = (_found(storage, iteration, sizes) for iteration in committed(sizes))
     return [one for one in found if one is not None]
+
+
+def committed(keys: Collection[str]) -> list[int]:
+    """Iterations of the checkpoints that have a manifest, the newest first.
+
+    Args:
+        keys: of all objects in the folder of checkpoints.
+    """
+    iterations = {layout.iteration_of(key) for key in keys}
+    there = (at for at in iterations if at is not None and layout.manifest_key(at) in keys)
+    return sorted(there, reverse=True)
+
+
+def manifest_of(storage: Storage, iteration: int) -> Manifest:
+    """The manifest of a checkpoint.
+
+    Raises:
+        DamagedError: when it is none.
+        TrainerError: ``NotFound`` when it is not there, ``InvalidConfiguration`` when a later
+            version of the program wrote it.
+    """
+    key = layout.manifest_key(iteration)
+    data = storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
+    return read_manifest(data, storage.uri(key))
 
 
 def manifests(storage: Storage) -> list[Manifest]:
@@ -69,9 +98,8 @@ def _sizes(storage: Storage) -> dict[str, int]:
 
 def _found(storage: Storage, iteration: int, sizes: Mapping[str, int]) -> Found | None:
     """None where it was removed since it was listed."""
-    key = layout.manifest_key(iteration)
     try:
-        manifest = read_twice(lambda: _read(storage, key))
+        manifest = read_twice(lambda: manifest_of(storage, iteration))
         damage = manifest.unlisted(sizes, storage.uri)
         if damage:  # it may be newer than the listing
             damage = manifest.unlisted(_sizes(storage), storage.uri)
@@ -82,8 +110,3 @@ def _found(storage: Storage, iteration: int, sizes: Mapping[str, int]) -> Found 
         if error.reason is FailureReason.NOT_FOUND:
             return None
         raise
-
-
-def _read(storage: Storage, key: str) -> Manifest:
-    data = storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-    return read_manifest(data, storage.uri(key))

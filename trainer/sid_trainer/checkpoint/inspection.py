@@ -8,32 +8,15 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from sid_trainer.checkpoint import manifest as layout
-from sid_trainer.checkpoint.manifest import DamagedError, Manifest, read_manifest
+from sid_trainer.checkpoint import layout
+from sid_trainer.checkpoint.finding import Found, committed, manifest_of
+from sid_trainer.checkpoint.manifest import DamagedError
 from sid_trainer.checkpoint.reading import Progress, Reader, read_header
 from sid_trainer.contract import TrainerError
 from sid_trainer.storage import ObjectInfo, Storage
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A checkpoint as its manifest tells of it.
-
-    Attributes:
-        problem: why it cannot be used, as far as listing tells; "" where it can.
-    """
-
-    iteration: int
-    manifest: Manifest | None
-    problem: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of all parts."""
-        return sum(part.size for part in self.manifest.parts) if self.manifest else 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +28,7 @@ class Inventory:
         leftovers: objects that no manifest names: of attempts that died, or on their way.
     """
 
-    entries: list[Entry]
+    entries: list[Found]
     leftovers: list[ObjectInfo]
 
 
@@ -59,15 +42,11 @@ def inventory(
         looked_at: is told of each manifest that was read: 1, and how many there are.
     """
     objects = {found.key: found for found in storage.list(f"{layout.FOLDER}/")}
-    iterations = {layout.iteration_of(key) for key in objects}
-    committed = sorted(
-        (at for at in iterations if at is not None and layout.manifest_key(at) in objects),
-        reverse=True,
-    )
-    entries = []
-    for iteration in committed:
-        entries.append(_entry(storage, objects, iteration))
-        looked_at(1, len(committed))
+    sizes = {key: found.size for key, found in objects.items()}
+    iterations, entries = committed(sizes), []
+    for iteration in iterations:
+        entries.append(_entry(storage, sizes, iteration))
+        looked_at(1, len(iterations))
     named = {layout.manifest_key(entry.iteration) for entry in entries}
     named |= {
         entry.manifest.part_key(rank)
@@ -78,10 +57,10 @@ def inventory(
     return Inventory(entries, [found for key, found in objects.items() if key not in named])
 
 
-def verify(storage: Storage, entry: Entry, progress: Progress = lambda _: None) -> list[str]:
+def verify(storage: Storage, entry: Found, progress: Progress = lambda _: None) -> list[str]:
     """Read every part of a checkpoint; return what is wrong, nothing when it is whole."""
-    if entry.manifest is None or entry.problem:
-        return [entry.problem]
+    if entry.manifest is None or entry.damage:
+        return [entry.damage]
     manifest, problems = entry.manifest, []
     for rank, part in enumerate(manifest.parts):
         reader = Reader(storage, manifest, rank, progress)
@@ -96,12 +75,12 @@ def verify(storage: Storage, entry: Entry, progress: Progress = lambda _: None) 
     return problems
 
 
-def newest_whole(found: Inventory) -> Entry | None:
+def newest_whole(found: Inventory) -> Found | None:
     """The newest checkpoint that listing finds nothing wrong with."""
-    return next((entry for entry in found.entries if not entry.problem), None)
+    return next((entry for entry in found.entries if not entry.damage), None)
 
 
-def surplus(found: Inventory, keep: int, best: Collection[int] = ()) -> list[Entry]:
+def surplus(found: Inventory, keep: int, best: Collection[int] = ()) -> list[Found]:
     """Checkpoints that may go so that ``keep`` are left; damaged ones are not counted as kept.
 
     Args:
@@ -114,11 +93,11 @@ def surplus(found: Inventory, keep: int, best: Collection[int] = ()) -> list[Ent
     """
     if keep < 1:
         raise ValueError(f"keep {keep} checkpoints: at least 1 must stay for the run to go on")
-    older = [entry for entry in found.entries if not entry.problem][keep:]
+    older = [entry for entry in found.entries if not entry.damage][keep:]
     return [entry for entry in older if entry.iteration not in best]
 
 
-def drop(storage: Storage, entry: Entry) -> None:
+def drop(storage: Storage, entry: Found) -> None:
     """Remove a checkpoint: the manifest first, so that one half removed is none."""
     storage.delete([layout.manifest_key(entry.iteration)])
     if entry.manifest is not None:
@@ -126,12 +105,10 @@ def drop(storage: Storage, entry: Entry) -> None:
         storage.delete([entry.manifest.part_key(rank) for rank in ranks])
 
 
-def _entry(storage: Storage, objects: dict[str, ObjectInfo], iteration: int) -> Entry:
-    key = layout.manifest_key(iteration)
+def _entry(storage: Storage, sizes: Mapping[str, int], iteration: int) -> Found:
+    """Whatever is wrong with it, a later format included, is told of it: a person looks."""
     try:
-        data = storage.get_bytes(key, layout.MAX_MANIFEST_BYTES)
-        manifest = read_manifest(data, storage.uri(key))
+        manifest = manifest_of(storage, iteration)
     except (DamagedError, TrainerError) as error:
-        return Entry(iteration, None, str(error))
-    sizes = {key: found.size for key, found in objects.items()}
-    return Entry(iteration, manifest, manifest.unlisted(sizes, storage.uri))
+        return Found(iteration, damage=str(error))
+    return Found(iteration, manifest, manifest.unlisted(sizes, storage.uri))

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from sid_trainer.checkpoint.commit import Fence, announced_parts
-from sid_trainer.checkpoint.manifest import FOLDER, attempt_of
+from sid_trainer.checkpoint.layout import FOLDER, attempt_of
 from sid_trainer.contract import TrainerError
 from sid_trainer.storage import BegunUpload, Storage
 

@@ -10,7 +10,6 @@ Rules this module keeps:
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from sid_trainer.checkpoint import checksums
+from sid_trainer.checkpoint import checksums, layout
 from sid_trainer.checkpoint.settings import digest
 from sid_trainer.contract import FailureReason, TrainerError
 
@@ -27,16 +26,6 @@ Result = TypeVar("Result")
 
 FORMAT_VERSION: Literal[2] = 2
 """Version 1 had SHA-256 for checksums, under a key of that name; it is read as well."""
-FOLDER = "checkpoints"
-MANIFEST_NAME = "manifest.json"
-RETIRED_NAME = "manifest.damaged.json"
-"""Of a checkpoint that was found damaged, and passed over."""
-MAX_MANIFEST_BYTES = 16 * 2**20
-"""Room for the parts of :data:`MAX_WORLD_SIZE` ranks."""
-MAX_WORLD_SIZE = 65_536
-
-_FOLDER_PATTERN = re.compile(rf"{FOLDER}/iter-(\d{{8,}})/")
-_ATTEMPT_PATTERN = re.compile(rf"{FOLDER}/iter-\d{{8,}}/attempt-(\d{{4,}})/")
 _ORIGIN_PATTERN = r"^(commit:\w[\w.-]{0,127}|files:[0-9a-f]{64})$"
 _PART_PATTERN = r"^attempt-\d{4,}/rank-\d{5,}\.safetensors$"
 
@@ -93,7 +82,7 @@ class Manifest(_Stored):
 
     def part_key(self, rank: int) -> str:
         """Full key of a rank's object."""
-        return f"{folder(self.iteration)}/{self.parts[rank].key}"
+        return f"{layout.folder(self.iteration)}/{self.parts[rank].key}"
 
     def unlisted(self, sizes: Mapping[str, int], uri: Callable[[str], str]) -> str:
         """Which object is absent, or of another size; "" where all are there.
@@ -135,43 +124,6 @@ def read_twice(read: Callable[[], Result]) -> Result:
         return read()
 
 
-def folder(iteration: int) -> str:
-    """Folder of a checkpoint."""
-    return f"{FOLDER}/iter-{iteration:08d}"
-
-
-def attempt_folder(attempt: int) -> str:
-    """Folder of an attempt's objects, relative to the checkpoint's folder."""
-    return f"attempt-{attempt:04d}"
-
-
-def part_name(rank: int) -> str:
-    """Name of a rank's object in its attempt's folder."""
-    return f"rank-{rank:05d}.safetensors"
-
-
-def part_key(attempt: int, rank: int) -> str:
-    """Key of a rank's object, relative to the checkpoint's folder."""
-    return f"{attempt_folder(attempt)}/{part_name(rank)}"
-
-
-def manifest_key(iteration: int) -> str:
-    """Key of a checkpoint's manifest."""
-    return f"{folder(iteration)}/{MANIFEST_NAME}"
-
-
-def iteration_of(key: str) -> int | None:
-    """Iteration of the checkpoint that a key belongs to."""
-    match = _FOLDER_PATTERN.match(key)
-    return int(match[1]) if match else None
-
-
-def attempt_of(key: str) -> int | None:
-    """Attempt that wrote the part with this key."""
-    match = _ATTEMPT_PATTERN.match(key)
-    return int(match[1]) if match else None
-
-
 def read_manifest(data: bytes, uri: str) -> Manifest:
     """Parse a manifest.
 
@@ -195,9 +147,9 @@ def read_manifest(data: bytes, uri: str) -> Manifest:
             f"{uri} names {len(manifest.parts)} parts for {manifest.world_size} ranks"
         )
     for rank, part in enumerate(manifest.parts):
-        if not part.key.endswith(part_name(rank)):
+        if not part.key.endswith(layout.part_name(rank)):
             raise DamagedError(f"{uri} names {part.key} as the part of rank {rank}")
-    if not uri.endswith(manifest_key(manifest.iteration)):
+    if not uri.endswith(layout.manifest_key(manifest.iteration)):
         raise DamagedError(f"{uri} is the manifest of iteration {manifest.iteration}")
     if digest(manifest.settings) != manifest.settings_digest:
         raise DamagedError(f"{uri} has settings that are not those of its own digest")

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.commit import Fence, announced_parts, give_up_uploads, withdraw_torn
 from sid_trainer.checkpoint.finding import manifests
 from sid_trainer.checkpoint.manifest import Manifest

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from sid_trainer.checkpoint.manifest import (
+from sid_trainer.checkpoint.layout import (
     MANIFEST_NAME,
     RETIRED_NAME,
-    Manifest,
     attempt_of,
     iteration_of,
     manifest_key,
 )
+from sid_trainer.checkpoint.manifest import Manifest
 
 
 def obsolete(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest
 from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.finding import Found, find, retire

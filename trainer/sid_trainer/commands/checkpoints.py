@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sid_trainer.checkpoint.finding import Found
 from sid_trainer.checkpoint.inspection import (
-    Entry,
     Inventory,
     drop,
     inventory,
@@ -60,12 +60,12 @@ def _ls(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
     print(f"{'ITERATION':>10} {'RANKS':>6} {'SIZE':>10} {'ATTEMPT':>8}  TIME")
     for entry in found.entries:
         if entry.manifest is None:
-            print(f"{entry.iteration:>10}  {entry.problem}")
+            print(f"{entry.iteration:>10}  {entry.damage}")
             continue
         made = entry.manifest
         print(
             f"{made.iteration:>10} {made.world_size:>6} {size(entry.size):>10} {made.attempt:>8}  "
-            f"{made.time:%Y-%m-%d %H:%M:%S}  {entry.problem}".rstrip()
+            f"{made.time:%Y-%m-%d %H:%M:%S}  {entry.damage}".rstrip()
         )
     if found.leftovers:
         left = size(sum(one.size for one in found.leftovers))
@@ -75,7 +75,7 @@ def _ls(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
 def _verify(storage: Storage, found: Inventory, given: argparse.Namespace) -> None:
     del given
     problems = 0
-    with Meter("reading", sum(entry.size for entry in found.entries if not entry.problem)) as meter:
+    with Meter("reading", sum(entry.size for entry in found.entries if not entry.damage)) as meter:
         for entry in found.entries:
             told = verify(storage, entry, meter.add)
             problems += len(told)
@@ -94,21 +94,21 @@ def _export(storage: Storage, found: Inventory, given: argparse.Namespace) -> No
     export(storage, _chosen(storage, found, given.iteration), given)
 
 
-def _chosen(storage: Storage, found: Inventory, iteration: int | None) -> Entry:
+def _chosen(storage: Storage, found: Inventory, iteration: int | None) -> Found:
     """The checkpoint that is asked for, or the newest that listing finds nothing wrong with."""
     if iteration is None:
         entry = newest_whole(found)
     else:
         entry = next((each for each in found.entries if each.iteration == iteration), None)
     if entry is None:
-        there = ", ".join(str(each.iteration) for each in found.entries if not each.problem)
+        there = ", ".join(str(each.iteration) for each in found.entries if not each.damage)
         raise TrainerError(
             FailureReason.NOT_FOUND,
             f"{storage.uri()} has no checkpoint of iteration {iteration}: it has {there or 'none'}",
         )
-    if entry.problem:
+    if entry.damage:
         raise TrainerError(
-            FailureReason.INVALID_DATA, f"{entry.problem}: take another checkpoint by --iteration"
+            FailureReason.INVALID_DATA, f"{entry.damage}: take another checkpoint by --iteration"
         )
     return entry
 
@@ -142,11 +142,11 @@ def _best(storage: Storage, found: Inventory, metric: Any) -> set[int]:
             f"{storage.uri()} has no measurements of {metric}: leave --best out",
         )
     ranked = Best.like(metric, measured[-1]).ranked(records)
-    manifests = [each.manifest for each in found.entries if each.manifest and not each.problem]
+    manifests = [each.manifest for each in found.entries if each.manifest and not each.damage]
     return best_of([each.iteration for each in ranked], manifests, 1)
 
 
-def _require_whole(storage: Storage, newest: Entry) -> None:
+def _require_whole(storage: Storage, newest: Found) -> None:
     """Read the newest checkpoint: if it is damaged, an older one is all that can be used."""
     with Meter("reading the newest checkpoint", newest.size) as meter:
         problems = verify(storage, newest, meter.add)

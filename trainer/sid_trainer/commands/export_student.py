@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sid_trainer.checkpoint.inspection import Entry
+from sid_trainer.checkpoint.finding import Found
 from sid_trainer.checkpoint.weights import size_to_read
 from sid_trainer.commands.storage_arguments import endpoint_given
 from sid_trainer.config.endpoint import Server
@@ -23,7 +23,7 @@ from sid_trainer.telling.console import hide_progress_bars
 from sid_trainer.telling.meter import Meter
 
 
-def export(storage: Storage, entry: Entry, given: argparse.Namespace) -> None:
+def export(storage: Storage, entry: Found, given: argparse.Namespace) -> None:
     """Export the student of a checkpoint as the arguments say.
 
     Raises:

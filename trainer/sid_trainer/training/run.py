@@ -17,8 +17,8 @@ from functools import partial
 
 from sid_trainer.checkpoint.attempts import Claim, claim_attempt, note_done, require_newest
 from sid_trainer.checkpoint.background import BackgroundSaver
+from sid_trainer.checkpoint.layout import FOLDER
 from sid_trainer.checkpoint.leftovers import give_up_dead_uploads
-from sid_trainer.checkpoint.manifest import FOLDER
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.state import Json, RankState
 from sid_trainer.checkpoint.store import CheckpointStore

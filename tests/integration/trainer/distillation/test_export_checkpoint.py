@@ -11,7 +11,7 @@ import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.manifest import Manifest, Part
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.state import RankState

@@ -13,7 +13,7 @@ import xxhash
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.checkpoint.state import RankState

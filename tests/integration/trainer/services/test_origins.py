@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.manifest import Manifest, Part
 from sid_trainer.checkpoint.settings import digest, resume_settings
 from sid_trainer.config import RunConfig

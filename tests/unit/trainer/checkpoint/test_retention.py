@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sid_trainer.checkpoint import manifest as layout
+from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.manifest import Manifest, Part
 from sid_trainer.checkpoint.retention import best_of, obsolete
 
