@@ -45,14 +45,14 @@ class Claim:
     token: str
 
 
-def attempt_folder(attempt: int) -> str:
+def metrics_folder(attempt: int) -> str:
     """Folder of an attempt's metrics, with the final slash."""
     return f"{FOLDER}/attempt-{attempt:04d}/"
 
 
 def claim_key(attempt: int) -> str:
     """Key of the object that claims a number."""
-    return attempt_folder(attempt) + "attempt.json"
+    return metrics_folder(attempt) + "attempt.json"
 
 
 def last_attempt(storage: Storage) -> int:
@@ -123,7 +123,7 @@ def is_done(storage: Storage, gang: str) -> bool:
 
 
 def _done_key(attempt: int) -> str:
-    return attempt_folder(attempt) + "done.json"
+    return metrics_folder(attempt) + "done.json"
 
 
 def _read(storage: Storage, attempt: int) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sid_trainer.checkpoint.manifest import Part
+from sid_trainer.checkpoint.manifest import PartFile
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
@@ -145,7 +145,7 @@ class BackgroundSaver:
         self._under_way = replace(under_way, work=self._commit(parts, iteration), committing=True)
         return None
 
-    def _commit(self, parts: list[Part], iteration: int) -> Future[CheckpointRef]:
+    def _commit(self, parts: list[PartFile], iteration: int) -> Future[CheckpointRef]:
         """Begin the commit; on rank 0 only."""
         if self._group.rank != 0:
             return Future()

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 
 from sid_trainer.checkpoint.checksums import Checksum
-from sid_trainer.checkpoint.manifest import DamagedError, Part, read_twice
+from sid_trainer.checkpoint.manifest import DamagedError, PartFile, read_twice
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
 
@@ -26,7 +26,7 @@ AHEAD = 3
 """Ranges on their way at a time: more come in parallel than can be verified, which is in order."""
 
 
-def fetch(storage: Storage, key: str, part: Part) -> memoryview:
+def fetch(storage: Storage, key: str, part: PartFile) -> memoryview:
     """The verified bytes of an object.
 
     Raises:
@@ -39,7 +39,7 @@ def fetch(storage: Storage, key: str, part: Part) -> memoryview:
     return buffer[: part.size]
 
 
-def _fill(storage: Storage, key: str, part: Part, buffer: memoryview) -> None:
+def _fill(storage: Storage, key: str, part: PartFile, buffer: memoryview) -> None:
     uri, checksum, read = storage.uri(key), Checksum.like(part.checksum), 0
     with _reading(storage, key, buffer) as ranges:
         for block, found in ranges:

@@ -52,7 +52,7 @@ class Beginning(_Summed):
     """The first ``size`` bytes of an object: who needs no more of it verifies no more."""
 
 
-class Part(_Summed):
+class PartFile(_Summed):
     """One rank's object; the key is relative to the checkpoint's folder.
 
     ``beginnings`` end where the student's averaged and its present weights do; a manifest from
@@ -77,7 +77,7 @@ class Manifest(_Stored):
     time: datetime
     settings_digest: str
     settings: dict[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[PartFile, ...]
     origins: dict[str, Annotated[str, Field(pattern=_ORIGIN_PATTERN)]] = {}
 
     def part_key(self, rank: int) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sid_trainer.checkpoint.checksums import Checksum
-from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, Part
+from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, PartFile
 from sid_trainer.checkpoint.shard import LENGTH, META_KEY
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage
@@ -88,7 +88,7 @@ class Reader:
             start = self.offset
             yield start, self.take(min(BLOCK, end - start))
 
-    def require(self, expected: Part | Beginning) -> None:
+    def require(self, expected: PartFile | Beginning) -> None:
         """Raise DamagedError unless what was read is what the manifest says."""
         if self.offset != expected.size or self._checksum.value != expected.checksum:
             raise DamagedError(f"{self.uri} does not have the checksum of its manifest")

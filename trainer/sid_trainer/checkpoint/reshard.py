@@ -21,8 +21,8 @@ from sid_trainer.checkpoint.state import Json, RankState
 
 
 @dataclass(frozen=True)
-class Place:
-    """One rank among ``world``."""
+class ShardOf:
+    """What one rank among ``world`` holds."""
 
     rank: int
     world: int
@@ -38,7 +38,7 @@ def shard_length(numel: int, world: int) -> int:
     return math.ceil(numel / world)
 
 
-def laid_out_anew(load: Callable[[int], RankState], old_world: int, new: Place) -> RankState:
+def laid_out_anew(load: Callable[[int], RankState], old_world: int, new: ShardOf) -> RankState:
     """The state of a rank of another number of ranks.
 
     Args:
@@ -57,14 +57,14 @@ def laid_out_anew(load: Callable[[int], RankState], old_world: int, new: Place) 
     }
     for rank in _needed(sizes, old_world, new):
         part = first if rank == 0 else load(rank)
-        for name, begin, old, length in _slices(tensors, sizes, Place(rank, old_world), new):
+        for name, begin, old, length in _slices(tensors, sizes, ShardOf(rank, old_world), new):
             tensors[name][begin : begin + length] = part.tensors[name][old : old + length]
     meta: dict[str, Json] = {**first.meta, "rank": new.rank, "worldSize": new.world}
     return RankState(tensors, meta)
 
 
 def _slices(
-    tensors: Mapping[str, Tensor], sizes: Mapping[str, int], old: Place, new: Place
+    tensors: Mapping[str, Tensor], sizes: Mapping[str, int], old: ShardOf, new: ShardOf
 ) -> Iterator[tuple[str, int, int, int]]:
     """What two shards have in common: name, place in the new one, place in the old, length."""
     for name in tensors:
@@ -75,13 +75,13 @@ def _slices(
             yield name, begin - new_begin, begin - old_begin, end - begin
 
 
-def _needed(sizes: Mapping[str, int], old_world: int, new: Place) -> list[int]:
+def _needed(sizes: Mapping[str, int], old_world: int, new: ShardOf) -> list[int]:
     """Old ranks that hold something of the new shard."""
     return [
         rank
         for rank in range(old_world)
         if any(
-            _overlap(Place(rank, old_world).elements(n), new.elements(n)) for n in sizes.values()
+            _overlap(ShardOf(rank, old_world).elements(n), new.elements(n)) for n in sizes.values()
         )
     ]
 

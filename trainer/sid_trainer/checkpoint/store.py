@@ -28,9 +28,9 @@ from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest
 from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.finding import Found, find, retire
-from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, Part
+from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, PartFile
 from sid_trainer.checkpoint.pruning import Pruner
-from sid_trainer.checkpoint.reshard import Place, laid_out_anew
+from sid_trainer.checkpoint.reshard import ShardOf, laid_out_anew
 from sid_trainer.checkpoint.settings import completed, differences, digest
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.checkpoint.state import RankState
@@ -104,7 +104,7 @@ class CheckpointStore:
         parts = together(self._group, lambda: self.upload(state, iteration))
         return from_first(self._group, lambda: self.commit(parts, iteration))
 
-    def commit(self, parts: list[Part], iteration: int) -> CheckpointRef:
+    def commit(self, parts: list[PartFile], iteration: int) -> CheckpointRef:
         """Commit the parts of all ranks, which are stored; on rank 0 alone, in any thread.
 
         Args:
@@ -168,7 +168,7 @@ class CheckpointStore:
         group = self._group
         if manifest.world_size == group.world_size:
             return self._part(manifest, group.rank)
-        new = Place(group.rank, group.world_size)
+        new = ShardOf(group.rank, group.world_size)
         return laid_out_anew(lambda rank: self._part(manifest, rank), manifest.world_size, new)
 
     def _part(self, manifest: Manifest, rank: int) -> RankState:
@@ -176,7 +176,7 @@ class CheckpointStore:
         buffer = fetch(self._storage, key, manifest.parts[rank])
         return _read(buffer, manifest, rank, self._storage.uri(key))
 
-    def upload(self, state: RankState, iteration: int) -> Part:
+    def upload(self, state: RankState, iteration: int) -> PartFile:
         """Store this rank's part. No collective: it may run in another thread.
 
         Raises:
@@ -191,7 +191,7 @@ class CheckpointStore:
             self._uploads.put_buffers(f"{layout.folder(iteration)}/{key}", shard.buffers)
         found = checksum.result()
         beginnings = tuple(Beginning(size=size, checksum=value) for size, value in found.beginnings)
-        return Part(key=key, size=shard.size, checksum=found.whole, beginnings=beginnings)
+        return PartFile(key=key, size=shard.size, checksum=found.whole, beginnings=beginnings)
 
     def _load_whole(self, found: Found) -> tuple[RankState | None, str]:
         """This rank's part when every rank's is whole, else None on all ranks, and why."""

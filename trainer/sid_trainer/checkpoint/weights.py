@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, Part
+from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, PartFile
 from sid_trainer.checkpoint.reading import Progress, Reader, read_header
 from sid_trainer.checkpoint.reshard import shard_length
 from sid_trainer.checkpoint.shard import WEIGHTS
@@ -124,7 +124,7 @@ def _read_part(
     _refuse_other_network({piece.name for piece in pieces}, wanted, reader.uri)
 
 
-def _extent(part: Part, *, averaged: bool) -> Part | Beginning:
+def _extent(part: PartFile, *, averaged: bool) -> PartFile | Beginning:
     """As much of a part as should hold the weights; the present ones come last."""
     if not part.beginnings:
         return part

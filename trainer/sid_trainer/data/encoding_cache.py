@@ -23,7 +23,7 @@ from sid_trainer.config import DataConfig
 from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.encoding import Encode
-from sid_trainer.data.encoding_entry import DamagedError, Identity, entry_key, packed, unpacked
+from sid_trainer.data.encoding_entry import DamagedEntryError, Identity, entry_key, packed, unpacked
 from sid_trainer.data.encoding_folder import open_cache
 from sid_trainer.method.conditions import Condition
 from sid_trainer.storage import Storage
@@ -97,7 +97,7 @@ class CachedEncoder:
         try:
             data = self._storage.get_bytes(key, MAX_ENTRY)
             return unpacked(data, self._identity, prompt)
-        except DamagedError as error:
+        except DamagedEntryError as error:
             logger.warning("%s is damaged: %s; it is made anew", self._storage.uri(key), error)
             return None
         except TrainerError as error:

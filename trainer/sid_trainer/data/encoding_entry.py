@@ -27,7 +27,7 @@ Identity = Mapping[str, Any]
 """What an encoding depends on besides the prompt: JSON."""
 
 
-class DamagedError(ValueError):
+class DamagedEntryError(ValueError):
     """A cached encoding that is not as it was written."""
 
 
@@ -50,7 +50,7 @@ def unpacked(data: bytes, identity: Identity, prompt: str) -> Condition | None:
     """The encoding in a file, or None when it is one of something else.
 
     Raises:
-        DamagedError: when it is not as it was written.
+        DamagedEntryError: when it is not as it was written.
     """
     try:
         length = int.from_bytes(data[:8], "little")
@@ -60,9 +60,9 @@ def unpacked(data: bytes, identity: Identity, prompt: str) -> Condition | None:
         tensors = load(data)
         intact = _checksum(tensors) == about["checksum"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"it cannot be read ({type(error).__name__})") from error
+        raise DamagedEntryError(f"it cannot be read ({type(error).__name__})") from error
     if not intact:
-        raise DamagedError("its checksum is wrong")
+        raise DamagedEntryError("its checksum is wrong")
     return Condition(tensors)
 
 

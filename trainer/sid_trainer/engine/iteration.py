@@ -27,7 +27,13 @@ from sid_trainer.method.flow import training_noise_level
 from sid_trainer.method.guidance import Velocity
 from sid_trainer.method.losses import FAKE_SCORE_LOSS_SCALE, STUDENT_LOSS_SCALE
 from sid_trainer.method.noise import NoiseSource, Purpose, uniform_steps
-from sid_trainer.method.objective import Draws, Losses, Prompts, fake_objective, student_objective
+from sid_trainer.method.objective import (
+    Draws,
+    Losses,
+    PromptPair,
+    fake_objective,
+    student_objective,
+)
 from sid_trainer.method.sampler import StepNoise, StudentVelocity, approach, roll_out
 from sid_trainer.teachers.base import Network, Teacher
 
@@ -147,7 +153,7 @@ class Distiller:
         self, noise: NoiseSource, micro: MicroBatch, x0: Tensor, does: Phase
     ) -> Mapping[str, Tensor]:
         draws = self._draws(noise, Purpose.FAKE_NOISE, Purpose.FAKE_LEVEL)
-        prompts = Prompts(micro.condition, self._empty)
+        prompts = PromptPair(micro.condition, self._empty)
         fake = self._velocity(self.networks.fake.training)
         if does.adversarial:
             losses = self._discriminator.fake_objective(x0, draws, prompts, micro.real, fake)
@@ -177,7 +183,7 @@ class Distiller:
     ) -> Mapping[str, Tensor]:
         x0 = samples()
         draws = self._draws(noise, Purpose.STUDENT_NOISE, Purpose.STUDENT_LEVEL)
-        prompts = Prompts(micro.condition, self._empty)
+        prompts = PromptPair(micro.condition, self._empty)
         scores = self._velocity(fake), self._velocity(teacher)
         if does.adversarial:
             losses = self._discriminator.student_objective(x0, draws, prompts, *scores)

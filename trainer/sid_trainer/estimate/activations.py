@@ -34,7 +34,7 @@ from sid_trainer.memory.sharding import NetworkSize
 from sid_trainer.method.adversarial import Discriminator, RealSamples
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.guidance import Velocity
-from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.objective import Draws, PromptPair, fake_objective, student_objective
 from sid_trainer.method.sampler import roll_out
 from sid_trainer.teachers import Teacher, open_teacher
 
@@ -65,9 +65,9 @@ class Batch:
         """How the batch is noised."""
         return Draws(self.normal(), torch.empty(self.size, device=META))
 
-    def prompts(self) -> Prompts:
+    def prompts(self) -> PromptPair:
         """The batch's prompts and the empty one."""
-        return Prompts(
+        return PromptPair(
             blank_condition(self.shapes, self.size, self.dtype),
             blank_condition(self.shapes, 1, self.dtype),
         )
@@ -203,14 +203,14 @@ class _Updates:
             self._student_loss(x0, prompts).backward()  # type: ignore[no-untyped-call]
         return self._taken()
 
-    def _fake_loss(self, x0: Tensor, prompts: Prompts) -> Tensor:
+    def _fake_loss(self, x0: Tensor, prompts: PromptPair) -> Tensor:
         draws, fake = self._batch.draws(), self._velocity(self._fake)
         if self._discriminator is None:
             return fake_objective(x0, draws, prompts, fake, self._config.distillation)
         real = RealSamples(self._batch.normal(), self._batch.prompts().condition)
         return self._discriminator.fake_objective(x0, draws, prompts, real, fake).total
 
-    def _student_loss(self, x0: Tensor, prompts: Prompts) -> Tensor:
+    def _student_loss(self, x0: Tensor, prompts: PromptPair) -> Tensor:
         draws = self._batch.draws()
         scores = self._velocity(self._fake), self._velocity(self._teacher)
         if self._discriminator is None:

@@ -12,7 +12,7 @@ import torch
 
 from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.data.images.parts import Part, opened
+from sid_trainer.data.images.parts import ImagePart, opened
 from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.evaluate.judges import FeatureJudge
 from sid_trainer.evaluate.pixels import to_uint8
@@ -39,7 +39,7 @@ def read_statistics(uri: str, endpoint: Server) -> FeatureStatistics:
     return statistics
 
 
-def share(parts: Sequence[Part], rank: int, world: int) -> list[tuple[Part, slice]]:
+def share(parts: Sequence[ImagePart], rank: int, world: int) -> list[tuple[ImagePart, slice]]:
     """Which samples of which parts a rank reads: whole parts, or its share of each of a few."""
     if len(parts) >= world:
         return [(part, slice(None)) for part in parts[rank::world]]
@@ -48,7 +48,7 @@ def share(parts: Sequence[Part], rank: int, world: int) -> list[tuple[Part, slic
 
 def add_images(
     judge: FeatureJudge,
-    shares: Sequence[tuple[Part, slice]],
+    shares: Sequence[tuple[ImagePart, slice]],
     resolution: int,
     alive: Callable[[], None] = lambda: None,
 ) -> None:

@@ -6,7 +6,7 @@ It is called before torch is loaded, so that what is not there is told in second
 from __future__ import annotations
 
 from sid_trainer.config.endpoint import Server
-from sid_trainer.data.images.parts import Part
+from sid_trainer.data.images.parts import ImagePart
 from sid_trainer.data.images.places import find_parts
 from sid_trainer.models.fetching import check_file
 
@@ -18,7 +18,7 @@ def has_statistics(uri: str) -> bool:
     return uri.endswith(_STATISTICS)
 
 
-def reference_parts(uri: str, endpoint: Server) -> list[Part]:
+def reference_parts(uri: str, endpoint: Server) -> list[ImagePart]:
     """The parts of a set of images, which need no captions.
 
     Raises:

@@ -33,7 +33,7 @@ from sid_trainer.method.losses import (
     generator_adversarial_loss,
     student_loss,
 )
-from sid_trainer.method.objective import Draws, Losses, Prompts, student_terms
+from sid_trainer.method.objective import Draws, Losses, PromptPair, student_terms
 
 LOGIT_LIMIT = 10.0
 """Logits are clamped to this size; beyond it they carry no gradient."""
@@ -99,7 +99,12 @@ class Discriminator:
     distillation: DistillationConfig
 
     def fake_objective(
-        self, x0: Tensor, draws: Draws, prompts: Prompts, real: RealSamples | None, fake: Velocity
+        self,
+        x0: Tensor,
+        draws: Draws,
+        prompts: PromptPair,
+        real: RealSamples | None,
+        fake: Velocity,
     ) -> Losses:
         """Loss of the fake score by generated samples ``x0 [B, C, H, W]`` and as many real ones.
 
@@ -130,7 +135,7 @@ class Discriminator:
         )
 
     def student_objective(
-        self, x0: Tensor, draws: Draws, prompts: Prompts, fake: Velocity, teacher: Velocity
+        self, x0: Tensor, draws: Draws, prompts: PromptPair, fake: Velocity, teacher: Velocity
     ) -> Losses:
         """Loss of the student by its samples ``x0 [B, C, H, W]``.
 

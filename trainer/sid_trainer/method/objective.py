@@ -21,7 +21,7 @@ from sid_trainer.method.weighting import loss_weight
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PromptPair:
     """Text of a batch.
 
     Attributes:
@@ -61,7 +61,7 @@ class Losses:
 
 
 def fake_objective(
-    x0: Tensor, draws: Draws, prompts: Prompts, fake: Velocity, distillation: DistillationConfig
+    x0: Tensor, draws: Draws, prompts: PromptPair, fake: Velocity, distillation: DistillationConfig
 ) -> Tensor:
     """Loss of the fake score on the student's samples ``x0 [B, C, H, W]``, a scalar."""
     x = add_noise(x0.detach(), draws.noise, draws.sigma)
@@ -88,7 +88,7 @@ class StudentTerms:
 def student_objective(
     x0: Tensor,
     draws: Draws,
-    prompts: Prompts,
+    prompts: PromptPair,
     fake: Velocity,
     teacher: Velocity,
     distillation: DistillationConfig,
@@ -104,7 +104,7 @@ def student_objective(
 def student_terms(
     x0: Tensor,
     draws: Draws,
-    prompts: Prompts,
+    prompts: PromptPair,
     fake: Velocity,
     teacher: Velocity,
     distillation: DistillationConfig,

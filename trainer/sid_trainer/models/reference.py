@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Place: TypeAlias = Literal["s3", "path", "hub"]
+Location: TypeAlias = Literal["s3", "path", "hub"]
 _HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
 
 
-def place_of(reference: str) -> Place:
+def place_of(reference: str) -> Location:
     """The kind of place; what could be an id of the Hub is a path where there is such a path."""
     if reference.startswith("s3://"):
         return "s3"

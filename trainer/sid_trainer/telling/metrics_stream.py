@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from sid_trainer.checkpoint.attempts import attempt_folder
+from sid_trainer.checkpoint.attempts import metrics_folder
 from sid_trainer.contract import FailureReason, ProgressReport, TrainerError
 from sid_trainer.storage import Storage
 
@@ -56,7 +56,7 @@ class MetricsStream:
         clock: Callable[[], float] = time.monotonic,
         background: Background = _in_a_thread,
     ) -> None:
-        self._storage, self._folder, self._clock = storage, attempt_folder(attempt), clock
+        self._storage, self._folder, self._clock = storage, metrics_folder(attempt), clock
         self._background = background
         self._changing, self._writing = threading.Lock(), threading.Lock()
         self._lines: list[str] = []

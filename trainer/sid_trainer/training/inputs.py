@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
-from sid_trainer.data.images.parts import Part
+from sid_trainer.data.images.parts import ImagePart
 from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import PromptIndex, open_prompts
 from sid_trainer.models.fetching import fetch_model
@@ -38,7 +38,7 @@ class Inputs:
     teacher: Path
     student: Path
     prompts: PromptIndex
-    images: list[Part] | None
+    images: list[ImagePart] | None
     origins: Origins
     lost: TrainerError | None = None
 

@@ -16,16 +16,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
 from sid_trainer.chunks import cuts
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.data.encoding import EncodedPrompts
+from sid_trainer.data.images.latents import RealImages
 from sid_trainer.engine.iteration import Distiller, MicroBatch
 from sid_trainer.engine.training_metrics import TrainingMetrics
 from sid_trainer.method.adversarial import RealSamples
-from sid_trainer.method.conditions import Condition
 from sid_trainer.process.group import SharedError
 from sid_trainer.transfer import to_device
 
@@ -99,13 +97,6 @@ class Schedule:
         """Whether a measurement is due on the way; that of the end is not the loop's."""
         every = self.metrics_every
         return every is not None and iteration % every == 0 and 0 < iteration < self.total
-
-
-class RealImages(Protocol):
-    """Real images of a rank's samples in any iteration, best asked for in order."""
-
-    def of(self, iteration: int) -> tuple[Tensor, Condition]:
-        """Latents ``[B, C, H, W]``, fp32, and their captions, both in host memory."""
 
 
 @dataclass(frozen=True)

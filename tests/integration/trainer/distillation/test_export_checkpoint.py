@@ -12,7 +12,7 @@ from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
 from sid_trainer.checkpoint import layout
-from sid_trainer.checkpoint.manifest import Manifest, Part
+from sid_trainer.checkpoint.manifest import Manifest, PartFile
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
@@ -64,7 +64,7 @@ def write_checkpoint(
     numel = {name: value.numel() for name, value in kinds["student/weight"].items()}
     settings = resume_settings(config)
 
-    def part(rank: int) -> Part:
+    def part(rank: int) -> PartFile:
         tensors = {}
         for kind, values in kinds.items():
             for name, value in values.items():

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sid_trainer.checkpoint import layout
-from sid_trainer.checkpoint.manifest import Manifest, Part
+from sid_trainer.checkpoint.manifest import Manifest, PartFile
 from sid_trainer.checkpoint.settings import digest, resume_settings
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
@@ -116,7 +116,7 @@ def commit_checkpoint(config: RunConfig, tmp_path: Path, origins: Mapping[str, s
         time=datetime(2026, 1, 1, tzinfo=UTC),
         settings_digest=digest(settings),
         settings=settings,
-        parts=(Part(key=layout.part_key(1, 0), size=8, checksum=f"xxh3-128:{0:032x}"),),
+        parts=(PartFile(key=layout.part_key(1, 0), size=8, checksum=f"xxh3-128:{0:032x}"),),
         origins=dict(origins),
     )
     told = manifest.model_dump_json(by_alias=True).encode()

@@ -11,7 +11,7 @@ import pytest
 import xxhash
 
 from sid_trainer.checkpoint import fetching
-from sid_trainer.checkpoint.manifest import DamagedError, Part
+from sid_trainer.checkpoint.manifest import DamagedError, PartFile
 from sid_trainer.storage import FileStorage
 
 KEY = "attempt-0001/rank-00000.safetensors"
@@ -22,19 +22,21 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "BLOCK", 10)
 
 
-def part(content: bytes) -> Part:
+def part(content: bytes) -> PartFile:
     checksum = f"xxh3-128:{xxhash.xxh3_128_hexdigest(content)}"
-    return Part(key=KEY, size=len(content), checksum=checksum)
+    return PartFile(key=KEY, size=len(content), checksum=checksum)
 
 
-def part_of_version_1(content: bytes) -> Part:
+def part_of_version_1(content: bytes) -> PartFile:
     sha256 = hashlib.sha256(content).hexdigest()
-    return Part.model_validate({"key": KEY, "size": len(content), "sha256": sha256})
+    return PartFile.model_validate({"key": KEY, "size": len(content), "sha256": sha256})
 
 
 @pytest.mark.parametrize("described", [part, part_of_version_1])
 @pytest.mark.parametrize("size", [8, 9, 10, 11, 19, 20, 21, 95, 100])
-def test_it_is_read_whole(tmp_path: Path, size: int, described: Callable[[bytes], Part]) -> None:
+def test_it_is_read_whole(
+    tmp_path: Path, size: int, described: Callable[[bytes], PartFile]
+) -> None:
     content = random.Random(size).randbytes(size)
     storage = FileStorage(tmp_path)
     storage.put_bytes(KEY, content)
@@ -58,7 +60,7 @@ def test_damage_is_told(
     tmp_path: Path,
     damage: Callable[[bytes], bytes | None],
     told: str,
-    described: Callable[[bytes], Part],
+    described: Callable[[bytes], PartFile],
 ) -> None:
     content = b"".join(bytes([65 + n]) * 10 for n in range(4))
     storage = FileStorage(tmp_path)

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from sid_trainer.checkpoint import layout
-from sid_trainer.checkpoint.manifest import Manifest, Part
+from sid_trainer.checkpoint.manifest import Manifest, PartFile
 from sid_trainer.checkpoint.retention import best_of, obsolete
 
 ATTEMPT = 2
 
 
 def checkpoint(iteration: int, attempt: int = ATTEMPT) -> Manifest:
-    part = Part(key=layout.part_key(attempt, 0), size=8, checksum=f"xxh3-128:{0:032x}")
+    part = PartFile(key=layout.part_key(attempt, 0), size=8, checksum=f"xxh3-128:{0:032x}")
     return Manifest(
         iteration=iteration,
         world_size=1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sid_trainer.data.encoding_entry import DamagedError, entry_key, packed, unpacked
+from sid_trainer.data.encoding_entry import DamagedEntryError, entry_key, packed, unpacked
 from sid_trainer.method.conditions import Condition
 from tests.unit.trainer.data.encoders import IDENTITY
 
@@ -48,12 +48,12 @@ def test_damage_is_noticed_wherever_it_is() -> None:
         changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         try:
             read = unpacked(changed, IDENTITY, "a cat")
-        except DamagedError:
+        except DamagedEntryError:
             continue
         # What is left is a change of what it says it is an encoding of, or of mere padding.
         assert read is None or all(
             torch.equal(read.tensors[name], tensor) for name, tensor in row().tensors.items()
         )
     for length in (0, 7, 8, 100, len(data) - 1):
-        with pytest.raises(DamagedError):
+        with pytest.raises(DamagedEntryError):
             unpacked(data[:length], IDENTITY, "a cat")

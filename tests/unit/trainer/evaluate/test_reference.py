@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.data.images.parts import LocalShard, Part
+from sid_trainer.data.images.parts import ImagePart, LocalShard
 from sid_trainer.evaluate.reference import read_statistics, share
 
 
 def test_a_few_parts_are_shared_by_all_ranks_and_many_are_dealt_out() -> None:
     for count, world in ((1, 1), (1, 8), (3, 8), (8, 8), (9, 8), (20, 3)):
-        parts: list[Part] = [LocalShard(str(number), "") for number in range(count)]
+        parts: list[ImagePart] = [LocalShard(str(number), "") for number in range(count)]
         read = [
             (part.name, sample)
             for rank in range(world)

@@ -30,7 +30,7 @@ from sid_trainer.method.adversarial import (
 from sid_trainer.method.conditions import GUIDANCE, Condition
 from sid_trainer.method.flow import training_noise_level
 from sid_trainer.method.losses import discriminator_loss, generator_adversarial_loss
-from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.objective import Draws, PromptPair, fake_objective, student_objective
 
 BATCH, TOKENS, WIDTH = 3, 4, 5
 SHAPE = (BATCH, 1, 1, TOKENS)
@@ -166,8 +166,10 @@ class Score(nn.Module):
         return velocity.reshape(-1, 1, 1, TOKENS)
 
 
-def prompts() -> Prompts:
-    return Prompts(Condition({"text": normal(1, BATCH, 1)}), Condition({"text": normal(2, 1, 1)}))
+def prompts() -> PromptPair:
+    return PromptPair(
+        Condition({"text": normal(1, BATCH, 1)}), Condition({"text": normal(2, 1, 1)})
+    )
 
 
 def real() -> RealSamples:
@@ -224,7 +226,7 @@ def test_fake_objective(guidance: dict[str, Any], pooling: Pooling) -> None:
 
 def test_real_images_are_shown_at_the_guidance_that_the_fake_score_is_trained_at() -> None:
     fake = Score(10)
-    with_input = Prompts(
+    with_input = PromptPair(
         Condition({"text": normal(1, BATCH, 1), GUIDANCE: torch.ones(BATCH)}),
         Condition({"text": normal(2, 1, 1), GUIDANCE: torch.ones(1)}),
     )

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from sid_trainer.config import DistillationConfig, StudentConfig
 from sid_trainer.method.conditions import Condition
-from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.objective import Draws, PromptPair, fake_objective, student_objective
 from sid_trainer.method.sampler import roll_out
 
 Array = NDArray[np.float64]
@@ -55,9 +55,9 @@ def column(values: Array) -> Tensor:
     return torch.from_numpy(values).reshape(-1, 1, 1, 1)
 
 
-def nothing(batch: int) -> Prompts:
+def nothing(batch: int) -> PromptPair:
     text = torch.zeros(batch, 1, dtype=torch.float64)
-    return Prompts(Condition({"text": text}), Condition({"text": text[:1]}))
+    return PromptPair(Condition({"text": text}), Condition({"text": text[:1]}))
 
 
 class Ideal:

@@ -16,7 +16,7 @@ from torch import Tensor
 from sid_trainer.config import DistillationConfig, StudentConfig
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.flow import training_noise_level
-from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.objective import Draws, PromptPair, fake_objective, student_objective
 from sid_trainer.method.sampler import roll_out
 
 BATCH, PIXELS = 4, 6
@@ -45,8 +45,10 @@ def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def prompts() -> Prompts:
-    return Prompts(Condition({"text": normal(1, BATCH, 1)}), Condition({"text": normal(2, 1, 1)}))
+def prompts() -> PromptPair:
+    return PromptPair(
+        Condition({"text": normal(1, BATCH, 1)}), Condition({"text": normal(2, 1, 1)})
+    )
 
 
 def draws(seed: int) -> Draws:

@@ -21,7 +21,7 @@ from torch import Tensor
 from sid_trainer.config import DistillationConfig, StudentConfig
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.fixed_noise_scheduler import FixedNoiseScheduler
-from sid_trainer.method.objective import Draws, Prompts, fake_objective, student_objective
+from sid_trainer.method.objective import Draws, PromptPair, fake_objective, student_objective
 from sid_trainer.method.sampler import needs_own_scheduler, roll_out, scheduler_config
 
 Array = NDArray[np.float64]
@@ -85,7 +85,7 @@ def losses(settings: dict[str, Any]) -> tuple[float, float]:
     """The same of the trainer's own."""
     config = DistillationConfig.model_validate(settings)
     x0, draws = torch.from_numpy(X0), Draws(torch.from_numpy(NOISE), torch.from_numpy(SIGMA))
-    prompts = Prompts(
+    prompts = PromptPair(
         Condition({"text": torch.from_numpy(TEXT)[:, None]}),
         Condition({"text": torch.full((1, 1), EMPTY, dtype=torch.float64)}),
     )

@@ -19,7 +19,7 @@ from dataclasses import asdict
 
 from sid_trainer.data.images.consistency import require_same_parts
 from sid_trainer.data.images.count import Count
-from sid_trainer.data.images.parts import Part, opened
+from sid_trainer.data.images.parts import ImagePart, opened
 from sid_trainer.data.images.pixels import checked_side
 from sid_trainer.data.images.sample import Sample, bad_data
 from sid_trainer.process.group import ProcessGroup, from_first, together
@@ -37,7 +37,7 @@ def smallest_side(resolution: int, max_enlargement: float) -> int:
 
 
 def take_census(
-    parts: Sequence[Part], smallest: int, group: ProcessGroup, storage: Storage
+    parts: Sequence[ImagePart], smallest: int, group: ProcessGroup, storage: Storage
 ) -> list[Count]:
     """Look through all parts, or recall what an earlier attempt found; a collective.
 
@@ -69,7 +69,7 @@ def take_census(
     return counts
 
 
-def examine(part: Part, smallest: int) -> Count:
+def examine(part: ImagePart, smallest: int) -> Count:
     """Look through one part.
 
     Raises:
@@ -86,7 +86,7 @@ def _side(sample: Sample) -> int:
     return checked_side(sample.image(), sample.name)
 
 
-def _looked_through(parts: Sequence[Part], smallest: int, group: ProcessGroup) -> list[Count]:
+def _looked_through(parts: Sequence[ImagePart], smallest: int, group: ProcessGroup) -> list[Count]:
     if group.rank == 0:
         logger.info("looking through %d parts of data.images", len(parts))
     own = range(group.rank, len(parts), group.world_size)
@@ -102,7 +102,7 @@ def _recalled(storage: Storage, key: str) -> list[Count] | None:
     return [Count(**count | {"too_small": tuple(count["too_small"])}) for count in found]
 
 
-def _tell(parts: Sequence[Part], counts: Sequence[Count], smallest: int) -> None:
+def _tell(parts: Sequence[ImagePart], counts: Sequence[Count], smallest: int) -> None:
     usable = sum(count.usable for count in counts)
     logger.info("data.images: %d images in %d parts", usable, len(parts))
     small = sum(len(count.too_small) for count in counts)
@@ -119,6 +119,6 @@ def _tell(parts: Sequence[Part], counts: Sequence[Count], smallest: int) -> None
         logger.warning("data.images: %d samples without an image are left out", imageless)
 
 
-def _digest(parts: Sequence[Part], smallest: int) -> str:
+def _digest(parts: Sequence[ImagePart], smallest: int) -> str:
     versions = [smallest, [(part.name, part.version) for part in parts]]
     return hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:24]

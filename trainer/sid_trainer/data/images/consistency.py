@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.count import Count
-from sid_trainer.data.images.parts import Part
+from sid_trainer.data.images.parts import ImagePart
 from sid_trainer.process.group import ProcessGroup
 
 META = "images"
@@ -27,13 +27,13 @@ class Fingerprinted(Protocol):
         """The checksum."""
 
 
-def fingerprint(parts: Sequence[Part], counts: Sequence[Count]) -> str:
+def fingerprint(parts: Sequence[ImagePart], counts: Sequence[Count]) -> str:
     """Checksum of what decides which image is at which place."""
     facts = [(part.name, count.usable) for part, count in zip(parts, counts, strict=True)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def require_same_parts(group: ProcessGroup, parts: Sequence[Part]) -> None:
+def require_same_parts(group: ProcessGroup, parts: Sequence[ImagePart]) -> None:
     """Raise on every rank when nodes see different parts; a collective.
 
     Raises:

@@ -20,7 +20,7 @@ from sid_trainer.data.images.census import THREADS
 from sid_trainer.data.images.consistency import fingerprint
 from sid_trainer.data.images.count import Count
 from sid_trainer.data.images.order import ImageOrder
-from sid_trainer.data.images.parts import OpenPart, Part
+from sid_trainer.data.images.parts import ImagePart, OpenPart
 from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.data.images.sample import Sample
 from sid_trainer.method.conditions import Condition
@@ -34,7 +34,7 @@ ENCODER_BATCH = 16
 
 
 @dataclass(frozen=True)
-class Chunk:
+class LatentChunk:
     """What a rank needs for some iterations.
 
     Attributes:
@@ -58,7 +58,7 @@ class PartReader:
         counts: what each part has.
     """
 
-    def __init__(self, parts: Sequence[Part], counts: Sequence[Count]) -> None:
+    def __init__(self, parts: Sequence[ImagePart], counts: Sequence[Count]) -> None:
         self._parts = parts
         self._counts = counts
         self._open: dict[int, OpenPart] = {}
@@ -114,7 +114,7 @@ class RealImages:
         self._seed = seed
         self._group = group
         self._chunk_length = max(1, capacity // len(samples))
-        self._chunk: Chunk | None = None
+        self._chunk: LatentChunk | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -139,11 +139,11 @@ class RealImages:
         rows = slice(start, start + len(self._samples))
         return self._chunk.latents[rows], self._chunk.captions[self._chunk.caption_rows[rows]]
 
-    def _make(self, iteration: int) -> Chunk:
+    def _make(self, iteration: int) -> LatentChunk:
         with told_of("data.images.uri"):
             return self._made(iteration)
 
-    def _made(self, iteration: int) -> Chunk:
+    def _made(self, iteration: int) -> LatentChunk:
         length = self._chunk_length
         iterations = range(iteration, iteration - iteration % length + length)
         self._reader.keep_only(self._order.parts(iterations))
@@ -154,7 +154,7 @@ class RealImages:
         ]
         captions = [sample.caption() for sample in chosen]
         row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        return Chunk(
+        return LatentChunk(
             iterations,
             self._latents(chosen, iterations),
             self._teacher.encode(list(row_of)),

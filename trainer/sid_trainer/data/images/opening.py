@@ -8,7 +8,7 @@ from sid_trainer.config import RunConfig
 from sid_trainer.data.images.census import smallest_side, take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
-from sid_trainer.data.images.parts import Part
+from sid_trainer.data.images.parts import ImagePart
 from sid_trainer.process.failures import told_of
 from sid_trainer.process.group import ProcessGroup
 from sid_trainer.storage import Storage
@@ -17,7 +17,7 @@ from sid_trainer.teachers import Teacher
 
 def open_images(
     config: RunConfig,
-    parts: Sequence[Part] | None,
+    parts: Sequence[ImagePart] | None,
     teacher: Teacher,
     samples: Sequence[int],
     group: ProcessGroup,

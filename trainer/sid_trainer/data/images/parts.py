@@ -35,7 +35,7 @@ class OpenPart(Protocol):
 
 
 @dataclass
-class Part(abc.ABC):
+class ImagePart(abc.ABC):
     """A piece of a data set.
 
     Attributes:
@@ -59,11 +59,11 @@ class Part(abc.ABC):
 
 
 @contextmanager
-def opened(part: Part) -> Iterator[OpenPart]:
+def opened(part: ImagePart) -> Iterator[OpenPart]:
     """A part, open within a block; nothing of it is left on this node's disk.
 
     Raises:
-        TrainerError: as :meth:`Part.open`.
+        TrainerError: as :meth:`ImagePart.open`.
     """
     try:
         found = part.open()
@@ -76,7 +76,7 @@ def opened(part: Part) -> Iterator[OpenPart]:
 
 
 @dataclass
-class LocalShard(Part):
+class LocalShard(ImagePart):
     """A tar on a mounted volume; it is read in place."""
 
     captioned: bool = True
@@ -87,7 +87,7 @@ class LocalShard(Part):
 
 
 @dataclass
-class StoredShard(Part):
+class StoredShard(ImagePart):
     """A tar in S3."""
 
     endpoint: Server
@@ -117,7 +117,7 @@ class Entry:
 
 
 @dataclass
-class FolderPart(Part):
+class FolderPart(ImagePart):
     """Some images of a folder; each file is read when it is needed."""
 
     storage: Storage

@@ -16,7 +16,7 @@ from sid_trainer.config import RunConfig
 from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.folder import folder_parts
-from sid_trainer.data.images.parts import LocalShard, Part, StoredShard, is_hidden, suffix_of
+from sid_trainer.data.images.parts import ImagePart, LocalShard, StoredShard, is_hidden, suffix_of
 from sid_trainer.data.images.sample import IMAGE_SUFFIXES, bad_data
 from sid_trainer.process.failures import told_of
 from sid_trainer.storage import ObjectInfo, Storage, open_storage
@@ -27,7 +27,7 @@ _COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 _WANTED = "give WebDataset shards (.tar), or a folder with .jpg, .png or .webp images"
 
 
-def needed_parts(config: RunConfig) -> list[Part] | None:
+def needed_parts(config: RunConfig) -> list[ImagePart] | None:
     """The parts of ``data.images``, or None for data-free training; by listings alone.
 
     Raises:
@@ -40,7 +40,7 @@ def needed_parts(config: RunConfig) -> list[Part] | None:
         return find_parts(images.uri, config.storage.server)
 
 
-def find_parts(uri: str, endpoint: Server = None, captioned: bool = True) -> list[Part]:
+def find_parts(uri: str, endpoint: Server = None, captioned: bool = True) -> list[ImagePart]:
     """The parts of the data set at an address, in the order of their names.
 
     Args:
@@ -79,7 +79,7 @@ class _Folder:
             raise not_found(self.address, "check the path and that its volume is mounted")
         return [found for found in self.storage.list(prefix) if not is_hidden(found.key)]
 
-    def shard(self, found: ObjectInfo) -> Part:
+    def shard(self, found: ObjectInfo) -> ImagePart:
         """One of its files as a shard."""
         version = f"{found.size}-{found.etag}"
         if self.address.startswith("s3://"):
@@ -116,7 +116,7 @@ def _numbers(first: str, last: str, pattern: str) -> list[str]:
     return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
 
 
-def _named_shards(uri: str, endpoint: Server, captioned: bool) -> list[Part]:
+def _named_shards(uri: str, endpoint: Server, captioned: bool) -> list[ImagePart]:
     """Shards that the address names one by one."""
     parent, _, start = uri.partition("{")[0].rpartition("/")
     folder = _Folder(parent or ".", endpoint, captioned)
@@ -129,7 +129,7 @@ def _named_shards(uri: str, endpoint: Server, captioned: bool) -> list[Part]:
     return [folder.shard(there[name]) for name in names]
 
 
-def _in_folder(folder: _Folder) -> list[Part]:
+def _in_folder(folder: _Folder) -> list[ImagePart]:
     """All shards of a folder, or all its images."""
     found = folder.listing()
     shards = [info for info in found if info.key.endswith(".tar")]

@@ -10,14 +10,14 @@ from pathlib import Path
 from PIL import Image
 
 from sid_trainer.data.images.census import examine
-from sid_trainer.data.images.parts import OpenPart, Part
+from sid_trainer.data.images.parts import ImagePart, OpenPart
 from sid_trainer.data.images.places import find_parts
 
 Files = dict[str, bytes]
 
 
 @dataclass
-class Unopened(Part):
+class Unopened(ImagePart):
     """A part that may not be opened."""
 
     def open(self) -> OpenPart:
