@@ -17,7 +17,8 @@ from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.memory.need import Visit
-from sid_trainer.teachers.text_encoders import ENCODER_BATCH, TEXT_ENCODERS
+from sid_trainer.teachers.encoding import ENCODER_BATCH
+from sid_trainer.teachers.text_parts import TEXT_ENCODERS
 
 _META = torch.device("meta")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sid_trainer.config.endpoint import Server
 from sid_trainer.data.images.parts import ImagePart
 from sid_trainer.data.images.places import find_parts
-from sid_trainer.models.fetching import check_file
+from sid_trainer.models.checking import check_file
 
 _STATISTICS = ".npz"
 

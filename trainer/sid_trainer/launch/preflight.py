@@ -20,7 +20,7 @@ from sid_trainer.data.images.places import needed_parts
 from sid_trainer.data.prompts import check_prompts
 from sid_trainer.engine.deepspeed_config import refuse_settings
 from sid_trainer.evaluate.reference_places import check_reference
-from sid_trainer.models.fetching import check_file, check_folder, check_model
+from sid_trainer.models.checking import check_file, check_folder, check_model
 from sid_trainer.models.origins import is_lost
 from sid_trainer.models.pipeline_index import NETWORK
 from sid_trainer.process.failures import told_of

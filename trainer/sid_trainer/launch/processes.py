@@ -77,31 +77,57 @@ def wait_for(
     Raises:
         Terminated: when the pod was told to end, after the child has.
     """
-    steps: list[tuple[float, Callable[[], None]]] = []
-    asked = False
+    escalation: _Escalation | None = None
     while True:
         ended = reap()
         if pid in ended:
-            if asked and ended[pid] != 0:
+            if escalation is not None and ended[pid] != 0:
                 raise Terminated
             return ended[pid]  # one that was done all the same has ended well
-        if steps and time.monotonic() >= steps[0][0]:
-            steps.pop(0)[1]()
-            if not steps:
+        if escalation is not None and escalation.due():
+            escalation.take()
+            if escalation.over:
                 raise Terminated
             continue
-        if not asked and hopeless():
+        if escalation is None and hopeless():
             kill_descendants()
             return -signal.SIGKILL
-        wait = max(0.0, steps[0][0] - time.monotonic()) if steps else _LOOK_SECONDS
-        received = signal.sigtimedwait(_SIGNALS, wait)
-        if received is not None and received.si_signo in _STOP and not asked:
-            asked = True
-            patience = time.monotonic() + ask()
-            steps = [
-                (patience, lambda: os.kill(pid, signal.SIGTERM)),
-                (patience + grace, kill_descendants),
-            ]
+        received = signal.sigtimedwait(_SIGNALS, escalation.wait() if escalation else _LOOK_SECONDS)
+        if received is not None and received.si_signo in _STOP and escalation is None:
+            escalation = _Escalation(pid, time.monotonic() + ask(), grace)
+
+
+class _Escalation:
+    """What follows where a child that is told to end does not: SIGTERM, then the end of all.
+
+    Args:
+        pid: the child.
+        at: when it gets SIGTERM, by the monotonic clock.
+        grace: seconds from then until everything below this process is killed.
+    """
+
+    def __init__(self, pid: int, at: float, grace: float) -> None:
+        self._steps: list[tuple[float, Callable[[], None]]] = [
+            (at, lambda: os.kill(pid, signal.SIGTERM)),
+            (at + grace, kill_descendants),
+        ]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be done."""
+        return not self._steps
+
+    def due(self) -> bool:
+        """Whether the next step is."""
+        return time.monotonic() >= self._steps[0][0]
+
+    def wait(self) -> float:
+        """Seconds until it is."""
+        return max(0.0, self._steps[0][0] - time.monotonic())
+
+    def take(self) -> None:
+        """Take it."""
+        self._steps.pop(0)[1]()
 
 
 def reap() -> dict[int, int]:

@@ -32,7 +32,7 @@ from sid_trainer.method.guidance import Velocity
 from sid_trainer.models.exported_network import ExportedNetwork
 from sid_trainer.models.pipeline_index import NETWORK
 from sid_trainer.models.weights import Weights
-from sid_trainer.teachers.text_encoders import encoder_identity
+from sid_trainer.teachers.encoder_identity import encoder_identity
 
 Network = Callable[..., Any]
 """A copy of the teacher's network: a module or the DeepSpeed engine around it."""

@@ -28,8 +28,9 @@ from sid_trainer.models.exported_network import ExportedNetwork
 from sid_trainer.models.weights import Weights
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.encoding import encode_in_batches
 from sid_trainer.teachers.guidance_input import GuidanceInput
-from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
+from sid_trainer.teachers.text_encoders import text_pipeline
 
 MAX_T5_TOKENS = 512
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""

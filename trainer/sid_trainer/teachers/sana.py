@@ -23,7 +23,8 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.method.conditions import GUIDANCE, Condition
 from sid_trainer.teachers.autoencoders import DeepCompressionAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
-from sid_trainer.teachers.text_encoders import encode_in_batches, text_pipeline
+from sid_trainer.teachers.encoding import encode_in_batches
+from sid_trainer.teachers.text_encoders import text_pipeline
 
 MAX_TOKENS = 300
 """Length of an encoding in the stock pipeline, unless the tokenizer's own limit is less."""

@@ -21,7 +21,9 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.method.conditions import Condition
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
-from sid_trainer.teachers.text_encoders import TEXT_ENCODERS, encode_in_batches, text_pipeline
+from sid_trainer.teachers.encoding import encode_in_batches
+from sid_trainer.teachers.text_encoders import text_pipeline
+from sid_trainer.teachers.text_parts import TEXT_ENCODERS
 
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""

@@ -10,7 +10,8 @@ import pytest
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.launch.preflight import check_inputs
-from sid_trainer.models.fetching import check_file, check_model, fetch_file, fetch_model
+from sid_trainer.models.checking import check_file, check_model
+from sid_trainer.models.fetching import fetch_file, fetch_model
 
 INDEX = json.dumps({"_class_name": "StableDiffusion3Pipeline"}).encode()
 

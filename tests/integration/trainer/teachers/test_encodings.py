@@ -18,12 +18,9 @@ from sid_trainer.config import TeacherConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.digits import text
 from sid_trainer.teachers import Teacher, open_teacher
-from sid_trainer.teachers.text_encoders import (
-    ENCODER_BATCH,
-    encoder_identity,
-    shared_pipeline,
-    weight_files,
-)
+from sid_trainer.teachers.converted_encoders import shared_pipeline, weight_files
+from sid_trainer.teachers.encoder_identity import encoder_identity
+from sid_trainer.teachers.encoding import ENCODER_BATCH
 
 # diffusers' DPM-Solver hands torch tensors to numpy in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sid_trainer.teachers.text_encoders import ENCODER_BATCH, encode_in_batches
+from sid_trainer.teachers.encoding import ENCODER_BATCH, encode_in_batches
 
 
 def test_batches_of_one_kind_come_back_in_order() -> None:

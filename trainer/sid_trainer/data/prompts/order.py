@@ -20,6 +20,7 @@ from sid_trainer.method.noise import Purpose, derived_seed
 
 Places = NDArray[np.uint64]
 
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ROUNDS = 96
 """About 4 bits of mixing for each bit of ten million prompts; a round costs microseconds."""
 
@@ -74,9 +75,6 @@ def _round_keys(seed: int, count: int) -> tuple[Places, Places]:
     """Keys in ``0 .. count - 1`` and salts of the rounds."""
     numbers = _mixed(np.uint64(seed) + np.arange(1, 2 * _ROUNDS + 1, dtype=np.uint64) * _GOLDEN)
     return numbers[:_ROUNDS] % np.uint64(count), numbers[_ROUNDS:]
-
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mixed(numbers: Places) -> Places:

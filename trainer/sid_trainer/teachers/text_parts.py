@@ -1,0 +1,31 @@
+"""Which components of a stock pipeline are for text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sid_trainer.models.pipeline_index import INDEX
+
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+"""Where stock pipelines have text encoders: as many of these as they have encoders."""
+
+
+def encoders_of(directory: Path) -> dict[str, str]:
+    """Class by name of a pipeline's text encoders, without those that it leaves out."""
+    return _components(directory, "text_encoder")
+
+
+def tokenizers_of(directory: Path) -> dict[str, str]:
+    """Class by name of its tokenizers, without those that it leaves out."""
+    return _components(directory, "tokenizer")
+
+
+def _components(directory: Path, start: str) -> dict[str, str]:
+    index: dict[str, Any] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+    return {
+        name: index[name][1]
+        for name in sorted(index)
+        if name.startswith(start) and index[name][0] is not None
+    }
