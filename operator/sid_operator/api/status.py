@@ -109,7 +109,9 @@ class SiDDistillationStatus(StatusPart):
     student: Location | None = Field(
         default=None, description="The finished student, a diffusers pipeline directory."
     )
-    samples: Location | None = Field(default=None, description="Folder of the sample pictures.")
+    samples: Location | None = Field(
+        default=None, description="The newest sample picture; earlier ones are in its folder."
+    )
     failure: FailureStatus | None = Field(
         default=None,
         description="What stands in the way now: why the run has failed, why its pods are being "

@@ -47,10 +47,15 @@ def main(arguments: Sequence[str]) -> int:
     storage = storage_given(given)
     with Meter("looking at manifests", unit="manifests") as meter:
         found = inventory(storage, meter.add)
-    if not found.entries and not found.leftovers:
-        print(f"there are no checkpoints in {storage.uri()}")
-        return ExitCode.DONE
     action: Callable[[Storage, Inventory, argparse.Namespace], None] = given.run
+    if not found.entries and not found.leftovers:
+        none = f"there are no checkpoints in {storage.uri()}"
+        if action is not _ls:
+            raise TrainerError(
+                FailureReason.NOT_FOUND, f"{none}: correct --storage, or wait for the first one"
+            )
+        print(none)
+        return ExitCode.DONE
     action(storage, found, given)
     return ExitCode.DONE
 

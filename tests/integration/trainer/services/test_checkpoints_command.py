@@ -111,3 +111,14 @@ def test_the_best_one_may_stay(storage: FileStorage, capsys: pytest.CaptureFixtu
 def test_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("ls", FileStorage(tmp_path)) == ExitCode.DONE
     assert "there are no checkpoints" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "action", [("verify",), ("export", "--to", "student"), ("prune", "--keep", "1")]
+)
+def test_what_needs_a_checkpoint_fails_where_there_is_none(
+    action: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = action
+    assert run(name, FileStorage(tmp_path), *options) == ExitCode.NOT_FOUND
+    assert "correct --storage, or wait for the first one" in capsys.readouterr().err
