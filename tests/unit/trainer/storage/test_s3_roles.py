@@ -389,6 +389,7 @@ def test_no_token_stands_in_a_url_or_a_log(
 ) -> None:
     """Of the web identity, which the SDK writes into the URL; the agent answers no POST."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3")  # which a command makes quieter
     url, _ = agent
     environ = {"AWS_WEB_IDENTITY_TOKEN_FILE": str(token_file), "AWS_ENDPOINT_URL_STS": url}
     storage = S3Storage("runs", "x", "http://127.0.0.1:9", environ, Patience(seconds=0.1))
