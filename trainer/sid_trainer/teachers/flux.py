@@ -31,9 +31,11 @@ from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerat
 from sid_trainer.teachers.encoding import encode_in_batches
 from sid_trainer.teachers.guidance_input import GuidanceInput
 from sid_trainer.teachers.text_encoders import text_pipeline
+from sid_trainer.teachers.text_length import length_argument, token_limit
 
 MAX_T5_TOKENS = 512
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
+_T5_TOKENIZER = "tokenizer_2"
 _TIME_SCALE = 1000.0
 _GUIDANCE = GuidanceInput(
     "time_text_embed.timestep_embedder.", "time_text_embed.guidance_embedder.", _TIME_SCALE
@@ -82,6 +84,11 @@ class FluxTeacher(Teacher):
         """Length of T5's encoding, and whether there is a guidance input."""
         return {"t5_tokens": MAX_T5_TOKENS, "guidance": bool(self._config["guidance_embeds"])}
 
+    def call_arguments(self, resolution: int) -> dict[str, object]:
+        """Size and length of text, unless they are the plain call's."""
+        length = length_argument(self.directory, _T5_TOKENIZER, MAX_T5_TOKENS)
+        return super().call_arguments(resolution) | length
+
     def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
         prompts = condition.tensors["prompt_embeds"]
@@ -114,8 +121,9 @@ class FluxTeacher(Teacher):
         return ExportedNetwork(self.network_folder, module, weights, self.dtype, call=call)
 
     def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
+        tokens = token_limit(self.directory, _T5_TOKENIZER, MAX_T5_TOKENS)
         embeds, pooled, _ = self._text_pipeline.encode_prompt(
-            prompt=prompts, device=self.device, max_sequence_length=self._t5_tokens
+            prompt=prompts, device=self.device, max_sequence_length=tokens
         )
         guidance = {GUIDANCE: torch.ones(len(prompts))} if self._config["guidance_embeds"] else {}
         return {"prompt_embeds": embeds, "pooled": pooled, **guidance}
@@ -124,10 +132,6 @@ class FluxTeacher(Teacher):
     def autoencoder(self) -> ImageCoder:
         """The VAE."""
         return ShiftedAutoencoder(self.directory, self.device, self.dtype)
-
-    @cached_property
-    def _t5_tokens(self) -> int:
-        return min(MAX_T5_TOKENS, int(self._text_pipeline.tokenizer_2.model_max_length))
 
     @cached_property
     def _config(self) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from sid_trainer.teachers.autoencoders import DeepCompressionAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
 from sid_trainer.teachers.encoding import encode_in_batches
 from sid_trainer.teachers.text_encoders import text_pipeline
+from sid_trainer.teachers.text_length import length_argument, token_limit
 
 MAX_TOKENS = 300
 """Length of an encoding in the stock pipeline, unless the tokenizer's own limit is less."""
+_TOKENIZER = "tokenizer"
 _TIME_SCALE = 1000.0
 _MULTIPLE = 32
 """What the stock pipeline wants resolutions to be a multiple of."""
@@ -103,21 +105,21 @@ class SanaTeacher(Teacher):
         return DeepCompressionAutoencoder(self.directory, self.device, self.dtype)
 
     def call_arguments(self, resolution: int) -> dict[str, object]:
-        """Size, unless it is the plain call's; without what would bring it to another one."""
+        """Size and length of text, unless they are the plain call's; no change of the size."""
         arguments: dict[str, object] = {}
         if resolution != _CALL_RESOLUTION:
             arguments |= {"height": resolution, "width": resolution}
         size = int(self._config["sample_size"])
         if size not in _BINNED_SAMPLE_SIZES or resolution != size * _MULTIPLE:
             arguments["use_resolution_binning"] = False
-        return arguments
+        return arguments | length_argument(self.directory, _TOKENIZER, MAX_TOKENS)
 
     def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
         """Encode prompts that are all empty, or none of them."""
         embeds, mask = self._text_pipeline.encode_prompt(
             prompts,
             device=self.device,
-            max_sequence_length=self._tokens,
+            max_sequence_length=token_limit(self.directory, _TOKENIZER, MAX_TOKENS),
             complex_human_instruction=self._instruction if prompts[0] else None,
             **self._encode_options,
         )[:2]
@@ -136,10 +138,6 @@ class SanaTeacher(Teacher):
         """The instruction of the pipeline's plain call."""
         call = inspect.signature(self._pipeline_class.__call__)
         return call.parameters["complex_human_instruction"].default
-
-    @cached_property
-    def _tokens(self) -> int:
-        return min(MAX_TOKENS, int(self._text_pipeline.tokenizer.model_max_length))
 
     @cached_property
     def _config(self) -> dict[str, Any]:

@@ -23,12 +23,14 @@ from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
 from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
 from sid_trainer.teachers.encoding import encode_in_batches
 from sid_trainer.teachers.text_encoders import text_pipeline
+from sid_trainer.teachers.text_length import length_argument, token_limit
 from sid_trainer.teachers.text_parts import TEXT_ENCODERS
 
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
 _TIME_SCALE = 1000.0
-_T5 = ("text_encoder_3", "tokenizer_3")
+_T5_TOKENIZER = "tokenizer_3"
+_T5 = ("text_encoder_3", _T5_TOKENIZER)
 
 
 class SD3Teacher(Teacher):
@@ -78,6 +80,11 @@ class SD3Teacher(Teacher):
         width = self.component_config(self.network_folder)["joint_attention_dim"]
         return {"t5_tokens": MAX_T5_TOKENS, "width": width}
 
+    def call_arguments(self, resolution: int) -> dict[str, object]:
+        """Size and length of text, unless they are the plain call's."""
+        length = length_argument(self.directory, _T5_TOKENIZER, MAX_T5_TOKENS)
+        return super().call_arguments(resolution) | length
+
     def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
         velocity: Tensor = network(
@@ -96,7 +103,7 @@ class SD3Teacher(Teacher):
             prompt_3=None,
             device=self.device,
             do_classifier_free_guidance=False,
-            max_sequence_length=self._t5_tokens,
+            max_sequence_length=token_limit(self.directory, _T5_TOKENIZER, MAX_T5_TOKENS),
         )
         return {"prompt_embeds": embeds, "pooled": pooled}
 
@@ -104,13 +111,6 @@ class SD3Teacher(Teacher):
     def autoencoder(self) -> ImageCoder:
         """The VAE."""
         return ShiftedAutoencoder(self.directory, self.device, self.dtype)
-
-    @cached_property
-    def _t5_tokens(self) -> int:
-        tokenizer = self._text_pipeline.tokenizer_3
-        return (
-            MAX_T5_TOKENS if tokenizer is None else min(MAX_T5_TOKENS, tokenizer.model_max_length)
-        )
 
     @cached_property
     def _text_pipeline(self) -> Any:

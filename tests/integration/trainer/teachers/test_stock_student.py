@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +143,31 @@ def test_the_plain_call_makes_the_trainers_samples(
     assert grid == pytest.approx(student_noise_levels(steps), abs=1e-6)
     expected = student.samples(drawn)
     torch.testing.assert_close(student.unpacked(latents), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"), [("sd3", "tokenizer_3"), ("flux", "tokenizer_2"), ("sana", "tokenizer")]
+)
+def test_a_shorter_text_than_the_plain_calls_is_asked_for(
+    tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str, tokenizer: str
+) -> None:
+    """The plain call pads to a length of its own, where the student was trained with another."""
+    directory = tmp_path / "teacher"
+    shutil.copytree(tiny_pipeline(name), directory)
+    file = directory / tokenizer / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 8}))
+    student = Student(name, directory, StudentConfig(steps=2, noise="ddim"))
+    pipeline, drawn = student.stock(tmp_path), student.noise()
+    call = student.teacher.call_arguments(RESOLUTION[name])
+    prompt = f"{PROMPT} and a long tail of text"
+    options = {"num_inference_steps": 2, "guidance_scale": 1.0, "output_type": "latent"} | call
+    expected = student.samples(drawn, prompt)
+    start = student.packed(drawn[0])
+    latents = student.unpacked(pipeline(prompt, latents=start, **options).images)
+    torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
+    assert options.pop("max_sequence_length") == 8
+    plain = student.unpacked(pipeline(prompt, latents=start, **options).images)
+    assert not torch.allclose(plain, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_flux_student_needs_no_guidance_scale(

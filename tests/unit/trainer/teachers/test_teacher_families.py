@@ -80,6 +80,31 @@ def test_flux_sizes(pipeline: Callable[..., Path]) -> None:
         teacher.latent_shape(1000)
 
 
+@pytest.mark.parametrize(
+    ("name", "tokenizer", "plain"),
+    [
+        ("StableDiffusion3Pipeline", "tokenizer_3", 256),
+        ("FluxPipeline", "tokenizer_2", 512),
+        ("SanaPipeline", "tokenizer", 300),
+    ],
+)
+def test_a_shorter_tokenizer_than_the_plain_calls_is_told(
+    pipeline: Callable[..., Path], name: str, tokenizer: str, plain: int
+) -> None:
+    network = {"in_channels": 64, "patch_size": 1, "sample_size": 32}
+    directory = pipeline(name, network, FLUX_VAE | SANA_VAE)
+    teacher = opened(directory)
+    usual = teacher.call_arguments(1024)
+    assert "max_sequence_length" not in usual
+    (directory / tokenizer).mkdir()
+    config = directory / tokenizer / "tokenizer_config.json"
+    for declared in ({}, {"model_max_length": plain}, {"model_max_length": int(1e30)}):
+        config.write_text(json.dumps(declared))
+        assert teacher.call_arguments(1024) == usual
+    config.write_text(json.dumps({"model_max_length": 77}))
+    assert teacher.call_arguments(1024) == usual | {"max_sequence_length": 77}
+
+
 def test_sana_refuses_a_resolution_that_its_pipeline_refuses(sana: Callable[..., Path]) -> None:
     with pytest.raises(TrainerError, match=r"data\.resolution 1000 .* multiple of 32"):
         opened(sana()).latent_shape(1000)
