@@ -57,6 +57,7 @@ def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
     _check_accelerator(launch.device)
     if launch.device == "cpu":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    compute_fp32_in_fp32()
     _alone_without_torchrun()
     device = torch.device("cpu")
     if launch.device == "cuda":
@@ -88,6 +89,15 @@ def trust_no_cudnn_attention() -> None:
     masks (pytorch issue 196678).
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def compute_fp32_in_fp32() -> None:
+    """Have convolutions of fp32 numbers computed in fp32, as matrix products are by default.
+
+    cuDNN would take TF32, whose numbers have ten bits: in SANA's networks and in patch embeddings
+    under ``precision: fp32``, and in the judges of every run.
+    """
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def leave() -> None:

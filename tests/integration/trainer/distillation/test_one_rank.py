@@ -27,12 +27,19 @@ ITERATIONS = {"guided": 2, "micro-batches": 2, "data-aided": 3}
 def alone() -> Iterator[Place]:
     """This process as the only one of a run; the process is as before afterwards."""
     before, linear = dict(os.environ), torch.nn.functional.linear
+    tf32 = torch.backends.cudnn.allow_tf32
     os.environ.pop("RANK", None)
     yield joined(world_size=1)
     leave()
+    torch.backends.cudnn.allow_tf32 = tf32
     torch.nn.functional.linear = linear  # ZeRO-3 replaces it for the whole process
     os.environ.clear()
     os.environ.update(before)
+
+
+def test_fp32_is_computed_in_fp32_on_gpus_too(alone: Place) -> None:
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 class Stream:
