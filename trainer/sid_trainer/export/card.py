@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import yaml
 
 from sid_trainer.config import RunConfig
+from sid_trainer.export.card_tables import count, measurement_table, metrics_table, settings_table
 from sid_trainer.export.licence import Licence
-from sid_trainer.method.guidance_scales import guidance_scales, sampling_scale
 from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 
 SAMPLES = "samples.png"
@@ -32,12 +31,6 @@ here.
 """
 _HAND_ON_GENERATOR = ("SanaPipeline",)
 """Pipelines that do hand their generator to the scheduler."""
-_METRICS = {
-    "fid": "FID to the reference images (lower is better)",
-    "fidTeacher": "FID to the teacher's samples (lower is better)",
-    "clipScore": "CLIP score (higher is better)",
-    "preferenceScore": "Preference score (higher is better)",
-}
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,7 @@ class CardFacts:
         pipeline_class: diffusers class that loads the student.
         iteration: finished iterations.
         revision: of the teacher, as found or configured.
+        on_hub: whether the teacher came from the Hugging Face Hub.
         precision: torch's name of the type of the weights.
         call: further arguments of the pipeline's call.
         licence: of the teacher.
@@ -59,6 +53,7 @@ class CardFacts:
     pipeline_class: str
     iteration: int
     revision: str | None = None
+    on_hub: bool = False
     precision: str = "float32"
     call: Mapping[str, object] = field(default_factory=dict)
     licence: Licence = field(default_factory=Licence)
@@ -74,11 +69,10 @@ def model_card(config: RunConfig, facts: CardFacts) -> str:
         config: the run.
         facts: of this export.
     """
-    drawn_globally = config.student.noise == "fresh" and (
-        facts.pipeline_class not in _HAND_ON_GENERATOR
-    )
+    draws = config.student.noise == "fresh" and config.student.steps > 1
+    drawn_globally = draws and facts.pipeline_class not in _HAND_ON_GENERATOR
     parts = [
-        _front_matter(config, facts.licence),
+        _front_matter(config, facts),
         f"# {config.name}",
         _summary(config, facts),
         f"![samples]({SAMPLES})" if facts.has_samples else "",
@@ -89,21 +83,21 @@ def model_card(config: RunConfig, facts: CardFacts) -> str:
         "## Results" if facts.metrics else "",
         _results(config, facts),
         "## Training",
-        _settings_table(config, facts.iteration),
+        settings_table(config, facts.iteration),
         "## Licence",
         _licence_note(config, facts.licence),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(config: RunConfig, licence: Licence) -> str:
+def _front_matter(config: RunConfig, facts: CardFacts) -> str:
     data: dict[str, Any] = {
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
         "tags": ["distillation", "sid-dit", "few-step"],
-        **licence.front_matter,
+        **facts.licence.front_matter,
     }
-    if not config.teacher.model.startswith(("s3://", "/", ".")):
+    if facts.on_hub:
         data["base_model"] = config.teacher.model
     return f"---\n{yaml.safe_dump(data, sort_keys=False)}---"
 
@@ -113,11 +107,13 @@ def _summary(config: RunConfig, facts: CardFacts) -> str:
     revision = f" (revision `{facts.revision}`)" if facts.revision else ""
     images = facts.iteration * config.training.batch_size
     aided = config.distillation.adversarial is not None
+    begun = config.student.init_from
+    first = f", begun from the student `{begun}`" if begun else ""
     return (
         f"A {steps}-step student of `{config.teacher.model}`{revision}, distilled "
         f"{'with the aid of' if aided else 'without'} images by score identity distillation "
         "(SiD-DiT, [arXiv 2509.25127](https://arxiv.org/abs/2509.25127)) over "
-        f"{images:,} generated images. It samples in {_count(steps, 'step')} "
+        f"{images:,} generated images{first}. It samples in {count(steps, 'step')} "
         "without classifier-free guidance."
     )
 
@@ -155,65 +151,8 @@ def _results(config: RunConfig, facts: CardFacts) -> str:
     settings = config.evaluation.metrics
     if not facts.metrics or settings is None:
         return ""
-    models = {
-        "Samples": f"{settings.samples:,}",
-        "Feature extractor": settings.fid and settings.fid.features,
-        "CLIP model": settings.clip_score and settings.clip_score.model,
-        "Preference model": settings.preference and settings.preference.model,
-    }
-    named = {name: f"`{value}`" for name, value in models.items() if value}
-    return f"{_metrics_table(config, facts)}\n\n{_table('measured with', named)}"
-
-
-def _metrics_table(config: RunConfig, facts: CardFacts) -> str:
-    """The student's metrics, beside the teacher's where there are any."""
-    rows = {_METRICS.get(name, name): f"{value:.4g}" for name, value in facts.metrics.items()}
-    if not facts.teacher:
-        return _table("metric", rows)
-    known = {_METRICS.get(name, name): f"{value:.4g}" for name, value in facts.teacher.items()}
-    sampling = config.evaluation.teacher
-    guidance = sampling_scale(sampling, config.distillation.guidance)
-    lines = [f"| {name} | {value} | {known.get(name, '–')} |" for name, value in rows.items()]
-    student = _count(config.student.steps, "step")
-    head = (
-        f"| metric | student, {student} "
-        f"| teacher, {_count(sampling.steps, 'step')} with guidance {guidance:g} |"
-    )
-    return "\n".join([head, "|---|---|---|", *lines])
-
-
-def _settings_table(config: RunConfig, iteration: int) -> str:
-    training, loss = config.training, config.distillation
-    half_life, scales = training.ema.half_life_images, guidance_scales(loss.guidance)
-    rows = {
-        "Iterations": f"{iteration:,} of batch {training.batch_size}",
-        "Noise levels": ", ".join(
-            _level(config.student.steps, i) for i in range(config.student.steps)
-        ),
-        "Noise between steps": config.student.noise,
-        "Loss": f"alpha {loss.alpha:g}, weighting {loss.weighting}",
-        "Guidance while training": f"{loss.guidance.strategy}: fake score "
-        f"{scales.fake_training:g} in its own training and {scales.fake:g} in the student's, "
-        f"teacher {scales.teacher:g}",
-        "Learning rates": f"student {training.learning_rate:g}, fake score "
-        f"{training.fake_learning_rate or training.learning_rate:g}",
-        "Precision": training.precision,
-        "Weights": f"moving average, half-life {half_life:,} images"
-        if half_life
-        else "last iterate",
-        "Seed": str(training.seed),
-    }
-    if (aided := loss.adversarial) is not None:
-        rows["Adversarial loss"] = (
-            f"{aided.pooling} pooling; weights {aided.sid_weight:g} (score identity), "
-            f"{aided.generator_weight:g} (student), {aided.discriminator_weight:g} (discriminator)"
-        )
-    return _table("setting", rows)
-
-
-def _table(kind: str, rows: Mapping[str, str]) -> str:
-    lines = [f"| {name} | {value} |" for name, value in rows.items()]
-    return "\n".join([f"| {kind} | value |", "|---|---|", *lines])
+    measured = metrics_table(config, facts.metrics, facts.teacher)
+    return f"{measured}\n\n{measurement_table(settings)}"
 
 
 def _licence_note(config: RunConfig, licence: Licence) -> str:
@@ -230,12 +169,3 @@ def _licence_note(config: RunConfig, licence: Licence) -> str:
         f"The use of this model is bound by the licence of its teacher, `{config.teacher.model}`."
         f"{told}{carried}{forbids}"
     )
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
-def _level(steps: int, index: int) -> str:
-    value = 1 - index / steps
-    return f"{value:g}" if math.isclose(value, round(value, 3)) else f"{value:.3f}"

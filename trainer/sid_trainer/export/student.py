@@ -179,10 +179,12 @@ def _write_card(
         (folder / SAMPLES).write_bytes(storage.get_bytes(samples))
     licence = licence_of(teacher)
     licence.copy_to(folder)
+    on_hub = _COMMIT.fullmatch(teacher.name) is not None
     facts = CardFacts(
         pipeline_class=pipeline_class,
         iteration=edition.iteration,
-        revision=teacher.name if _COMMIT.fullmatch(teacher.name) else config.teacher.revision,
+        revision=teacher.name if on_hub else config.teacher.revision,
+        on_hub=on_hub,
         precision=str(network.dtype).removeprefix("torch."),
         call=network.call,
         licence=licence,

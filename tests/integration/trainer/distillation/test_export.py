@@ -150,6 +150,17 @@ def test_large_files_of_the_teacher_go_up_once(
     assert "student-best/README.md" in uploads[1]
 
 
+def test_a_teacher_of_the_hub_is_told_by_its_commit(tiny_sd3: Path, tmp_path: Path) -> None:
+    commit = "0123456789" * 4
+    teacher, storage, run = tmp_path / commit, FileStorage(tmp_path / "run"), config()
+    shutil.copytree(tiny_sd3, teacher)
+    exported = network(teacher, student_of(teacher), torch.float32)
+    export_student(storage, run, teacher, exported, scheduler_config(run.student), Edition(10))
+    card = storage.get_bytes("student/README.md").decode()
+    assert yaml.safe_load(card.split("---")[1])["base_model"] == run.teacher.model
+    assert f"`{run.teacher.model}` (revision `{commit}`)" in card
+
+
 def test_the_teachers_licence_and_the_results_go_with_the_student(
     tiny_sd3: Path, tmp_path: Path
 ) -> None:
@@ -172,7 +183,8 @@ def test_the_teachers_licence_and_the_results_go_with_the_student(
     assert "[LICENSE.md](LICENSE.md)" in card
     assert "![samples](samples.png)" in card
     assert "| CLIP score (higher is better) | 0.33 | 0.31 |" in card
-    assert "| metric | student, 4 steps | teacher, 28 steps |" in card
+    assert "| metric | student, 4 steps | teacher, 28 steps with guidance 4.5 |" in card
+    assert "base_model" not in front, "it came from a folder"
     assert "| CLIP model | `openai/clip` |" in card
 
 
@@ -230,7 +242,7 @@ def test_pickled_weights_and_code_of_the_teacher_are_left_out(
 
 def test_the_card_tells_how_to_use_the_student() -> None:
     card = model_card(
-        config(), CardFacts("StableDiffusion3Pipeline", 1000, "abc", call={"height": 64})
+        config(), CardFacts("FluxPipeline", 1000, "abc", on_hub=True, call={"height": 64})
     )
     front = yaml.safe_load(card.split("---")[1])
     assert front["base_model"] == "owner/teacher"
