@@ -63,7 +63,7 @@ WORKERS = (
     Rule(
         "spec.workers.resources",
         f"!has(self.limits) || self.limits.all(name, !name.contains('/') || {_LIMIT}.isInteger())",
-        "an extended resource (with '/' in its name) is counted in whole numbers, such as 1",
+        "an extended resource (with '/' in its name) is counted in whole numbers: give 1, not 500m",
         field="limits",
     ),
     Rule(

@@ -99,7 +99,8 @@ def test_suspend_belongs_to_the_queue_where_there_is_one() -> None:
     # Kueue labels Jobs of resources that name no queue, where the namespace has a default one.
     assert "suspend" not in policy_patch(world.run(), queued=True, by_pod=True)["spec"]
     assert job(world.run())["spec"]["suspend"] is False
-    assert policy_patch(world.run(), queued=False)["spec"]["activeDeadlineSeconds"] is None
+    patch = policy_patch(world.run(), queued=False, by_pod=True)
+    assert patch["spec"]["activeDeadlineSeconds"] is None
 
 
 def test_pods_are_restricted_and_get_no_service_account() -> None:
