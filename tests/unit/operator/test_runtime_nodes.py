@@ -16,9 +16,8 @@ from sid_operator.runtime.nodes import NodeStore
 from sid_operator.runtime.store import Key
 from tests.unit.operator import world
 from tests.unit.operator.fake_api import Fault
-from tests.unit.operator.test_runtime_reconcile import Plant, plant, until
+from tests.unit.operator.plant import Plant, until
 
-__all__ = ["plant"]
 ON_GPUS: dict[str, Any] = {
     "teacher": {"model": "black-forest-labs/FLUX.1-dev"},
     "training": {"iterations": 500, "batchSize": 256, "microBatchSize": 1},
