@@ -91,116 +91,102 @@ async def stop(task: asyncio.Task[None]) -> None:
 
 
 @pytest.mark.parametrize("wrong_by", [-3600.0, 0.0, 3600.0])
-def test_a_standby_takes_over_when_the_leader_falls_silent(wrong_by: float) -> None:
-    async def body() -> None:
-        server = LeaseServer()
-        first = await keeping(candidate(server, "one"))
-        second = candidate(server, "two", wrong_by=wrong_by)
-        waiting = asyncio.create_task(second.acquire())
-        await asyncio.sleep(60)
-        assert not waiting.done()
-        assert server.holder == "one"
-        await stop(first)
-        dead_since = virtual_time.now()
-        await waiting
-        assert server.holder == "two"
-        assert 10 <= virtual_time.now() - dead_since <= 18
-        assert server.lease is not None
-        assert server.lease["spec"]["leaseTransitions"] == 1
-
-    virtual_time.run(body())
+@virtual_time.test
+async def test_a_standby_takes_over_when_the_leader_falls_silent(wrong_by: float) -> None:
+    server = LeaseServer()
+    first = await keeping(candidate(server, "one"))
+    second = candidate(server, "two", wrong_by=wrong_by)
+    waiting = asyncio.create_task(second.acquire())
+    await asyncio.sleep(60)
+    assert not waiting.done()
+    assert server.holder == "one"
+    await stop(first)
+    dead_since = virtual_time.now()
+    await waiting
+    assert server.holder == "two"
+    assert 10 <= virtual_time.now() - dead_since <= 18
+    assert server.lease is not None
+    assert server.lease["spec"]["leaseTransitions"] == 1
 
 
-def test_a_released_lease_is_taken_at_the_next_look() -> None:
-    async def body() -> None:
-        server = LeaseServer()
-        first = candidate(server, "one")
-        task = await keeping(first)
-        waiting = asyncio.create_task(candidate(server, "two").acquire())
-        await asyncio.sleep(12)
-        await stop(task)
-        await first.release()
-        released = virtual_time.now()
-        await waiting
-        assert virtual_time.now() - released <= 5
-
-    virtual_time.run(body())
+@virtual_time.test
+async def test_a_released_lease_is_taken_at_the_next_look() -> None:
+    server = LeaseServer()
+    first = candidate(server, "one")
+    task = await keeping(first)
+    waiting = asyncio.create_task(candidate(server, "two").acquire())
+    await asyncio.sleep(12)
+    await stop(task)
+    await first.release()
+    released = virtual_time.now()
+    await waiting
+    assert virtual_time.now() - released <= 5
 
 
-def test_only_one_of_many_candidates_wins() -> None:
-    async def body() -> None:
-        server = LeaseServer(delay=0.1)
-        candidates = [candidate(server, f"c{n}") for n in range(5)]
-        tasks = [asyncio.create_task(c.acquire()) for c in candidates]
-        await asyncio.sleep(3)
-        assert sum(task.done() for task in tasks) == 1
-        assert len(server.writes) == 1
-        for task in tasks:
-            await stop(task)
-
-    virtual_time.run(body())
-
-
-def test_a_leader_that_cannot_renew_ends_before_another_may_start() -> None:
-    async def body() -> None:
-        server = LeaseServer()
-        leader = candidate(server, "one")
-        task = await keeping(leader)
-        await asyncio.sleep(12)
-        server.reachable = False
-        cut_off = virtual_time.now()
-        await task
-        assert virtual_time.now() - cut_off <= 11
-        assert not leader.leading
-
-    virtual_time.run(body())
-
-
-def test_a_hanging_server_ends_leadership_in_time_too() -> None:
-    async def body() -> None:
-        server = LeaseServer()
-        task = await keeping(candidate(server, "one"))
-        server.delay = 1000.0
-        await task
-        assert virtual_time.now() <= 11
-
-    virtual_time.run(body())
-
-
-def test_a_short_outage_and_a_lost_answer_are_survived() -> None:
-    async def body() -> None:
-        server = LeaseServer()
-        leader = candidate(server, "one")
-        task = await keeping(leader)
-        await asyncio.sleep(6)
-        server.reachable = False
-        await asyncio.sleep(5)
-        server.reachable = True
-        await asyncio.sleep(10)
-        assert leader.leading
-        server.lose_answers = 1
-        await asyncio.sleep(30)
-        assert leader.leading
-        assert set(server.writes) == {"one"}
+@virtual_time.test
+async def test_only_one_of_many_candidates_wins() -> None:
+    server = LeaseServer(delay=0.1)
+    candidates = [candidate(server, f"c{n}") for n in range(5)]
+    tasks = [asyncio.create_task(c.acquire()) for c in candidates]
+    await asyncio.sleep(3)
+    assert sum(task.done() for task in tasks) == 1
+    assert len(server.writes) == 1
+    for task in tasks:
         await stop(task)
 
-    virtual_time.run(body())
+
+@virtual_time.test
+async def test_a_leader_that_cannot_renew_ends_before_another_may_start() -> None:
+    server = LeaseServer()
+    leader = candidate(server, "one")
+    task = await keeping(leader)
+    await asyncio.sleep(12)
+    server.reachable = False
+    cut_off = virtual_time.now()
+    await task
+    assert virtual_time.now() - cut_off <= 11
+    assert not leader.leading
 
 
-def test_a_frozen_leader_that_wakes_up_knows_that_it_lost() -> None:
-    async def body() -> None:
-        server = LeaseServer()
-        frozen = candidate(server, "one")
-        await frozen.acquire()
-        await asyncio.sleep(3)
-        before = frozen.leading
-        successor = candidate(server, "two")
-        await successor.acquire()  # the first renews nothing meanwhile
-        assert (before, frozen.leading) == (True, False)
-        await asyncio.wait_for(frozen.keep(), timeout=10)
-        assert server.holder == "two"
+@virtual_time.test
+async def test_a_hanging_server_ends_leadership_in_time_too() -> None:
+    server = LeaseServer()
+    task = await keeping(candidate(server, "one"))
+    server.delay = 1000.0
+    await task
+    assert virtual_time.now() <= 11
 
-    virtual_time.run(body())
+
+@virtual_time.test
+async def test_a_short_outage_and_a_lost_answer_are_survived() -> None:
+    server = LeaseServer()
+    leader = candidate(server, "one")
+    task = await keeping(leader)
+    await asyncio.sleep(6)
+    server.reachable = False
+    await asyncio.sleep(5)
+    server.reachable = True
+    await asyncio.sleep(10)
+    assert leader.leading
+    server.lose_answers = 1
+    await asyncio.sleep(30)
+    assert leader.leading
+    assert set(server.writes) == {"one"}
+    await stop(task)
+
+
+@virtual_time.test
+async def test_a_frozen_leader_that_wakes_up_knows_that_it_lost() -> None:
+    server = LeaseServer()
+    frozen = candidate(server, "one")
+    await frozen.acquire()
+    await asyncio.sleep(3)
+    before = frozen.leading
+    successor = candidate(server, "two")
+    await successor.acquire()  # the first renews nothing meanwhile
+    assert (before, frozen.leading) == (True, False)
+    await asyncio.wait_for(frozen.keep(), timeout=10)
+    assert server.holder == "two"
 
 
 def test_times_that_do_not_fit_are_refused() -> None:

@@ -116,6 +116,18 @@ async def test_health_is_told_while_the_api_server_says_nothing(
         silent.close()
 
 
-async def test_without_a_url_nothing_is_served() -> None:
+async def test_without_a_url_nothing_is_served(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening: list[tuple[str, int]] = []
+    listen = socket.socket.listen
+
+    def noted(listener: socket.socket, *backlog: int) -> None:
+        listening.append(listener.getsockname())
+        listen(listener, *backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", noted)
     async with serving(hello, ""):
-        pass
+        assert listening == []
+    async with serving(hello, f"http://127.0.0.1:{unused_tcp_port}/hello"):
+        assert listening == [("127.0.0.1", unused_tcp_port)]
