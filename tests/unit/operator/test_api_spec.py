@@ -218,7 +218,9 @@ def test_names_of_pods_are_dns_labels_for_the_longest_name_and_index() -> None:
     assert len(names.claim_volume_name("v" * 50)) <= 63
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "examples").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "examples").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_example_is_valid_and_can_be_rendered(path: Path) -> None:
     for document in yaml.safe_load_all(path.read_text()):
         if document.get("kind") != names.KIND:
