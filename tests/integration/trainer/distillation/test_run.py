@@ -145,7 +145,7 @@ def test_the_report_and_the_card_show_the_end(run: Path) -> None:
     for text in (*texts, "<td>Teacher</td>"):
         assert text in html
     card = (run / "student" / "README.md").read_text()
-    assert "| metric | student, 4 steps | teacher, 3 steps |" in card
+    assert "| metric | student, 4 steps | teacher, 3 steps with guidance 1.5 |" in card
     assert records.teacher.keys() == {"fid", "clipScore"}
     assert f" | {records.teacher['fid']:.4g} |" in card
     assert f"{records.evaluations[-1].metrics['fid']:.4g}" in card
