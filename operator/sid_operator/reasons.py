@@ -51,6 +51,9 @@ CONTAINER_NOT_CREATED: Final = "ContainerNotCreated"
 CA_BUNDLE_NOT_FOUND: Final = "CaBundleNotFound"
 VOLUME_NOT_MOUNTED: Final = "VolumeNotMounted"
 UNSCHEDULABLE: Final = "Unschedulable"
+GATED: Final = "SchedulingGated"
+NO_SCHEDULER: Final = "NoScheduler"
+CLAIM_MISSING: Final = "ResourceClaimMissing"
 PODS_NOT_CREATED: Final = "PodsNotCreated"
 NODE_LOST: Final = "NodeLost"
 
@@ -238,6 +241,20 @@ NO_IMAGE_PULLED: Final = (
 NO_NODE: Final = (
     "No node can take pod {pod}: {details} Check workers.resources, workers.gpusPerNode, "
     "workers.nodeSelector, workers.tolerations and the claims in workers.volumes, or add nodes."
+)
+GATE_CLOSED: Final = (
+    "Pod {pod} is kept from the scheduler by its gate {gates}: what set it there has not let the "
+    "pod go. The gate's name tells whom to ask: kueue.x-k8s.io is the queue's."
+)
+NOT_TAKEN_UP: Final = (
+    'The scheduler "{scheduler}" has told nothing of pod {pod} for over a minute: is it installed '
+    "in the cluster, and is scheduling.schedulerName its name? That may be corrected in place."
+)
+OR_THE_CLAIMS: Final = " Or is a ResourceClaim missing that workers.resourceClaims names?"
+CLAIM_AWAITED: Final = (
+    "The scheduler waits for the claims of pod {pod}: is every ResourceClaim that "
+    'workers.resourceClaims names in namespace "{namespace}"? The pods start by themselves once '
+    "it is there."
 )
 NO_PODS: Final = (
     "The pods cannot be created: {details}. Ask the administrator of the namespace about its "

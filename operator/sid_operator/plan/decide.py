@@ -25,12 +25,12 @@ from sid_operator.plan.ending import ended, is_over, pods_left
 from sid_operator.plan.events import notices
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Action, Observed, Plan, Resource, ScrapeTarget
-from sid_operator.plan.mounting import mounted_after, mounts_for_long
+from sid_operator.plan.mounting import mounts_for_long
 from sid_operator.plan.phase import phase
 from sid_operator.plan.readiness import (
+    blocked_after,
     blocking_cause,
     lacks_pods_for_long,
-    missed_after,
     pods_ready,
 )
 from sid_operator.plan.room import room
@@ -220,8 +220,7 @@ def _look_again_after(
         return refusal.retried_after(conditions, now)
     waits = (
         *more,
-        missed_after(run, observed, now),
-        mounted_after(run, observed, now),
+        blocked_after(run, observed, now),
         unheard_after(observed, now),
         seconds_until_stuck(observed.pods, now),
     )

@@ -42,6 +42,9 @@ class Pod:
         phase: Pending, Running, Succeeded, Failed or Unknown.
         reason: Why the pod as a whole failed (``Evicted``), or "".
         unschedulable: The scheduler's message, or "".
+        scheduler: Name of the one that is to find it a node.
+        looked_at: A scheduler has told of it, or it has its node.
+        gates: Scheduling gates that it still has; no scheduler looks at it before.
         waiting: Reason and message of a container that does not start, or None.
         leaving: Being deleted, or deleted.
         gone_by: When its grace period is over, where it is being deleted and still there.
@@ -61,6 +64,9 @@ class Pod:
     ip: str = ""
     scheduled: bool = False
     unschedulable: str = ""
+    scheduler: str = ""
+    looked_at: bool = True
+    gates: tuple[str, ...] = ()
     ready: bool = False
     ready_since: datetime | None = None
     waiting: tuple[str, str] | None = None
@@ -95,7 +101,8 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
     container = _trainer(status)
     state = container.get("state") or {}
     is_ready = ready.get("status") == "True"
-    node = str((obj.get("spec") or {}).get("nodeName", ""))
+    spec: Object = obj.get("spec") or {}
+    node = str(spec.get("nodeName", ""))
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -107,6 +114,9 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
         ip=str(status.get("podIP", "")),
         scheduled=scheduled.get("status") == "True" or bool(node),
         unschedulable=_unschedulable(scheduled),
+        scheduler=str(spec.get("schedulerName", "")),
+        looked_at=bool(scheduled or node),
+        gates=tuple(str(gate["name"]) for gate in spec.get("schedulingGates") or []),
         ready=is_ready,
         ready_since=since(ready) if is_ready else None,
         waiting=_waiting(state.get("waiting")),
@@ -131,7 +141,7 @@ def _trainer(status: Object) -> Object:
 
 
 def _unschedulable(condition: Object) -> str:
-    if condition.get("status") != "False":
+    if condition.get("status") != "False" or condition.get("reason") == "SchedulingGated":
         return ""
     return printable(str(condition.get("message") or condition.get("reason") or "no node fits"))
 

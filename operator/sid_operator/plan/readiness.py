@@ -14,7 +14,8 @@ from sid_operator.plan.disruption import node_cause
 from sid_operator.plan.gang import current, filled, standing
 from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Observed, Stray
-from sid_operator.plan.mounting import mount_cause
+from sid_operator.plan.mounting import mount_cause, mounted_after
+from sid_operator.plan.placing import placed_after, placing_cause
 from sid_operator.plan.pods import Pod
 from sid_operator.plan.suspension import is_suspended
 from sid_operator.resources.run import Run
@@ -31,12 +32,27 @@ def all_ready(run: Run, pods: tuple[Pod, ...]) -> bool:
 def blocking_cause(run: Run, observed: Observed, now: datetime) -> Cause | None:
     """What keeps the pods from starting, or None."""
     pods = observed.pods
-    cause = waiting_cause(run, pods) or node_cause(pods, now) or mount_cause(run, observed)
+    cause = (
+        waiting_cause(run, pods)
+        or node_cause(pods, now)
+        or mount_cause(run, observed)
+        or placing_cause(run, pods, now)
+    )
     if cause is not None or observed.job is None or not lacks_pods(run, observed):
         return cause
     return creation_cause(
         run, observed.creation_failures, _asked_since(observed.job, observed.pods)
     )
+
+
+def blocked_after(run: Run, observed: Observed, now: datetime) -> float | None:
+    """Seconds until something may be found to keep the pods from starting, or None."""
+    waits = (
+        missed_after(run, observed, now),
+        mounted_after(run, observed, now),
+        placed_after(run, observed.pods, now),
+    )
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def lacks_pods(run: Run, observed: Observed) -> bool:

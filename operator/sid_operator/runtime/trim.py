@@ -22,6 +22,7 @@ _METADATA = (
     "ownerReferences",
 )
 _JOB_SPEC = ("suspend", "parallelism", "backoffLimit", "activeDeadlineSeconds")
+_POD_SPEC = ("nodeName", "schedulerName", "schedulingGates")
 _POD_STATUS = ("phase", "reason", "message", "podIP", "conditions", "containerStatuses")
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -54,7 +55,7 @@ def trim_pod(obj: Object) -> Object:
     """A pod: where it is and how its container does."""
     return {
         "metadata": _metadata(obj),
-        "spec": _pick(obj.get("spec") or {}, ("nodeName",)),
+        "spec": _pick(obj.get("spec") or {}, _POD_SPEC),
         "status": _pick(obj.get("status") or {}, _POD_STATUS),
     }
 

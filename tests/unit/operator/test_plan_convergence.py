@@ -70,9 +70,18 @@ _words = st.one_of(
 )
 
 
+_unplaced = st.sampled_from(
+    [
+        {"schedulerName": "elsewhere"},
+        {"schedulingGates": [{"name": "example.org/gate"}]},
+        {"held": world.condition("PodScheduled", "Unschedulable", "no node", status="False")},
+    ]
+)
+
+
 @st.composite
 def _pods(draw: st.DrawFn) -> tuple[Pod, ...]:
-    kinds = draw(st.lists(st.integers(0, 3), max_size=4))
+    kinds = draw(st.lists(st.integers(0, 4), max_size=4))
     pods = []
     for position, kind in enumerate(kinds):
         index, suffix = position % 2, "ab"[position // 2]
@@ -81,6 +90,8 @@ def _pods(draw: st.DrawFn) -> tuple[Pod, ...]:
         elif kind == 1:
             reason = draw(st.sampled_from(["ContainerCreating", "ErrImagePull", "StartError"]))
             pod = world.waiting(index, reason, draw(st.text(max_size=50)))
+        elif kind == 2:
+            pod = world.unplaced(index, **draw(_unplaced), age=draw(st.floats(0, 1000)))
         else:
             code = draw(st.sampled_from([0, 1, 65, 66, 78, 79, 80, 137, 143, 255]))
             pod = world.ended(index, code, draw(_words), gone=draw(st.booleans()))

@@ -162,6 +162,12 @@ def waiting(index: int, reason: str, message: str = "", image: str = IMAGE) -> P
     return pod_of(raw_pod(index, containerStatuses=[status]))
 
 
+def unplaced(index: int, *, age: float = 50, held: Object | None = None, **spec: Any) -> Pod:
+    """A pod without a node; ``held`` is what PodScheduled says."""
+    obj = raw_pod(index, age=age, conditions=[held] if held else [])
+    return pod_of(obj | {"spec": spec})
+
+
 def ended(
     index: int,
     code: int,
