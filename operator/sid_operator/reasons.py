@@ -46,10 +46,13 @@ PODS_STARTING: Final = "PodsStarting"
 SECRET_NOT_FOUND: Final = "SecretNotFound"  # noqa: S105
 SECRET_KEY_NOT_FOUND: Final = "SecretKeyNotFound"  # noqa: S105
 SERVICE_ACCOUNT_NOT_FOUND: Final = "ServiceAccountNotFound"
+PRIORITY_CLASS_NOT_FOUND: Final = "PriorityClassNotFound"
+RUNTIME_CLASS_NOT_FOUND: Final = "RuntimeClassNotFound"
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 CONTAINER_NOT_CREATED: Final = "ContainerNotCreated"
 CA_BUNDLE_NOT_FOUND: Final = "CaBundleNotFound"
 VOLUME_NOT_MOUNTED: Final = "VolumeNotMounted"
+SANDBOX_NOT_CREATED: Final = "SandboxNotCreated"
 UNSCHEDULABLE: Final = "Unschedulable"
 GATED: Final = "SchedulingGated"
 NO_SCHEDULER: Final = "NoScheduler"
@@ -224,6 +227,14 @@ ACCOUNT_MISSING: Final = (
     "name another in checkpoint.serviceAccountName. The pods are created by themselves once it is "
     "there."
 )
+PRIORITY_CLASS_MISSING: Final = (
+    'The cluster has no PriorityClass "{name}": correct scheduling.priorityClassName (kubectl get '
+    "priorityclasses tells which there are), or have it created."
+)
+RUNTIME_CLASS_MISSING: Final = (
+    'The cluster has no RuntimeClass "{name}": correct workers.runtimeClassName (kubectl get '
+    "runtimeclasses tells which there are), or have it created."
+)
 CA_BUNDLE_MISSING: Final = (
     '{kind} "{name}" is not in namespace "{namespace}": create it, or name another in '
     "checkpoint.caBundleRef. The pods start by themselves once it is there."
@@ -233,6 +244,20 @@ CA_BUNDLE_KEY_MISSING: Final = (
     "checkpoint.caBundleRef. The pods start by themselves once it is there."
 )
 NO_VOLUME: Final = "A volume of pod {pod} cannot be mounted: {details}"
+NO_SANDBOX: Final = "Node {node} cannot set up pod {pod}: {details}. {remedy}"
+REMEDY_RUNTIME: Final = (
+    'Does the node have what RuntimeClass "{runtime}" asks for? Correct workers.runtimeClassName, '
+    "or choose other nodes by workers.nodeSelector; else ask the administrator of the cluster "
+    "about the node's network."
+)
+REMEDY_NODE: Final = (
+    "Ask the administrator of the cluster about that node, and its network; the pods start by "
+    "themselves."
+)
+CLAIM_NOT_MADE: Final = (
+    "A claim of pod {pod} cannot be made: {details}. Create what is missing, or correct "
+    "workers.resourceClaims; the pods start by themselves once it is there."
+)
 NO_CONTAINER: Final = "The container of pod {pod} cannot be created: {details}"
 NO_IMAGE_PULLED: Final = (
     'Image "{image}" cannot be pulled: {details}. Check workers.image and '

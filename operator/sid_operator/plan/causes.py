@@ -17,6 +17,8 @@ RESTLESS = frozenset(
         reasons.VOLUME_NOT_MOUNTED,
         reasons.IMAGE_PULL_FAILED,
         reasons.CONTAINER_NOT_CREATED,
+        reasons.SANDBOX_NOT_CREATED,
+        reasons.CLAIM_MISSING,
         reasons.TOO_LARGE,
     }
 )

@@ -25,8 +25,8 @@ from sid_operator.plan.ending import ended, is_over, pods_left
 from sid_operator.plan.events import notices
 from sid_operator.plan.gang import rank_zero
 from sid_operator.plan.model import Action, Observed, Plan, Resource, ScrapeTarget
-from sid_operator.plan.mounting import mounts_for_long
 from sid_operator.plan.phase import phase
+from sid_operator.plan.pod_events import wanted_events
 from sid_operator.plan.readiness import (
     blocked_after,
     blocking_cause,
@@ -169,7 +169,7 @@ def _going_on(
             telling.seconds_until_news(blocked, resource, now),
         ),
         wants_creation_failures=lacks_pods_for_long(run, observed, now),
-        wants_mount_failures_of=mounts_for_long(run, observed, now),
+        wants_pod_events=wanted_events(run, observed, now),
     )
 
 

@@ -35,6 +35,8 @@ CONTAINER_REASONS = frozenset(
 )
 _NO_SECRET = re.compile(r'secret "([^"]+)" not found')
 _NO_ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found')
+_NO_PRIORITY_CLASS = re.compile(r"no PriorityClass with name (\S+) was found")
+_NO_RUNTIME_CLASS = re.compile(r'RuntimeClass "([^"]+)" not found')
 _NO_KEY = re.compile(r"couldn't find key (\S+) in Secret [^/\s]+/(\S+)")
 _PREAMBLE = re.compile(r".*(\bdesc = |\bErrImagePull: )", re.DOTALL)
 
@@ -59,14 +61,30 @@ def creation_cause(run: Run, failures: Iterable[CreationFailure], since: datetim
     if not recent:
         return None
     newest = max(recent, key=lambda failure: failure.time)
-    account = _NO_ACCOUNT.search(newest.message)
-    if account and account[1] == run.spec.checkpoint.service_account_name:
-        told = reasons.ACCOUNT_MISSING.format(account=account[1], namespace=run.namespace)
-        return Cause(reasons.SERVICE_ACCOUNT_NOT_FOUND, told)
+    missing = _missing_object(run, newest.message)
+    if missing is not None:
+        return missing
     # The name of the pod that was tried is another each time.
     details = re.sub(r'pods "[^"]*" is forbidden', "pods are forbidden", newest.message)
     details = printable(without_own_port(details).removeprefix("Error creating: "))
     return Cause(reasons.PODS_NOT_CREATED, reasons.NO_PODS.format(details=details))
+
+
+def _missing_object(run: Run, message: str) -> Cause | None:
+    """What the resource names for its pods, and is not there."""
+    account = _NO_ACCOUNT.search(message)
+    if account and account[1] == run.spec.checkpoint.service_account_name:
+        told = reasons.ACCOUNT_MISSING.format(account=account[1], namespace=run.namespace)
+        return Cause(reasons.SERVICE_ACCOUNT_NOT_FOUND, told)
+    priority = _NO_PRIORITY_CLASS.search(message)
+    if priority and priority[1] == run.spec.scheduling.priority_class_name:
+        told = reasons.PRIORITY_CLASS_MISSING.format(name=priority[1])
+        return Cause(reasons.PRIORITY_CLASS_NOT_FOUND, told)
+    runtime = _NO_RUNTIME_CLASS.search(message)
+    if runtime and runtime[1] == run.spec.workers.runtime_class_name:
+        told = reasons.RUNTIME_CLASS_MISSING.format(name=runtime[1])
+        return Cause(reasons.RUNTIME_CLASS_NOT_FOUND, told)
+    return None
 
 
 def _container_cause(run: Run, pod: Pod) -> Cause | None:

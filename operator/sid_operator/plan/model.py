@@ -79,11 +79,21 @@ class CreationFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class MountFailure:
-    """A volume that the kubelet could not mount, as an event of the pod tells."""
+class PodQuestion:
+    """What is asked of a pod that does not start: whether there are Events of this reason."""
+
+    pod_uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodEvent:
+    """What an Event tells of a pod that does not start."""
 
     time: datetime
     message: str
+    pod_uid: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +107,7 @@ class Observed:
         report: What rank 0 told of late.
         refusal: The API server's answer to this pass's attempt.
         creation_failures: Asked for when :attr:`Plan.wants_creation_failures`; else empty.
-        mount_failures: Asked for when :attr:`Plan.wants_mount_failures_of`; else empty.
+        pod_events: Answers to :attr:`Plan.wants_pod_events`.
         cleanups: Clean-up Jobs under this name, those of earlier resources included.
         nodes: The cluster's nodes with GPUs.
     """
@@ -110,7 +120,7 @@ class Observed:
     report: ProgressReport | None = None
     refusal: Refusal | None = None
     creation_failures: tuple[CreationFailure, ...] = ()
-    mount_failures: tuple[MountFailure, ...] = ()
+    pod_events: tuple[PodEvent, ...] = ()
     cleanups: tuple[Cleanup, ...] = ()
     nodes: Nodes = field(default_factory=Nodes)
 
@@ -205,7 +215,7 @@ class Plan:
         scrape: The pod to ask for progress from now on, or None.
         look_again_after: Seconds after which time alone may change the plan, or None.
         wants_creation_failures: Planning again with the Job's FailedCreate events would tell more.
-        wants_mount_failures_of: uid of a pod whose FailedMount events would tell more, or "".
+        wants_pod_events: Events of pods that would tell more.
     """
 
     actions: tuple[Action, ...]
@@ -214,7 +224,7 @@ class Plan:
     scrape: ScrapeTarget | None = None
     look_again_after: float | None = None
     wants_creation_failures: bool = False
-    wants_mount_failures_of: str = ""
+    wants_pod_events: tuple[PodQuestion, ...] = ()
 
 
 def status_json(status: SiDDistillationStatus) -> dict[str, Any]:

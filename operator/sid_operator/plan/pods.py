@@ -41,6 +41,7 @@ class Pod:
         index: Its place in the Indexed Job, the node's rank.
         phase: Pending, Running, Succeeded, Failed or Unknown.
         reason: Why the pod as a whole failed (``Evicted``), or "".
+        placed: When it was given its node, as far as that is told.
         unschedulable: The scheduler's message, or "".
         scheduler: Name of the one that is to find it a node.
         looked_at: A scheduler has told of it, or it has its node.
@@ -63,6 +64,7 @@ class Pod:
     message: str = ""
     ip: str = ""
     scheduled: bool = False
+    placed: datetime | None = None
     unschedulable: str = ""
     scheduler: str = ""
     looked_at: bool = True
@@ -113,6 +115,7 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
         message=printable(str(status.get("message", ""))),
         ip=str(status.get("podIP", "")),
         scheduled=scheduled.get("status") == "True" or bool(node),
+        placed=since(scheduled) if scheduled.get("status") == "True" else None,
         unschedulable=_unschedulable(scheduled),
         scheduler=str(spec.get("schedulerName", "")),
         looked_at=bool(scheduled or node),

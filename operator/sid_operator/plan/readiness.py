@@ -14,8 +14,8 @@ from sid_operator.plan.disruption import node_cause
 from sid_operator.plan.gang import current, filled, standing
 from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Observed, Stray
-from sid_operator.plan.mounting import mount_cause, mounted_after
 from sid_operator.plan.placing import placed_after, placing_cause
+from sid_operator.plan.pod_events import asked_after, event_cause
 from sid_operator.plan.pods import Pod
 from sid_operator.plan.suspension import is_suspended
 from sid_operator.resources.run import Run
@@ -35,7 +35,7 @@ def blocking_cause(run: Run, observed: Observed, now: datetime) -> Cause | None:
     cause = (
         waiting_cause(run, pods)
         or node_cause(pods, now)
-        or mount_cause(run, observed)
+        or event_cause(run, observed, now)
         or placing_cause(run, pods, now)
     )
     if cause is not None or observed.job is None or not lacks_pods(run, observed):
@@ -49,7 +49,7 @@ def blocked_after(run: Run, observed: Observed, now: datetime) -> float | None:
     """Seconds until something may be found to keep the pods from starting, or None."""
     waits = (
         missed_after(run, observed, now),
-        mounted_after(run, observed, now),
+        asked_after(run, observed, now),
         placed_after(run, observed.pods, now),
     )
     return min((wait for wait in waits if wait is not None), default=None)

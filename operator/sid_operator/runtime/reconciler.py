@@ -24,9 +24,9 @@ from sid_operator.plan.decide import plan
 from sid_operator.plan.model import (
     Action,
     CreationFailure,
-    MountFailure,
     Observed,
     Plan,
+    PodEvent,
     Refusal,
     Resource,
     Try,
@@ -160,15 +160,20 @@ class Reconciler:
     async def _informed(self, resource: Resource, observed: Observed) -> Plan:
         """The plan, made again with events of Job or pod where they tell more."""
         first = plan(resource, observed, _now())
-        job, pod = observed.job, first.wants_mount_failures_of
+        job = observed.job
         if first.wants_creation_failures and job is not None:
             events = await self._events.about(resource.namespace, job.uid, "FailedCreate")
             failures = tuple(CreationFailure(*event) for event in events)
             observed = dataclasses.replace(observed, creation_failures=failures)
-        elif pod:
-            events = await self._events.about(resource.namespace, pod, "FailedMount")
-            unmounted = tuple(MountFailure(*event) for event in events)
-            observed = dataclasses.replace(observed, mount_failures=unmounted)
+        elif first.wants_pod_events:
+            told = [
+                PodEvent(*event, question.pod_uid, question.reason)
+                for question in first.wants_pod_events
+                for event in await self._events.about(
+                    resource.namespace, question.pod_uid, question.reason
+                )
+            ]
+            observed = dataclasses.replace(observed, pod_events=tuple(told))
         else:
             return first
         return plan(resource, observed, _now())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.failure import job_failure, pod_cause
-from sid_operator.plan.model import CreationFailure, MountFailure
-from sid_operator.plan.mounting import mount_cause, mounted_after, mounts_for_long
+from sid_operator.plan.model import CreationFailure
 from sid_operator.plan.objects import printable
 from sid_operator.plan.pods import Pod, pod_of
 from tests.unit.operator import world
@@ -103,6 +102,38 @@ def test_a_service_account_that_is_missing_is_told() -> None:
     assert other.reason == "PodsNotCreated"
 
 
+@pytest.mark.parametrize(
+    ("words", "of", "reason", "field"),
+    [
+        (
+            "no PriorityClass with name high was found",
+            {"scheduling": {"priorityClassName": "high"}},
+            "PriorityClassNotFound",
+            "scheduling.priorityClassName",
+        ),
+        (
+            'pod rejected: RuntimeClass "nvidia" not found',
+            {"workers": {"nodes": 2, "gpusPerNode": 0, "runtimeClassName": "nvidia"}},
+            "RuntimeClassNotFound",
+            "workers.runtimeClassName",
+        ),
+    ],
+)
+def test_a_class_that_is_missing_is_told(
+    words: str, of: dict[str, Any], reason: str, field: str
+) -> None:
+    words = f'Error creating: pods "digits-0-" is forbidden: {words}'
+    failures = [CreationFailure(world.NOW, words)]
+    image = {"workers": world.raw()["spec"]["workers"]}
+    workers = image | {"workers": image["workers"] | of.get("workers", {})}
+    found = creation_cause(world.run(**(of | workers)), failures, world.NOW)
+    assert found is not None
+    assert (found.reason, field in found.message) == (reason, True)
+    other = creation_cause(world.run(), failures, world.NOW)  # a webhook's choice
+    assert other is not None
+    assert other.reason == "PodsNotCreated"
+
+
 def test_creating_containers_are_no_trouble() -> None:
     assert waiting_cause(world.run(), [world.waiting(0, "ContainerCreating")]) is None
 
@@ -167,61 +198,3 @@ def test_foreign_text_is_cleaned_and_cut() -> None:
     cut = printable("x" * 5000)
     assert len(cut) == 700
     assert cut.startswith("…")
-
-
-BUNDLED = {
-    "checkpoint": {
-        "bucket": "sid",
-        "endpoint": "https://minio.minio:9000",
-        "secretRef": {"name": "credentials"},
-        "caBundleRef": {"name": "authorities"},
-    }
-}
-
-
-@pytest.mark.parametrize(
-    ("message", "reason", "words"),
-    [
-        (
-            'MountVolume.SetUp failed for volume "ca-bundle" : configmap "authorities" not found',
-            "CaBundleNotFound",
-            'ConfigMap "authorities" is not in namespace "team": create it, or name another in '
-            "checkpoint.caBundleRef",
-        ),
-        (
-            'MountVolume.SetUp failed for volume "ca-bundle" : configmap references non-existent '
-            "config key: ca.crt",
-            "CaBundleNotFound",
-            'has no key "ca.crt": add it',
-        ),
-        (
-            'MountVolume.SetUp failed for volume "claim-models" : mount failed: exit status 32',
-            "VolumeNotMounted",
-            "A volume of pod digits-0-a cannot be mounted: mount failed: exit status 32",
-        ),
-    ],
-)
-def test_a_volume_that_is_not_mounted_is_told(message: str, reason: str, words: str) -> None:
-    pods = (world.waiting(0, "ContainerCreating"),)
-    failures = (
-        MountFailure(world.NOW - timedelta(seconds=5), "what was before"),
-        MountFailure(world.NOW, message),
-    )
-    found = mount_cause(world.run(**BUNDLED), world.observed(pods=pods, mount_failures=failures))
-    assert found is not None
-    assert found.reason == reason
-    assert words in found.message
-
-
-def test_events_of_a_pod_are_asked_for_only_where_a_volume_may_be_missing() -> None:
-    observed = world.observed(pods=(world.waiting(0, "ContainerCreating"),))
-    created = observed.pods[0].created
-    later = created + timedelta(seconds=80)
-    assert mounts_for_long(world.run(**BUNDLED), observed, later) == observed.pods[0].uid
-    assert mounted_after(world.run(**BUNDLED), observed, later) == 80
-    assert mounts_for_long(world.run(**BUNDLED), observed, created) == ""
-    assert mounted_after(world.run(**BUNDLED), observed, created) == 10
-    assert mounts_for_long(world.run(), observed, later) == ""
-    assert mounted_after(world.run(), observed, later) is None
-    started = world.observed(pods=(world.waiting(0, "ImagePullBackOff"),))
-    assert mounts_for_long(world.run(**BUNDLED), started, later) == ""

@@ -51,7 +51,7 @@ def test_silence_about_a_pod_is_told_after_a_minute(
     assert old.status.failure is not None
     assert (old.status.failure.reason, old.status.failure.pod) == (reason, "digits-0-a")
     assert words in old.status.failure.message
-    assert old.look_again_after == 600
+    assert old.look_again_after == (60 if of else 600)  # claims are asked about
 
 
 def test_the_clusters_own_scheduler_is_not_complained_of_by_each_resource() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -162,6 +163,29 @@ async def test_other_words_of_the_scheduler_are_told_to_nobody(plant: Plant) -> 
         await until(lambda before=before: passes() > before)
     assert plant.api.requests[("PATCH", "siddistillations")] == told
     assert Counter(reasons(plant.api))["Unschedulable"] == 1
+
+
+async def test_what_the_kubelet_tells_of_a_pod_is_told(plant: Plant) -> None:
+    plant.start()
+    plant.api.put("siddistillations", world.raw())
+    await until(lambda: plant.api.of("jobs"))
+    told = datetime.now(UTC).isoformat(timespec="seconds")
+    plant.api.put(
+        "events",
+        {
+            "metadata": {"namespace": world.NAMESPACE, "name": "digits-1-a.1"},
+            "involvedObject": {"uid": "uid-1-a"},
+            "reason": "FailedCreatePodSandBox",
+            "message": "Failed to create pod sandbox: rpc error: desc = no addresses left",
+            "lastTimestamp": told,
+        },
+    )
+    for index in range(2):
+        creating = {"name": "trainer", "state": {"waiting": {"reason": "ContainerCreating"}}}
+        pod = world.raw_pod(index, age=9000, containerStatuses=[creating])
+        plant.api.put("pods", made_by(pod, plant.api.of("jobs")[0]))
+    await until(lambda: waits_for(plant.api) == "SandboxNotCreated")
+    assert "pod digits-1-a: no addresses left." in waits_for(plant.api, "message")
 
 
 async def test_health_is_told(plant: Plant) -> None:
