@@ -60,6 +60,9 @@ CLAIM_MISSING: Final = "ResourceClaimMissing"
 PODS_NOT_CREATED: Final = "PodsNotCreated"
 NODE_LOST: Final = "NodeLost"
 
+# PodsReady, Running and failure: the trainer has ended, but not its pod.
+HELD: Final = "HeldBySidecar"
+
 # Running
 TRAINING: Final = "Training"
 NOT_STARTED: Final = "NotStarted"
@@ -299,6 +302,14 @@ UNHEARD: Final = (
     "All pods are ready, but rank 0 has not answered at port {port} of pod {pod} for "
     "{seconds:.0f} s: training may go on unseen. Check that a NetworkPolicy lets the operator in."
 )
+POD_KEPT: Final = (
+    "The trainer of pod {pod} has {how}, but the pod is kept by a container that goes on: "
+    "{containers}. Keep it out by workers.podLabels or workers.podAnnotations, or have it injected "
+    "as a native sidecar (an init container that restarts). Corrected in place, the pods are made "
+    "anew, and what is trained is kept."
+)
+ENDED_WELL: Final = "ended well"
+ENDED_BADLY: Final = "failed ({reason}: {message})"
 PODS_REPLACED: Final = "Pods are being replaced; training goes on from the last checkpoint."
 IS_FAILING: Final = "A pod failed in a way that trying again cannot cure; the run is ending."
 STANDS_STILL: Final = (

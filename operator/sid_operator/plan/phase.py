@@ -17,13 +17,14 @@ def phase(
     """The phase that conditions and pods amount to.
 
     Args:
-        before: What it was; kept while the run is failing, until the Job says that it has.
+        before: What it was; kept while the run is ending, until the Job says that it has.
         run: The run, or None where the spec cannot be run.
         conditions: Of now.
         observed: Tells whether the Job goes on, and whether the pods have nodes.
     """
     running = find(conditions, ConditionType.RUNNING)
-    if before is not None and running is not None and running.reason == reasons.FAILING:
+    ending = running is not None and running.reason in (reasons.FAILING, reasons.HELD)
+    if before is not None and ending:
         return before
     return _going_on(run, conditions, observed)
 

@@ -47,6 +47,7 @@ class Pod:
         looked_at: A scheduler has told of it, or it has its node.
         gates: Scheduling gates that it still has; no scheduler looks at it before.
         waiting: Reason and message of a container that does not start, or None.
+        companions: Other containers that run in it.
         leaving: Being deleted, or deleted.
         gone_by: When its grace period is over, where it is being deleted and still there.
         node: The node that it is bound to, or "".
@@ -74,6 +75,7 @@ class Pod:
     waiting: tuple[str, str] | None = None
     image: str = ""
     terminated: Terminated | None = None
+    companions: tuple[str, ...] = ()
     leaving: bool = False
     gone_by: datetime | None = None
     node: str = ""
@@ -125,6 +127,7 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
         waiting=_waiting(state.get("waiting")),
         image=str(container.get("image", "")),
         terminated=_terminated(state.get("terminated")),
+        companions=_companions(status),
         leaving=gone or "deletionTimestamp" in metadata,
         gone_by=None if gone else maybe_time(metadata.get("deletionTimestamp")),
         node=node,
@@ -141,6 +144,13 @@ def has_ended(obj: Object) -> bool:
 def _trainer(status: Object) -> Object:
     containers: list[Object] = status.get("containerStatuses") or []
     return next((c for c in containers if c["name"] == TRAINER_CONTAINER), {})
+
+
+def _companions(status: Object) -> tuple[str, ...]:
+    """Containers beside the trainer that run; native sidecars are none, and hold nothing up."""
+    containers: list[Object] = status.get("containerStatuses") or []
+    others = (c for c in containers if c["name"] != TRAINER_CONTAINER)
+    return tuple(str(c["name"]) for c in others if "running" in (c.get("state") or {}))
 
 
 def _unschedulable(condition: Object) -> str:

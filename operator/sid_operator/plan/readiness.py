@@ -12,6 +12,7 @@ from sid_operator.plan.conditions import Verdict
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.disruption import node_cause
 from sid_operator.plan.gang import current, filled, standing
+from sid_operator.plan.holding import held_after, holding_cause
 from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import Observed, Stray
 from sid_operator.plan.placing import placed_after, placing_cause
@@ -35,6 +36,7 @@ def blocking_cause(run: Run, observed: Observed, now: datetime) -> Cause | None:
     cause = (
         waiting_cause(run, pods)
         or node_cause(pods, now)
+        or holding_cause(pods, now)
         or event_cause(run, observed, now)
         or placing_cause(run, pods, now)
     )
@@ -49,6 +51,7 @@ def blocked_after(run: Run, observed: Observed, now: datetime) -> float | None:
     """Seconds until something may be found to keep the pods from starting, or None."""
     waits = (
         missed_after(run, observed, now),
+        held_after(observed.pods, now),
         asked_after(run, observed, now),
         placed_after(run, observed.pods, now),
     )

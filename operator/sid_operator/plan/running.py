@@ -6,6 +6,7 @@ Rules this module keeps:
   may have been away.
 * Ready pods that tell nothing for long make the condition Unknown, not False: they may train
   unseen behind a NetworkPolicy.
+* A run whose trainers have ended does not run, though a sidecar keeps their pods.
 * Pods that are made anew for a changed spec are no restart after a failure.
 """
 
@@ -16,10 +17,12 @@ from datetime import datetime, timedelta
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType, Phase
 from sid_operator.api.status import SiDDistillationStatus
+from sid_operator.plan.causes import Cause
 from sid_operator.plan.change import is_under_way
 from sid_operator.plan.conditions import Verdict, find, is_true
 from sid_operator.plan.failure import is_failing
 from sid_operator.plan.gang import rank_zero
+from sid_operator.plan.holding import holds_up
 from sid_operator.plan.model import Observed, Resource
 from sid_operator.plan.pods import Pod
 from sid_operator.plan.progress import is_news
@@ -40,8 +43,9 @@ def running(resource: Resource, run: Run, observed: Observed, now: datetime) -> 
         return _verdict("False", reasons.SUSPENDED, reasons.NO_PODS_WANTED)
     if is_under_way(resource, run, observed):
         return _verdict("False", reasons.CHANGED, reasons.SPEC_CHANGED)
-    if not all_ready(run, observed.pods):
-        return _without_pods(before, observed)
+    held = holds_up(observed.pods, now)
+    if held or not all_ready(run, observed.pods):
+        return _without_pods(before, observed, held)
     report = observed.report
     if report is not None:
         return _reported(before, report, now)
@@ -76,7 +80,9 @@ def _of_this_start(observed: Observed) -> tuple[Pod, ...]:
     return tuple(pod for pod in observed.pods if pod.created >= started)
 
 
-def _without_pods(before: SiDDistillationStatus, observed: Observed) -> Verdict:
+def _without_pods(before: SiDDistillationStatus, observed: Observed, held: Cause | None) -> Verdict:
+    if held is not None:
+        return _verdict("False", held.reason, held.message)
     if is_failing(observed.pods):
         return _verdict("False", reasons.FAILING, reasons.IS_FAILING)
     if is_restarting(before, observed):

@@ -94,7 +94,14 @@ def _pods(draw: st.DrawFn) -> tuple[Pod, ...]:
             pod = world.unplaced(index, **draw(_unplaced), age=draw(st.floats(0, 1000)))
         else:
             code = draw(st.sampled_from([0, 1, 65, 66, 78, 79, 80, 137, 143, 255]))
-            pod = world.ended(index, code, draw(_words), gone=draw(st.booleans()))
+            pod = world.ended(
+                index,
+                code,
+                draw(_words),
+                gone=draw(st.booleans()),
+                sidecar=draw(st.sampled_from(["", "proxy"])),
+                ago=draw(st.floats(0, 1000)),
+            )
         pods.append(pod)
     return tuple(pods)
 

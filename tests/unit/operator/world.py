@@ -176,13 +176,17 @@ def ended(
     reason: str = "Error",
     ago: float = 5,
     gone: bool = False,
+    sidecar: str = "",
     **status: Any,
 ) -> Pod:
-    """A pod whose container ended."""
+    """A pod whose container ended; where there is a sidecar, it goes on."""
     state = {"exitCode": code, "reason": reason, "message": message, "finishedAt": at(ago)}
     phase = "Succeeded" if code == 0 else "Failed"
-    container = {"name": "trainer", "state": {"terminated": state}}
-    obj = raw_pod(index, phase=phase, containerStatuses=[container], **status)
+    containers: list[Object] = [{"name": "trainer", "state": {"terminated": state}}]
+    if sidecar:
+        phase = "Running"
+        containers.append({"name": sidecar, "state": {"running": {}}, "ready": True})
+    obj = raw_pod(index, phase=phase, containerStatuses=containers, **status)
     return pod_of(obj, gone=gone)
 
 
