@@ -23,6 +23,7 @@ def main() -> None:
 
     parts = {
         "flops": (options.depth,),
+        "cost": (),
         "waits": (options.device,),
         "step_time": (options.device, options.rounds),
         "outside": (options.device, options.rounds),
@@ -63,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "parts",
         nargs="*",
-        help="flops, waits, step_time, outside, memory, latency, checkpoints, stall; on GPUs "
+        help="flops, cost, waits, step_time, outside, memory, latency, checkpoints, stall; on GPUs "
         "attention, accelerator",
     )
     return parser.parse_args()
