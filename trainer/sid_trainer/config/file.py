@@ -25,6 +25,21 @@ from sid_trainer.contract import FailureReason, TrainerError
 
 MAX_LINES = 8
 """Errors that are shown at most: a termination message is short."""
+RESOURCE = "SiDDistillation"
+_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in your shell"
+_INSTEAD = {
+    "workers": "launch",
+    "checkpoint.bucket": "storage.uri",
+    "checkpoint.prefix": "storage.uri",
+    "checkpoint.endpoint": "storage.endpoint",
+    "checkpoint.region": "storage.region",
+    "checkpoint.addressing": "storage.addressing",
+    "checkpoint.caBundleRef": "storage.caBundle",
+    "checkpoint.secretRef": _KEYS,
+    "checkpoint.serviceAccountName": _KEYS,
+    "teacher.tokenSecretRef": "HF_TOKEN in your shell",
+}
+"""What a file has in place of a resource's fields."""
 
 
 def load_config(path: Path) -> RunConfig:
@@ -34,6 +49,12 @@ def load_config(path: Path) -> RunConfig:
         TrainerError: ``InvalidConfiguration``, naming the file and each wrong field.
     """
     data = _read_yaml(path)
+    if data.get("kind") == RESOURCE:
+        raise _invalid(
+            f"{path} is a resource for kubectl apply: for a run without Kubernetes write the "
+            "sections of its spec at the top of a file, with storage and launch in place of "
+            "checkpoint.bucket and workers (docs/local-runs.md)"
+        )
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
@@ -76,6 +97,8 @@ def _line(detail: ErrorDetails, model: type[BaseModel]) -> str:
     location = detail["loc"]
     path = ".".join(str(part) for part in location)
     if detail["type"] == "extra_forbidden":
+        if path in _INSTEAD:
+            return f"{path}: a field of resources only; use {_INSTEAD[path]} in a file"
         near = difflib.get_close_matches(str(location[-1]), _fields_at(model, location[:-1]), n=1)
         return f"{path}: unknown field" + (f"; did you mean {near[0]}?" if near else "")
     if detail["type"] == "missing":

@@ -95,16 +95,14 @@ def class_in(folder: Path, reference: str, only: str | None) -> str:
 
 
 def local_path(reference: str) -> Path:
-    """The path that a reference gives.
+    """The path that a reference to a model gives.
 
     Raises:
         TrainerError: ``NotFound`` when nothing is there.
     """
-    path = Path(reference.removeprefix("file://"))
-    if path.exists():
-        return path
-    hint = "" if path.is_absolute() else ", or give a Hugging Face id such as owner/name"
-    raise not_found(f"{reference}", f"check the path and that its volume is mounted{hint}")
+    absolute = reference.startswith(("/", "file:"))
+    hint = "" if absolute else ", or give a Hugging Face id such as owner/name"
+    return _existing(reference, hint)
 
 
 def local_file(uri: str) -> Path:
@@ -113,7 +111,7 @@ def local_file(uri: str) -> Path:
     Raises:
         TrainerError: ``NotFound``, ``AccessDenied``, or ``InvalidConfiguration`` for a folder.
     """
-    path = local_path(uri)
+    path = _existing(uri)
     if not path.is_file():
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION, f"{uri} is not a file: give the file itself"
@@ -136,6 +134,13 @@ def parent_and_name(uri: str) -> tuple[str, str]:
             f"{uri} names no object: give s3://bucket/key with the key of the file",
         )
     return parent, name
+
+
+def _existing(reference: str, hint: str = "") -> Path:
+    path = Path(reference.removeprefix("file://"))
+    if path.exists():
+        return path
+    raise not_found(reference, f"check the path and that its volume is mounted{hint}")
 
 
 def _no_pipeline(reference: str) -> TrainerError:

@@ -71,7 +71,7 @@ def _told(error: Exception, what: str, revision_field: str, no_entry: TrainerErr
         FailureReason.STORAGE_UNAVAILABLE,
         f"cannot fetch {what} from the Hugging Face Hub ({type(error).__name__}): let the pod "
         "reach huggingface.co, name a mirror or proxy in workers.env (HF_ENDPOINT, "
-        "HTTPS_PROXY), or give an s3:// address or a path",
+        f"HTTPS_PROXY), or give an s3:// address or a path{_of_a_folder(what)}",
     )
 
 
@@ -86,11 +86,16 @@ def _absent(
     if isinstance(error, errors.RepositoryNotFoundError):
         return not_found(
             f"Hugging Face repository {what}",
-            "correct the id, or give " + _TOKEN.format(" that may read it"),
+            "correct the id, or give " + _TOKEN.format(" that may read it") + _of_a_folder(what),
         )
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return no_entry
     return None
+
+
+def _of_a_folder(what: str) -> str:
+    """What to add for an id that may have been meant as a relative path."""
+    return "" if "://" in what else "; if a folder was meant, there is none of this name here"
 
 
 def _refused(what: str, status: int) -> TrainerError:

@@ -153,6 +153,7 @@ def test_a_cache_that_may_not_be_written_is_told_for_good(hub: Hub) -> None:
     ("error", "message"),
     [
         (RuntimeError("connection reset by peer"), "cannot fetch o/n from the Hugging Face Hub"),
+        (RuntimeError("no route to host"), "there is none of this name here"),
         (RuntimeError("I/O error: (os error 28)"), "cache is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "cache is full"),
     ],

@@ -106,11 +106,17 @@ def test_what_is_not_there_is_named(uploaded: str, endpoint: str, tmp_path: Path
         (lambda: check_file(uploaded + "/prompts", endpoint), "/prompts does not exist"),
         (lambda: check_file("s3://nowhere/x", endpoint), "nowhere"),
         (lambda: fetch_file("/none.txt"), "/none.txt does not exist"),
+        (lambda: fetch_model("no/such/teacher"), "mounted, or give a Hugging Face id such as"),
     ]:
         with pytest.raises(TrainerError) as raised:
             use()
         assert raised.value.reason is FailureReason.NOT_FOUND
         assert name in str(raised.value)
+
+
+def test_a_file_is_not_looked_for_as_a_model() -> None:
+    with pytest.raises(TrainerError, match=r"no/such\.pt does not exist: .* is mounted$"):
+        fetch_file("no/such.pt")
 
 
 def test_prompts_that_are_no_file_are_refused(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from tests.unit.trainer.minimal import VALID
             "distillation: {guidance: {strategie: LSG}}",
             "distillation.guidance.strategie: unknown field; did you mean strategy?",
         ),
+        ("checkpoint: {bucket: sid}", "a field of resources only; use storage.uri"),
+        ("workers: {nodes: 2}", "workers: a field of resources only; use launch in a file"),
         ("launch: {nodes: 3}", "training.batchSize 256 is not a multiple of the 3"),
     ],
 )
@@ -56,4 +58,11 @@ def test_a_missing_section_is_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("teacher: {model: a/b}")
     with pytest.raises(TrainerError, match="data: required, but not given; storage: required"):
+        load_config(path)
+
+
+def test_a_resource_is_told_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "distill.yaml"
+    path.write_text("apiVersion: sid-dit.dev/v1alpha1\nkind: SiDDistillation\nspec: {}\n")
+    with pytest.raises(TrainerError, match=r"is a resource for kubectl apply: .*local-runs\.md"):
         load_config(path)
