@@ -101,8 +101,9 @@ class TrainingConfig(Section):
         le=86_400,
         description="Time without a finished iteration after which the gang is ended, to go on "
         "from the last checkpoint, with a message that says which rank hangs. It is an upper "
-        "bound: once the pace is known, 20 times the slowest iteration so far is waited for, and "
-        "at least 5 minutes. Checkpoints do not count. 0 waits for ever.",
+        "bound: once the pace is known, 20 times the slowest iteration so far is waited for (of "
+        "the first, which may compile, 3 times), and at least 5 minutes. Checkpoints do not count. "
+        "0 waits for ever.",
     )
     gradient_checkpointing: bool = Field(
         default=True,
