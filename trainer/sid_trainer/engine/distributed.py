@@ -18,6 +18,7 @@ from datetime import timedelta
 import deepspeed
 import torch
 from deepspeed.accelerator import get_accelerator
+from deepspeed.utils import groups
 
 from sid_trainer.config import LaunchConfig
 from sid_trainer.contract import FailureReason, TrainerError
@@ -64,12 +65,14 @@ def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
         trust_no_cudnn_attention()
+    timeout = COLLECTIVE_TIMEOUT + timedelta(seconds=watchdog_seconds)
     deepspeed.init_distributed(
         dist_backend="nccl" if device.type == "cuda" else "gloo",
         auto_mpi_discovery=False,
-        timeout=COLLECTIVE_TIMEOUT + timedelta(seconds=watchdog_seconds),
+        timeout=timeout,
         verbose=False,
     )
+    give_gradients_time(timeout)
     place = Place(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
     if place.world_size != launch.world_size:
         raise TrainerError(
@@ -78,6 +81,22 @@ def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
             f"launch.processesPerNode is {launch.world_size}: make them equal",
         )
     return place
+
+
+def give_gradients_time(timeout: timedelta) -> None:
+    """Have gradients and their norms travel in a group that waits as long as that of the weights.
+
+    DeepSpeed's engines take a copy of the group of all ranks for them, made where there is none
+    yet, and with the default of the backend: 10 minutes for NCCL, after which healthy ranks abort
+    before the watchdog could tell who hangs.
+
+    Raises:
+        RuntimeError: when this DeepSpeed takes its copy from elsewhere; a collective.
+    """
+    everyone = range(torch.distributed.get_world_size())
+    groups._WORLD_GROUP = torch.distributed.new_group(ranks=everyone, timeout=timeout)
+    if groups._get_data_parallel_group() is not groups._WORLD_GROUP:
+        raise RuntimeError("DeepSpeed sends gradients in another group than the one it was given")
 
 
 def trust_no_cudnn_attention() -> None:

@@ -88,7 +88,8 @@ class Rank:
 
 
 def joined(world_size: int = 2) -> Place:
-    return join(run_config("unused", world_size).launch)
+    config = run_config("unused", world_size)
+    return join(config.launch, config.training.watchdog_seconds)
 
 
 def quiet() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from sid_ranks import Rank, joined, run_config
 from test_gradients import CASES, gradients_of, reference_of, relative_error
 from torch import Tensor
 
-from sid_trainer.engine.distributed import Place, leave
+from sid_trainer.engine.distributed import COLLECTIVE_TIMEOUT, Place, leave
 
 ITERATIONS = {"guided": 2, "micro-batches": 2, "data-aided": 3}
 """Enough for the updates to meet one another, and for images to have joined."""
@@ -40,6 +41,17 @@ def alone() -> Iterator[Place]:
 def test_fp32_is_computed_in_fp32_on_gpus_too(alone: Place) -> None:
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_the_watchdog_speaks_before_any_collective_gives_up(alone: Place, tiny_sd3: Path) -> None:
+    """Also before those that DeepSpeed's engines make in groups of their own."""
+    config = run_config(str(tiny_sd3), world_size=1)
+    network = Rank(config, alone).networks.student
+    world = torch.distributed.distributed_c10d._world
+    patience = {group: group._get_backend(alone.device).options._timeout for group in world.pg_map}
+    assert network._engine.data_parallel_group in patience
+    longest = timedelta(seconds=config.training.watchdog_seconds)
+    assert set(patience.values()) == {COLLECTIVE_TIMEOUT + longest}
 
 
 class Stream:
