@@ -27,6 +27,9 @@ def run_agent(arguments: Sequence[str]) -> AgentOutcome:
     )
     from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415
 
+    from sid_trainer.launch import open_rendezvous  # noqa: PLC0415
+
+    open_rendezvous.offer()
     try:
         torchrun.run(torchrun.parse_args(list(arguments)))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:

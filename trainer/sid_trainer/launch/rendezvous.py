@@ -8,6 +8,7 @@ Rules this module keeps:
   after any host name; only the address of rank 0 is ever connected to.
 * A straggler joins nobody. Pods of another Job have another rendezvous id; a pod that was replaced
   and does not know it, because its node is cut off, is no longer among the Service's addresses.
+* Who has failed closes the rendezvous to nobody: its replacement is met there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from sid_trainer.launch import processes
 from sid_trainer.launch.settings import LaunchSettings
 
 NODE_RANK = "JOB_COMPLETION_INDEX"
+BACKEND = "sid-open"
+"""Of torchrun's rendezvous: :mod:`sid_trainer.launch.open_rendezvous`."""
+JOIN_TIMEOUT = "join_timeout"
 _POLL_SECONDS = 1.0
 _TELL_SECONDS = 15.0
 logger = logging.getLogger(__name__)
@@ -50,7 +54,7 @@ def torchrun_arguments(
     endpoint = f"{launch.rendezvous_host}:{launch.rendezvous_port}"
     conf = {
         "is_host": str(node == 0).lower(),
-        "join_timeout": max(1, int(join_seconds)),
+        JOIN_TIMEOUT: max(1, int(join_seconds)),
         "read_timeout": settings.store_seconds,
     }
     if launch.nodes == 1:
@@ -58,7 +62,7 @@ def torchrun_arguments(
     return [
         f"--nnodes={launch.nodes}",
         f"--nproc-per-node={launch.processes_per_node}",
-        "--rdzv-backend=c10d",
+        f"--rdzv-backend={BACKEND}",
         f"--rdzv-endpoint={endpoint}",
         f"--rdzv-id={run_id}",
         f"--rdzv-conf={','.join(f'{key}={value}' for key, value in conf.items())}",

@@ -57,6 +57,7 @@ class Gang:
                         "teacher": {"model": str(self.folder)},
                         "data": {"prompts": {"uri": str(self.folder / "prompts.txt")}},
                         "storage": {"uri": (self.folder / "run").as_uri()},
+                        "training": {"batchSize": 12},
                         "launch": launch,
                     }
                 )
@@ -179,6 +180,21 @@ def test_a_group_that_is_formed_anew_within_a_launch_may_load_for_long(
     assert not any(Path(f"/proc/{pid}").exists() for pid in old)
 
 
+def test_the_replacement_of_a_failed_pod_is_met_whatever_the_others_do(
+    gang: Callable[..., Gang],
+) -> None:
+    """One notices that it lost a peer, another waits for it in a collective operation."""
+    run = gang(3, worker="deaf_worker.py")
+    waiting, failing, following = (run.start(node) for node in range(3))
+    wait_until(lambda: _pulses(run), "a pulse of all")
+    (run.control / "fail-2").write_text("PeerLost")
+    (run.control / "fail-1").write_text("crash")
+    assert failing.wait(DEADLINE) == 1
+    replacement = run.start(1)
+    run.finish()
+    assert [pod.wait(DEADLINE) for pod in (waiting, following, replacement)] == [0, 0, 0]
+
+
 def _kill_whole(pod: subprocess.Popen[bytes]) -> None:
     """As the kernel does on a node that is gone: nobody has a last word."""
     for pid in (pod.pid, *descendants(pod.pid)):
@@ -259,7 +275,8 @@ def test_a_frozen_worker_ends_its_pod_and_the_gang_goes_on(
 
 
 def _pulses(run: Gang) -> bool:
-    """Whether every worker has begun to sum, before which it shows no pulse."""
+    """Whether every worker has begun, before which it shows no pulse; no pod may have ended."""
+    assert all(pod.poll() is None for pod in run.pods)
     return all((run.control / f"sums-{rank}").exists() for rank in range(run.nodes))
 
 
@@ -317,8 +334,9 @@ def test_a_pod_that_comes_when_all_is_done_is_done(gang: Callable[..., Gang]) ->
 
 def test_a_wrong_configuration_ends_before_anything_starts(gang: Callable[..., Gang]) -> None:
     run = gang(1)
-    path = run.config()
-    path.write_text(path.read_text() + "training: {batchSiz: 3}\n")
+    config = yaml.safe_load(run.config().read_text())
+    config["training"] = {"batchSiz": 3}
+    run.config().write_text(yaml.safe_dump(config))
     began = time.monotonic()
     pod = run.start(0)
     assert pod.wait(DEADLINE) == 78
