@@ -131,7 +131,7 @@ def pod_of(obj: Object, *, gone: bool = False) -> Pod:
         leaving=gone or "deletionTimestamp" in metadata,
         gone_by=None if gone else maybe_time(metadata.get("deletionTimestamp")),
         node=node,
-        node_silent=not gone and "running" in state and _doubted(container, ready),
+        node_silent=not gone and "running" in state and _doubted(status, ready),
         disruption=_disruption(conditions.get("DisruptionTarget")),
     )
 
@@ -165,12 +165,14 @@ def _waiting(state: Object | None) -> tuple[str, str] | None:
     return str(state.get("reason", "")), printable(str(state.get("message", "")))
 
 
-def _doubted(container: Object, ready: Object) -> bool:
+def _doubted(status: Object, ready: Object) -> bool:
     """Whether the pod was made unready over the kubelet's head, as it is when its node is silent.
 
-    The kubelet writes both at once, and our pods have nothing else that makes them ready.
+    The kubelet writes both at once, and a pod is ready when all its containers are: also those that
+    a webhook put beside the trainer.
     """
-    return bool(container.get("ready")) and ready.get("status") == "False"
+    containers: list[Object] = status.get("containerStatuses") or []
+    return ready.get("status") == "False" and all(c.get("ready") for c in containers)
 
 
 def _disruption(condition: Object | None) -> tuple[str, str] | None:

@@ -41,6 +41,18 @@ def running(index: int, *, silent: bool = False, leaving_since: float | None = N
     return pod_of(obj)
 
 
+def test_a_sidecar_that_is_not_ready_is_no_silent_node() -> None:
+    obj = world.raw_pod(0, phase="Running", conditions=[world.condition("Ready", status="False")])
+    trainer, proxy = (
+        {"name": name, "ready": name == "trainer", "state": {"running": {}}}
+        for name in ("trainer", "istio-proxy")
+    )
+    obj["status"]["containerStatuses"] = [proxy, trainer]
+    assert not pod_of(obj).node_silent
+    obj["status"]["containerStatuses"] = [proxy | {"ready": True}, trainer]
+    assert pod_of(obj).node_silent
+
+
 @pytest.fixture
 def trains() -> Plan:
     seen = world.observed(pods=(running(0), running(1)), report=world.report())
