@@ -60,14 +60,16 @@ def estimate_run(config: RunConfig, skeleton: Skeleton) -> Estimate:
     updates = measured_updates(skeleton, config, run.batch)
     sizes = Sizes(run.network, updates["fake"], updates["student"], run.visit, run.decoding)
     need = gpu_need(config, sizes)
+    on = "GPUs" if config.launch.device == "cuda" else "processes on the CPU"
     title = (
         f"{config.teacher.model}, {_resolution(run.batch, config)}, "
-        f"{config.launch.nodes} x {config.launch.processes_per_node} GPUs, "
+        f"{config.launch.nodes} x {config.launch.processes_per_node} {on}, "
         f"{config.micro_batch_size} of {config.training.batch_size} images at a time, "
         f"{config.training.precision}"
     )
     return Estimate(
         title=title,
+        device=config.launch.device,
         parameters=run.network.total,
         resident=need.resident,
         phases=need.phases,

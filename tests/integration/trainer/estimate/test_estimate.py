@@ -365,6 +365,7 @@ def test_teacher_that_is_not_here_is_told_with_the_remedy() -> None:
 def test_report_names_the_largest_phase_and_whether_it_fits() -> None:
     estimate = Estimate(
         title="run",
+        device="cuda",
         parameters=1_500_000_000,
         resident=Account("always", [Part("weights", 6 * GIB), Part("nothing", 0)]),
         phases=[Account("one", [Part("a", GIB)]), Account("two", [Part("b", 3 * GIB)])],
@@ -378,3 +379,7 @@ def test_report_names_the_largest_phase_and_whether_it_fits() -> None:
     assert "needs 9.0 GiB a GPU: does NOT fit into 8.0 GiB, by 1.0 GiB" in text
     assert as_json(estimate, 10 * GIB)["fits"] is True
     assert "fits into 10.0 GiB, 1.0 to spare" in as_text(estimate, 10 * GIB)
+    on_cpu = replace(estimate, device="cpu")
+    assert on_cpu.fits(GIB)
+    assert "each process, two (the largest)" in as_text(on_cpu, GIB)
+    assert "at most 9.0 GiB of host memory a process, and no GPU" in as_text(on_cpu, GIB)
