@@ -99,6 +99,36 @@ def test_a_missing_ca_bundle_is_told_and_cured(namespace: str, operator: Operato
     wait_for_failure(namespace, "run", "SecretNotFound", seconds=150)
 
 
+@pytest.fixture
+def runtime_class(namespace: str) -> Iterator[str]:
+    """A RuntimeClass whose handler no node has."""
+    name = f"{namespace}-runtime"
+    kubectl.apply(
+        {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": name},
+            "handler": "no-such-handler",
+        }
+    )
+    yield name
+    kubectl.kubectl("delete", "runtimeclass", name)
+
+
+def test_what_only_events_tell_of_a_pod_is_told(
+    namespace: str, runtime_class: str, operator: Operator
+) -> None:
+    """The words are the kubelet's and the claims' controller's."""
+    claims = [{"name": "gpus", "resourceClaimTemplateName": "no-such-template"}]
+    create(namespace, distillation("claims", nodes=1, resourceClaims=claims))
+    create(namespace, distillation("runtime", nodes=1, runtimeClassName=runtime_class))
+    text = wait_for_failure(namespace, "claims", "ResourceClaimMissing")
+    assert 'resource claim template "no-such-template"' in text
+    text = wait_for_failure(namespace, "runtime", "SandboxNotCreated", seconds=150)
+    assert 'no runtime for "no-such-handler"' in text
+    assert f'RuntimeClass "{runtime_class}"' in text
+
+
 def _create_secret(namespace: str, **keys: str) -> None:
     literals = [f"--from-literal={key}={value}" for key, value in keys.items()]
     kubectl.kubectl("-n", namespace, "create", "secret", "generic", "credentials", *literals)
