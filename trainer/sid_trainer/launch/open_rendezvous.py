@@ -20,7 +20,9 @@ import logging
 from datetime import timedelta
 
 from torch.distributed.elastic.rendezvous import (
+    RendezvousError,
     RendezvousHandler,
+    RendezvousInfo,
     RendezvousParameters,
     rendezvous_handler_registry,
 )
@@ -30,13 +32,30 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
     RendezvousTimeout,
 )
 
-from sid_trainer.launch.rendezvous import BACKEND, JOIN_TIMEOUT
+from sid_trainer.launch.rendezvous import BACKEND, JOIN_TIMEOUT, PEERS_HOST, not_among
 
 logger = logging.getLogger(__name__)
 
 
 class OpenRendezvous(DynamicRendezvousHandler):
-    """torch's rendezvous, which its agents leave as it is."""
+    """torch's rendezvous, which its agents leave as it is.
+
+    Attributes:
+        peers_host: name whose addresses are those of all nodes of the run, if there is one.
+    """
+
+    peers_host: str | None = None
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Meet the other nodes, unless this one is not of them any more.
+
+        Raises:
+            RendezvousError: its launcher waits, if this node may join again.
+        """
+        stranger = not_among(self.peers_host) if self.peers_host else ""
+        if stranger:
+            raise RendezvousError(stranger)
+        return super().next_rendezvous()
 
     def get_backend(self) -> str:
         """The name that torchrun asked for."""
@@ -70,4 +89,5 @@ def _open(parameters: RendezvousParameters) -> RendezvousHandler:
         parameters.local_addr,
         RendezvousTimeout(join=timedelta(seconds=int(parameters.config[JOIN_TIMEOUT]))),
     )
+    handler.peers_host = parameters.config.get(PEERS_HOST)
     return handler

@@ -26,7 +26,8 @@ from sid_trainer.launch.settings import LaunchSettings
 NODE_RANK = "JOB_COMPLETION_INDEX"
 BACKEND = "sid-open"
 """Of torchrun's rendezvous: :mod:`sid_trainer.launch.open_rendezvous`."""
-JOIN_TIMEOUT = "join_timeout"
+JOIN_TIMEOUT, PEERS_HOST = "join_timeout", "peers_host"
+"""Names of what it is told."""
 _POLL_SECONDS = 1.0
 _TELL_SECONDS = 15.0
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ def torchrun_arguments(
         JOIN_TIMEOUT: max(1, int(join_seconds)),
         "read_timeout": settings.store_seconds,
     }
+    if launch.peers_host is not None:
+        conf[PEERS_HOST] = launch.peers_host
     if launch.nodes == 1:
         endpoint = "127.0.0.1:0"  # nobody else has to find it, so runs on one machine don't clash
     return [
@@ -109,17 +112,23 @@ def wait_for_names(launch: LaunchConfig, node: int, seconds: float) -> str:
 
 
 def _missing(launch: LaunchConfig, node: int) -> str:
-    if launch.peers_host is not None:
-        # The pod knows its own name from its hosts file, whatever became of it in the cluster.
-        own = _addresses(socket.gethostname())
-        if not own & _addresses(launch.peers_host):
-            return (
-                f"{', '.join(sorted(own))} is not among the addresses of {launch.peers_host}: "
-                "this pod is new, or was replaced"
-            )
+    if launch.peers_host is not None and (stranger := not_among(launch.peers_host)):
+        return stranger
     if node != 0 and not _addresses(launch.rendezvous_host):
         return f"no address for {launch.rendezvous_host}"
     return ""
+
+
+def not_among(peers_host: str) -> str:
+    """Why this node is none of those of the run, by the addresses of a name, or ""."""
+    # The pod knows its own name from its hosts file, whatever became of it in the cluster.
+    own = _addresses(socket.gethostname())
+    if own & _addresses(peers_host):
+        return ""
+    return (
+        f"{', '.join(sorted(own))} is not among the addresses of {peers_host}: this pod is new, or "
+        "was replaced"
+    )
 
 
 def _addresses(host: str) -> set[str]:
