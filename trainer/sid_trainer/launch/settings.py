@@ -15,7 +15,8 @@ class LaunchSettings:
             appended.
         group_seconds: Time without a group of all nodes after which the pod gives up with exit
             code 80. Half an hour: a replacement pod may have to wait for a new node and to pull a
-            large image.
+            large image. Torchrun waits as long by itself before, where it forms a group anew within
+            a launch.
         max_relaunches: Launches in place without a new committed checkpoint after which the pod
             gives up. Ten: a network that breaks that often between two checkpoints needs a person.
         first_pause: Seconds before the first relaunch: the peer's failure is told before its port
