@@ -55,7 +55,7 @@ def test_a_run_too_large_for_the_nodes_gpus_takes_none(
     create(namespace, flux)
     described = wait_for_failure(namespace, "flux", "TooLargeForGPUs")
     assert "has 40.0 GiB" in described
-    assert "deepspeed.offload optimizer (27.4 GiB)" in described
+    assert "deepspeed.offload optimizer (27.5 GiB)" in described
     assert "Job" not in children(namespace)
     label_memory(gpu_node, "81559")
     settled(namespace, "flux")

@@ -10,7 +10,8 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +25,23 @@ def blocks(network: nn.Module) -> Iterator[nn.Module]:
     for child in network.children():
         if isinstance(child, nn.ModuleList):
             yield from child
+
+
+def largest_gather(network: nn.Module, numel: Callable[[Any], int]) -> int:
+    """Most weights that are gathered at once: a block's, or the own ones of a module outside.
+
+    Args:
+        network: the network.
+        numel: of a parameter; a partitioned one has its own way to tell.
+    """
+    return max(sum(map(numel, owned)) for owned in _gathered_at_once(network))
+
+
+def _gathered_at_once(network: nn.Module) -> Iterator[Iterator[Any]]:
+    for block in blocks(network):
+        yield block.parameters()
+    for owner in network.modules():
+        yield owner.parameters(recurse=False)
 
 
 def compile_each(network: nn.Module) -> None:

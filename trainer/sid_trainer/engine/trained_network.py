@@ -9,6 +9,7 @@ Rules this module keeps (each one bites silently):
   score's gradients off (:meth:`TrainedNetwork.frozen`): stray gradients would enter its next
   update.
 * After an update the next forward's gathers come after it (:func:`.partition.order_gathers`).
+* Weights are gathered ahead, see :mod:`sid_trainer.engine.gathering`.
 * After such use gathered parameters are released: ZeRO-3 keeps those of modules whose inputs
   need no gradient.
 * An update whose loss or gradient is not finite is skipped on every rank, see
@@ -27,6 +28,9 @@ from torch import Tensor, nn
 
 from sid_trainer.checkpoint.state import below, snapshot
 from sid_trainer.engine import partition
+from sid_trainer.engine.blocks import largest_gather
+from sid_trainer.engine.gather_sizes import with_gather_sizes
+from sid_trainer.engine.gathering import gather_ahead
 from sid_trainer.engine.shards import ADAM_MOMENTS, TrainedShards
 from sid_trainer.engine.skipping import SkippedUpdates, exposed
 from sid_trainer.method.learning_rate import LearningRate
@@ -56,9 +60,7 @@ class TrainedNetwork:
         self.losses_are_finite = torch.tensor(True)
         self._rate = rate
         with partition.gradients_by_parameter():
-            self._engine, *_ = deepspeed.initialize(
-                model=module, model_parameters=list(module.parameters()), config=config
-            )
+            self._engine = _engine(module, config, model_parameters=list(module.parameters()))
         self.shards = TrainedShards(self._engine)
 
     def begin(self, iteration: int) -> None:
@@ -127,7 +129,7 @@ class FrozenNetwork:
 
     def __init__(self, module: nn.Module, config: dict[str, Any]) -> None:
         module.requires_grad_(False)
-        self._engine, *_ = deepspeed.initialize(model=module, config=config)
+        self._engine = _engine(module, config)
 
     @contextmanager
     def frozen(self) -> Iterator[Network]:
@@ -136,3 +138,13 @@ class FrozenNetwork:
             yield self._engine.module
         finally:
             partition.release_leftovers(self._engine.optimizer)
+
+
+def _engine(module: nn.Module, config: dict[str, Any], **given: Any) -> Any:
+    """DeepSpeed's engine of a partitioned network, which gathers ahead."""
+    largest = largest_gather(module, lambda parameter: int(parameter.ds_numel))
+    engine, *_ = deepspeed.initialize(
+        model=module, config=with_gather_sizes(config, largest), **given
+    )
+    gather_ahead(engine.optimizer)
+    return engine

@@ -15,7 +15,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sid_trainer.config import RunConfig
-from sid_trainer.engine.blocks import blocks
+from sid_trainer.engine.blocks import largest_gather
 from sid_trainer.estimate.conditions import Shapes, blank_condition
 from sid_trainer.estimate.depth import at_full_depth
 from sid_trainer.estimate.kernels import training_kernels
@@ -84,15 +84,8 @@ def network_size(module: nn.Module) -> NetworkSize:
     return NetworkSize(
         parameters=[p.numel() for p in module.parameters()],
         buffers=sum(buffer.numel() for buffer in module.buffers()),
-        largest_module=max(_gathered_at_once(module)),
+        largest_module=largest_gather(module, nn.Parameter.numel),
     )
-
-
-def _gathered_at_once(module: nn.Module) -> Iterator[int]:
-    for block in blocks(module):
-        yield sum(p.numel() for p in block.parameters())
-    for owner in module.modules():
-        yield sum(p.numel() for p in owner.parameters(recurse=False))
 
 
 def measured_updates(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[str, int]:

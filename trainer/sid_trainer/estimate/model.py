@@ -88,10 +88,11 @@ def _prepared(config: RunConfig, skeleton: Skeleton) -> _Run:
             network = teacher.build_network()
         shapes = condition_shapes(teacher.family, skeleton)
     tokens = shapes["prompt_embeds"][0]
+    size = network_size(network)
     return _Run(
         config,
-        network_size(network),
-        zero_settings(config),
+        size,
+        zero_settings(config, size),
         Batch(config.micro_batch_size, latent, shapes, dtype),
         encoding_visit(skeleton, tokens, dtype),
         decoding_visit(skeleton, latent, dtype),

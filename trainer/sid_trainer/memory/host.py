@@ -51,7 +51,7 @@ def node_need(config: RunConfig, sizes: HostSizes) -> Account:
     Raises:
         TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
     """
-    zero = zero_settings(config)
+    zero = zero_settings(config, sizes.network)
     shard = sizes.network.shard(config.launch.world_size)
     average = average_bytes(config, sizes.network)
     trained = 2 * shard * zero.optimizer

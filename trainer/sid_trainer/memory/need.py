@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sid_trainer.config import RunConfig
 from sid_trainer.engine.deepspeed_config import trained_network_config
+from sid_trainer.engine.gather_sizes import with_gather_sizes
 from sid_trainer.memory.accounts import RESERVE, Account, GpuNeed, Part
 from sid_trainer.memory.sharding import NetworkSize, ZeroSettings
 
@@ -45,13 +46,14 @@ class Sizes:
     decoder: Visit
 
 
-def zero_settings(config: RunConfig) -> ZeroSettings:
-    """How DeepSpeed keeps the trained networks of a run.
+def zero_settings(config: RunConfig, network: NetworkSize) -> ZeroSettings:
+    """How DeepSpeed keeps the trained networks of a run, which are of a size.
 
     Raises:
         TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
     """
-    return ZeroSettings.of(trained_network_config(config, config.training.learning_rate))
+    engine = trained_network_config(config, config.training.learning_rate)
+    return ZeroSettings.of(with_gather_sizes(engine, network.largest_module))
 
 
 def average_bytes(config: RunConfig, network: NetworkSize) -> int:
@@ -66,7 +68,7 @@ def gpu_need(config: RunConfig, sizes: Sizes) -> GpuNeed:
     Raises:
         TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
     """
-    zero = zero_settings(config)
+    zero = zero_settings(config, sizes.network)
     return GpuNeed(
         resident=Account("always", _resident(config, zero, sizes.network)),
         phases=_phases(config, zero, sizes),
@@ -95,7 +97,6 @@ def _phases(config: RunConfig, zero: ZeroSettings, sizes: Sizes) -> Sequence[Acc
         Part("weights on their way", zero.in_flight(network)),
         Part("gradients being reduced", zero.reduction(network)),
     ]
-    gathered = zero.gathered(network)
     both = config.training.shared_roll_out
     step = zero.step(network, config.launch.world_size)
     return [
@@ -103,7 +104,7 @@ def _phases(config: RunConfig, zero: ZeroSettings, sizes: Sizes) -> Sequence[Acc
             "fake score's update",
             [
                 Part("activations and gradients (measured)", sizes.fake),
-                Part("gathered weights", gathered * (2 if both else 1)),
+                Part("gathered weights", zero.gathered(network, 2 if both else 1)),
                 *moving,
             ],
         ),
@@ -111,7 +112,7 @@ def _phases(config: RunConfig, zero: ZeroSettings, sizes: Sizes) -> Sequence[Acc
             "student's update",
             [
                 Part("activations and gradients of all three (measured)", sizes.student),
-                Part("gathered weights of all three", 3 * gathered),
+                Part("gathered weights of all three", zero.gathered(network, 3)),
                 *moving,
             ],
         ),

@@ -24,6 +24,7 @@ DEFAULTS: Mapping[str, int] = {
     "reduce_bucket_size": 500_000_000,
     "sub_group_size": 1_000_000_000,
     "stage3_prefetch_bucket_size": 50_000_000,
+    "stage3_max_live_parameters": 1_000_000_000,
     "stage3_param_persistence_threshold": 100_000,
     "stage3_max_reuse_distance": 1_000_000_000,
 }
@@ -82,6 +83,7 @@ class ZeroSettings:
     reduce_bucket: int
     sub_group: int
     prefetch: int
+    live: int
     persistence: int
     reuse_distance: int
 
@@ -112,6 +114,7 @@ class ZeroSettings:
             reduce_bucket=size["reduce_bucket_size"],
             sub_group=size["sub_group_size"],
             prefetch=size["stage3_prefetch_bucket_size"],
+            live=size["stage3_max_live_parameters"],
             persistence=size["stage3_param_persistence_threshold"],
             reuse_distance=size["stage3_max_reuse_distance"],
         )
@@ -126,16 +129,23 @@ class ZeroSettings:
         small = (numel * n for numel, n in network.by_size.items() if numel <= self.persistence)
         return self.compute * sum(small)
 
-    def gathered(self, network: NetworkSize) -> int:
+    def gathered(self, network: NetworkSize, networks: int) -> int:
         """Most bytes of weights that are whole at a time: an upper bound.
 
-        At the end of a forward pass DeepSpeed keeps modules that the backward pass will want
-        within ``stage3_max_reuse_distance`` parameters, there and back, hence half of it; besides
-        those, the module at work and what is fetched ahead.
+        DeepSpeed fetches ahead until ``stage3_max_live_parameters`` are whole. At the end of a
+        forward pass it keeps modules that the backward pass will want within
+        ``stage3_max_reuse_distance`` parameters, there and back, hence half of it, however many
+        are whole. Of the one network at work there are besides a module that is fetched when it is
+        needed, and one that was let go and is still computed with.
+
+        Args:
+            network: its size.
+            networks: how many such networks keep theirs until a backward pass.
         """
-        kept = self.reuse_distance // 2 + self.prefetch + network.largest_module
-        large = (numel * n for numel, n in network.by_size.items() if numel > self.persistence)
-        return self.compute * min(sum(large), kept)
+        sizes = network.by_size.items()
+        large = sum(numel * n for numel, n in sizes if numel > self.persistence)
+        kept = networks * min(large, max(self.live, self.reuse_distance // 2))
+        return self.compute * min(networks * large, kept + 2 * network.largest_module)
 
     def in_flight(self, network: NetworkSize) -> int:
         """Bytes of the buffer that fetched weights arrive in, before they are cut apart."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.engine.deepspeed_config import trained_network_config
+from sid_trainer.engine.gather_sizes import with_gather_sizes
 from sid_trainer.estimate import estimate_run, find_skeleton
 from sid_trainer.estimate.activations import (
     META,
@@ -115,8 +116,12 @@ def small(family: str) -> Skeleton:
     return replace(skeleton, index=index)
 
 
+LARGEST = 80
+
+
 def zero_settings(**sections: Any) -> ZeroSettings:
-    return ZeroSettings.of(trained_network_config(run_config(**sections), 1e-6))
+    engine = trained_network_config(run_config(**sections), 1e-6)
+    return ZeroSettings.of(with_gather_sizes(engine, LARGEST))
 
 
 def updates_of(skeleton: Skeleton, config: RunConfig, folder: Path) -> tuple[Batch, _Updates]:
@@ -169,22 +174,23 @@ def test_shards_are_rounded_up_by_parameter() -> None:
     assert network.shard(8) == 2 + 1 + 2
 
 
-def test_small_parameters_are_whole_and_the_others_gathered_within_the_distance() -> None:
-    zero = zero_settings(
-        deepspeed={
-            "config": {
-                "zero_optimization": {
-                    "stage3_param_persistence_threshold": 10,
-                    "stage3_max_reuse_distance": 100,
-                    "stage3_prefetch_bucket_size": 20,
-                }
-            }
-        }
-    )
-    network = NetworkSize(parameters=[10, 40, 60, 80], buffers=0, largest_module=80)
+@pytest.mark.parametrize(
+    ("live", "distance", "kept"), [(200, 100, 200), (200, 500, 250), (10**9, 0, 580)]
+)
+def test_small_parameters_are_whole_and_of_the_others_what_may_be(
+    live: int, distance: int, kept: int
+) -> None:
+    given = {
+        "stage3_param_persistence_threshold": 10,
+        "stage3_max_live_parameters": live,
+        "stage3_max_reuse_distance": distance,
+    }
+    zero = zero_settings(deepspeed={"config": {"zero_optimization": given}})
+    network = NetworkSize([10, 40, 60, *(6 * [80])], buffers=0, largest_module=LARGEST)
     assert zero.persistent(network) == 2 * 10
-    assert zero.gathered(network) == 2 * (50 + 20 + 80)
-    assert zero.gathered(NetworkSize([10, 40], 0, 40)) == 2 * 40
+    assert zero.gathered(network, 1) == 2 * min(kept + 2 * LARGEST, 580)
+    assert zero.gathered(network, 3) == 2 * min(3 * kept + 2 * LARGEST, 3 * 580)
+    assert zero.gathered(NetworkSize([10, 40], 0, 40), 2) == 2 * 2 * 40
 
 
 def test_live_bytes_count_storages_until_the_last_reference() -> None:

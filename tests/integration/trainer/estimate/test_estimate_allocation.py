@@ -18,7 +18,7 @@ from sid_trainer.estimate import Estimate, estimate_run, find_skeleton
 
 SCRIPT = str(Path(__file__).parent / "memory_on_ranks.py")
 ZERO = {"reduce_bucket_size": 300_000, "stage3_param_persistence_threshold": 500}
-SHORT = ZERO | {"stage3_prefetch_bucket_size": 50_000, "stage3_max_reuse_distance": 400_000}
+SHORT = ZERO | {"stage3_max_live_parameters": 800_000, "stage3_max_reuse_distance": 0}
 
 
 def case(zero: dict[str, int], precision: str, **training: Any) -> dict[str, Any]:
