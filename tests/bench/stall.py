@@ -133,7 +133,7 @@ class Intervals:
         self._since, self._waited = now, 0.0
         begin_peak()
         if len(self.found) % 2 == 0:
-            self._wait(self._keeper.due, iteration)
+            self._wait(self._keeper.checkpoint, iteration)
 
     def keep(self, iteration: int) -> None:
         """Let the last upload end."""

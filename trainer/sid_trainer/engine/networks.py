@@ -119,7 +119,7 @@ class Networks:
         """
         shards = self.student.shards
         source = self.average.shards if ema and self.average is not None else shards.weights
-        whole = shards.gather(source, torch.distributed.get_rank(), dtype)
+        whole = shards.gather(source, dtype)
         if whole is None:
             return None
         buffers = persistent_buffers(self.student.module)

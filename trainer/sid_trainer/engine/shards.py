@@ -89,7 +89,7 @@ class TrainedShards:
         partition.refresh(self._zero)
 
     def gather(
-        self, shards: Mapping[str, Tensor], rank: int, dtype: torch.dtype = torch.float32
+        self, shards: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
     ) -> dict[str, Tensor] | None:
         """Whole tensors of a type in rank 0's host memory, one after another; a collective.
 
@@ -99,14 +99,15 @@ class TrainedShards:
             Parameters by name on rank 0, None on the others.
         """
         whole: dict[str, Tensor] = {}
+        first = torch.distributed.get_rank() == 0
         for name, parameter in partition.parameters(self._module):
             shard = shards[name].contiguous().to(parameter.ds_tensor.device, dtype)
             joined = shard.new_empty(shard.numel() * torch.distributed.get_world_size())
             torch.distributed.all_gather_into_tensor(joined, shard)
-            if rank == 0:
+            if first:
                 numel = parameter.ds_numel
                 whole[name] = joined[:numel].reshape(parameter.ds_shape).cpu()
-        return whole if rank == 0 else None
+        return whole if first else None
 
     @property
     def _flat(self) -> list[Tensor]:

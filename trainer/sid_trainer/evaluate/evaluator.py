@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,34 @@ class Measured:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Sampler:
+    """How the teacher is sampled."""
+
+    steps: int
+    guidance: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class _SampleFacts:
+    """What the teacher's samples depend on, and their features.
+
+    Digests of it name what is kept in storage: another order or shape would measure anew.
+
+    Attributes:
+        teacher: model, revision, precision.
+        sampler: of the teacher.
+        samples: how many, a digest of the captions, resolution in pixels.
+        features: digest of the judges' models, side of the images that the extractor sees.
+    """
+
+    teacher: tuple[str, str | None, str]
+    sampler: _Sampler
+    samples: tuple[int, str, int]
+    features: tuple[str, int | None]
+
+
 class Evaluator:
     """Measures the student as often as it is asked to; all its methods are collectives.
 
@@ -84,7 +112,7 @@ class Evaluator:
             metrics,
             models,
             self._resolution,
-            digest(self._sample_facts),
+            digest(astuple(self._sample_facts)),
             lambda: self._judged(sampling.teacher()),
             ranks,
         )
@@ -97,14 +125,15 @@ class Evaluator:
     @cached_property
     def settings(self) -> str:
         """Digest of all that an evaluation depends on: an equal one need not be made again."""
-        return digest(self._sample_facts, self._judge_facts)
+        return digest(astuple(self._sample_facts), self._judge_facts)
 
     @cached_property
     def bases(self) -> dict[str, str]:
         """Digest, by metric, of all that makes two of its values comparable."""
-        names, (steps, guidance, seed), samples, _ = self._sample_facts
-        student = [names, seed, samples]
-        return bases(self._metrics, self._models.digest, student, [steps, guidance])
+        facts, sampler = self._sample_facts, self._sample_facts.sampler
+        student = [facts.teacher, sampler.seed, facts.samples]
+        sampled = [sampler.steps, sampler.guidance]
+        return bases(self._metrics, self._models.digest, student, sampled)
 
     def prepare(self) -> None:
         """Measure what the student is compared with, or take it from the run's storage."""
@@ -161,15 +190,14 @@ class Evaluator:
         return self._sampling.distiller.teacher.resolution(self._config.data.resolution)
 
     @property
-    def _sample_facts(self) -> list[Any]:
-        """What the teacher's samples depend on, and their features."""
+    def _sample_facts(self) -> _SampleFacts:
         teacher, sampling, fid = self._config.teacher, self._sampling, self._metrics.fid
-        return [
-            [teacher.model, teacher.revision, self._config.training.precision],
-            [sampling.teacher_steps, sampling.teacher_guidance, sampling.seed],
-            [self._metrics.samples, digest(list(self._captions)), self._resolution],
-            [self._models.digest, fid.image_size if fid is not None else None],
-        ]
+        return _SampleFacts(
+            (teacher.model, teacher.revision, self._config.training.precision),
+            _Sampler(sampling.teacher_steps, sampling.teacher_guidance, sampling.seed),
+            (self._metrics.samples, digest(list(self._captions)), self._resolution),
+            (self._models.digest, fid.image_size if fid is not None else None),
+        )
 
     @property
     def _judge_facts(self) -> dict[str, Any]:

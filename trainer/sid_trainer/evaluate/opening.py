@@ -15,7 +15,8 @@ from sid_trainer.evaluate.stage import EvaluationStage, Export
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.guidance_scales import sampling_scale
 from sid_trainer.process.failures import told_of
-from sid_trainer.process.group import on_each
+from sid_trainer.process.group import from_first, on_each
+from sid_trainer.report.records import Records
 from sid_trainer.telling.reporter import Reporter
 
 
@@ -46,7 +47,8 @@ def open_evaluation(
         sampling.distiller.teacher, encode, preview_prompts(config, prompts), ranks.place
     )
     evaluator = _evaluator(config, ranks, sampling, prompts, encode)
-    return EvaluationStage(config, ranks, reporter, sampling, previews, evaluator, export)
+    records = from_first(ranks.group, lambda: Records.load(ranks.storage))
+    return EvaluationStage(config, ranks, reporter, sampling, previews, evaluator, export, records)
 
 
 def open_sampling(config: RunConfig, distiller: Distiller, empty: Condition) -> Sampling:

@@ -53,6 +53,7 @@ class EvaluationStage:
         previews: the sample grid.
         evaluator: measures metrics, if there are any.
         export: for the best student.
+        records: what was measured so far.
     """
 
     config: RunConfig
@@ -62,9 +63,7 @@ class EvaluationStage:
     previews: Previews
     evaluator: Evaluator | None
     export: Export
-
-    def __post_init__(self) -> None:
-        self.records = from_first(self.ranks.group, lambda: Records.load(self.ranks.storage))
+    records: Records
 
     def prepare(self) -> None:
         """Measure what the student will be compared with."""

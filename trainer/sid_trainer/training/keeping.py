@@ -54,7 +54,7 @@ class Keeper:
         self._snapshot, self._reporter, self._directory = snapshot, reporter, directory
         self._stored = stored
 
-    def due(self, iteration: int) -> None:
+    def checkpoint(self, iteration: int) -> None:
         """Begin to store a checkpoint, unless another is on its way."""
         self._conclude(self._saver.settle())
         if self._saver.busy:
@@ -76,7 +76,7 @@ class Keeper:
             self._saver.begin(self._snapshot(iteration), iteration)
             self._conclude(self._saver.settle(wait=True))
 
-    def now(self, iteration: int) -> None:
+    def keep(self, iteration: int) -> None:
         """Store a checkpoint, and wait until it is.
 
         Raises:

@@ -33,7 +33,7 @@ class RunServices:
 
     def checkpoint(self, iteration: int) -> None:
         """Begin to store a checkpoint; a collective."""
-        self.keeper.due(iteration)
+        self.keeper.checkpoint(iteration)
 
     def secure(self, iteration: int) -> None:
         """Store a checkpoint if the store answers; a collective."""
@@ -41,7 +41,7 @@ class RunServices:
 
     def keep(self, iteration: int) -> None:
         """Store a checkpoint; a collective."""
-        self.keeper.now(iteration)
+        self.keeper.keep(iteration)
 
     def meet(self, iteration: int) -> None:
         """Tell checkpoints that are stored, and end where a pod is to end; a collective."""

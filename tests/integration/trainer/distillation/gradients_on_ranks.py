@@ -21,19 +21,19 @@ ITERATIONS = 5
 LOSSES = ("fakeScoreLoss", "generatorLoss", "discriminatorLoss", "generatorAdversarialLoss")
 
 
-def gradients(shards: TrainedShards, rank: int) -> dict[str, Tensor] | None:
+def gradients(shards: TrainedShards) -> dict[str, Tensor] | None:
     """Gradients of the last update: with beta1 = 0 Adam's first moment is the gradient."""
     moments = shards.moments
-    return shards.gather(moments["exp_avg"], rank) if moments else None
+    return shards.gather(moments["exp_avg"]) if moments else None
 
 
-def observe(rank: Rank, number: int) -> dict[str, Any]:
+def observe(rank: Rank) -> dict[str, Any]:
     student, fake = rank.networks.student.shards, rank.networks.fake.shards
     return {
-        "student_gradient": gradients(student, number),
-        "fake_gradient": gradients(fake, number),
-        "student": student.gather(student.weights, number),
-        "fake": fake.gather(fake.weights, number),
+        "student_gradient": gradients(student),
+        "fake_gradient": gradients(fake),
+        "student": student.gather(student.weights),
+        "fake": fake.gather(fake.weights),
     }
 
 
@@ -49,14 +49,14 @@ def main() -> None:
             losses = torch.stack([metrics[name] for name in LOSSES if name in metrics])
             torch.distributed.all_reduce(losses)
             iterations.append(
-                observe(rank, place.rank)
+                observe(rank)
                 | {"losses": losses / place.world_size, "norm": metrics.get("generatorGradNorm")}
             )
         fake = rank.networks.fake.shards
         final = {
             "student": rank.networks.student_state_dict(ema=False),
             "average": rank.networks.student_state_dict(ema=True),
-            "fake": fake.gather(fake.weights, place.rank),
+            "fake": fake.gather(fake.weights),
         }
         if place.rank == 0:
             torch.save({"iterations": iterations, "final": final}, output / f"{name}.pt")

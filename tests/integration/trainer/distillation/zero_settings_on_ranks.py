@@ -73,7 +73,7 @@ def trained(zero: dict[str, Any], rank: int) -> dict[str, Any]:
                 answers.append(frozen(micro_batch[rank]))
             network.accumulate(network.training(micro_batch[rank]).square().mean())
     shards = network.shards
-    weights = shards.gather(shards.weights, rank)
+    weights = shards.gather(shards.weights)
     return {"weights": weights, "answers": torch.stack(answers)}
 
 

@@ -118,7 +118,7 @@ def stage(storage: Store, *scores: float) -> tuple[EvaluationStage, Told, list[i
         exported.append(edition.iteration)
 
     ranks = Ranks(Place(0, 1, torch.device("cpu")), SoloGroup(), storage)
-    parts: Any = (None, Pictures(), Scores(*scores), export)
+    parts: Any = (None, Pictures(), Scores(*scores), export, Records.load(storage))
     return EvaluationStage(CONFIG, ranks, told, *parts), told, exported
 
 

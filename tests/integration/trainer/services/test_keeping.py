@@ -50,12 +50,12 @@ def test_one_that_is_due_while_another_is_on_its_way_is_left_out(storage: Gate) 
     def rank(group: Any) -> Told:
         told = Told()
         keeps = keeper(storage, group, told)
-        keeps.due(10)
+        keeps.checkpoint(10)
         keeps.meet(11)
-        keeps.due(20)
+        keeps.checkpoint(20)
         group.all_gather(None)
         storage.open.set()
-        keeps.now(30)
+        keeps.keep(30)
         return told
 
     for told in on_ranks(WORLD, rank):
@@ -72,9 +72,9 @@ def test_the_last_checkpoint_is_not_stored_twice(storage: Gate) -> None:
     def rank(group: Any) -> list[int]:
         told = Told()
         keeps = keeper(storage, group, told)
-        keeps.due(10)
-        keeps.now(10)
-        keeps.now(10)
+        keeps.checkpoint(10)
+        keeps.keep(10)
+        keeps.keep(10)
         return told.stored
 
     assert on_ranks(WORLD, rank) == [[10]] * WORLD
@@ -131,7 +131,7 @@ def test_the_last_checkpoint_is_tried_until_it_is_stored(tmp_path: Path) -> None
 
     def rank(group: Any) -> Counted:
         counted = Counted(storage, group, tolerated=2)
-        counted.keeper.now(10)
+        counted.keeper.keep(10)
         return counted
 
     for counted in on_ranks(WORLD, rank):
@@ -150,7 +150,7 @@ def test_the_last_checkpoint_is_tried_as_often_as_is_tolerated(tmp_path: Path) -
     def rank(group: Any) -> FailureReason:
         counted = Counted(storage, group, tolerated=2)
         with pytest.raises(TrainerError, match="iteration 10 was not stored") as end:
-            counted.keeper.now(10)
+            counted.keeper.keep(10)
         return end.value.reason
 
     assert on_ranks(WORLD, rank) == [FailureReason.STORAGE_UNAVAILABLE] * WORLD

@@ -95,7 +95,7 @@ class Measured(Calls):
         self._keeper = Keeper(
             saver(storage, SoloGroup()), SoloGroup(), lambda at: state(0, 1, at), Told(), None
         )
-        self.checkpoint = self._keeper.due  # type: ignore[method-assign]
+        self.checkpoint = self._keeper.checkpoint  # type: ignore[method-assign]
         self.secure = self._keeper.secure  # type: ignore[method-assign]
         self.meet = self._keeper.meet  # type: ignore[method-assign]
 
