@@ -91,6 +91,7 @@ def on_rank(device: str, endpoint: str, rounds: int) -> dict[str, Any]:
 def keeper(training: Any, endpoint: str) -> Any:
     """The run's own keeper of checkpoints, with nobody to tell."""
     from sid_trainer.checkpoint.background import BackgroundSaver  # noqa: PLC0415
+    from sid_trainer.checkpoint.pruning import Pruner  # noqa: PLC0415
     from sid_trainer.checkpoint.state import RankState  # noqa: PLC0415
     from sid_trainer.checkpoint.store import CheckpointStore  # noqa: PLC0415
     from sid_trainer.process.group import TorchGroup  # noqa: PLC0415
@@ -101,7 +102,7 @@ def keeper(training: Any, endpoint: str) -> Any:
 
     group = TorchGroup()
     storage = open_storage(f"s3://{BUCKET}/stall-{group.world_size}", endpoint)
-    store = CheckpointStore(storage, group, {}, attempt=1, keep_last=1)
+    store = CheckpointStore(storage, group, {}, Pruner(storage, 1, keep_last=1))
 
     def snapshot(iteration: int) -> RankState:
         state = training.networks.capture()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.shard import Shard
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
@@ -100,7 +101,9 @@ class Ours:
     def __init__(self, state: RankState, group: TorchGroup, endpoint: str) -> None:
         self._state = state
         self._storage = open_storage(f"s3://{BUCKET}/ours-{group.world_size}", endpoint)
-        self._store = CheckpointStore(self._storage, group, {}, attempt=1, keep_last=1)
+        self._store = CheckpointStore(
+            self._storage, group, {}, Pruner(self._storage, 1, keep_last=1)
+        )
         self._first = group.rank == 0
 
     def store(self, turn: int) -> Elsewhere:

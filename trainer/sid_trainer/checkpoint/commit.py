@@ -27,6 +27,11 @@ from sid_trainer.storage import Storage
 Fence = Callable[[], None]
 """Raises TrainerError where another start of the run has taken over."""
 
+
+def unfenced() -> None:
+    """There is no other start of the run."""
+
+
 ANNOUNCEMENT_NAME = "begun.json"
 MAX_ANNOUNCEMENT_BYTES = 4096
 _TRIES = 8

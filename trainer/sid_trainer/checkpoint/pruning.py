@@ -14,7 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sid_trainer.checkpoint import layout
-from sid_trainer.checkpoint.commit import Fence, announced_parts, give_up_uploads, withdraw_torn
+from sid_trainer.checkpoint.commit import (
+    Fence,
+    announced_parts,
+    give_up_uploads,
+    unfenced,
+    withdraw_torn,
+)
 from sid_trainer.checkpoint.finding import manifests
 from sid_trainer.checkpoint.manifest import Manifest
 from sid_trainer.checkpoint.retention import best_of, obsolete
@@ -35,16 +41,16 @@ class Pruner:
     Attributes:
         storage: the run's folder.
         attempt: number of this start of the run.
-        fence: raises where another start has taken over.
         keep_last: checkpoints to keep.
+        fence: raises where another start has taken over.
         keep_best: how many of the best to keep besides, at most.
-        ranking: gives iterations, the best first.
+        ranking: gives iterations, the best first; called on rank 0 after a commit.
     """
 
     storage: Storage
     attempt: int
-    fence: Fence
     keep_last: int
+    fence: Fence = unfenced
     keep_best: int = 0
     ranking: Callable[[], Sequence[int]] = _no_ranking
 

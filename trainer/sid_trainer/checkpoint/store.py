@@ -10,22 +10,21 @@ Rules this module keeps:
 * Of two attempts at once, the older neither commits over the newer nor removes what is the newer's
   (:mod:`.commit`).
 
-Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.commit`,
-:meth:`~CheckpointStore.load` and :meth:`~CheckpointStore.keep_best` is a collective: all ranks call
-it in the same order.
+Every public method but :meth:`CheckpointStore.upload`, :meth:`~CheckpointStore.commit` and
+:meth:`~CheckpointStore.load` is a collective: all ranks call it in the same order.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from sid_trainer.checkpoint import layout
-from sid_trainer.checkpoint.commit import Fence, announce, commit_manifest
+from sid_trainer.checkpoint.commit import announce, commit_manifest
 from sid_trainer.checkpoint.fetching import fetch
 from sid_trainer.checkpoint.finding import Found, find, retire
 from sid_trainer.checkpoint.manifest import Beginning, DamagedError, Manifest, PartFile
@@ -61,11 +60,10 @@ class CheckpointStore:
         storage: the run's folder.
         group: the ranks.
         settings: settings that bind the state (:func:`~.settings.resume_settings`).
-        attempt: number of this start of the run; parts of two attempts never share a key.
-        keep_last: checkpoints to keep.
+        pruner: removes older checkpoints after a commit. Its attempt is this one, whose parts never
+            share a key with another's, and its fence stands before a commit, too.
         uploads: the same folder, where parts and commits have a patience of their own: training
-            goes on meanwhile.
-        fence: raises where another start of the run has taken over.
+            goes on meanwhile. The same as ``storage`` by default.
         origins: which models the run starts from, for the manifests.
     """
 
@@ -74,26 +72,15 @@ class CheckpointStore:
         storage: Storage,
         group: ProcessGroup,
         settings: dict[str, Any],
-        attempt: int,
-        keep_last: int,
+        pruner: Pruner,
+        *,
         uploads: Storage | None = None,
-        fence: Fence = lambda: None,
         origins: Mapping[str, str] | None = None,
     ) -> None:
-        self._storage, self._group, self._fence = storage, group, fence
+        self._storage, self._group, self._pruner = storage, group, pruner
         self._uploads = uploads or storage
-        self._settings, self._attempt = settings, attempt
+        self._settings, self._attempt = settings, pruner.attempt
         self._origins = dict(origins or {})
-        self._pruner = Pruner(storage, attempt, fence, keep_last)
-
-    def keep_best(self, count: int, ranking: Callable[[], Sequence[int]]) -> None:
-        """Keep the ``count`` best checkpoints besides the newest ones.
-
-        Args:
-            count: how many, at most.
-            ranking: gives iterations, the best first; called on rank 0 after a commit.
-        """
-        self._pruner.keep_best, self._pruner.ranking = count, ranking
 
     def save(self, state: RankState, iteration: int) -> CheckpointRef:
         """Store every rank's state and commit; a collective.
@@ -125,7 +112,7 @@ class CheckpointStore:
             parts=tuple(parts),
             origins=self._origins,
         )
-        commit_manifest(self._uploads, manifest, self._fence)
+        commit_manifest(self._uploads, manifest, self._pruner.fence)
         self._pruner.prune(manifest)
         return self._ref(manifest)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.manifest import Manifest, PartFile
+from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.settings import resume_settings
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
@@ -74,11 +75,11 @@ def write_checkpoint(
                 )
                 tensors[f"{kind}/{name}"] = padded[rank * length : (rank + 1) * length]
         meta = {"iteration": ITERATION, "rank": rank, "worldSize": RANKS, "numel": numel}
-        store = CheckpointStore(storage, OneOf(rank), settings, attempt=1, keep_last=1)
+        store = CheckpointStore(storage, OneOf(rank), settings, Pruner(storage, 1, keep_last=1))
         return store.upload(RankState(tensors, meta), ITERATION)
 
     parts = [part(rank) for rank in range(RANKS)]
-    store = CheckpointStore(storage, OneOf(0), settings, attempt=1, keep_last=1)
+    store = CheckpointStore(storage, OneOf(0), settings, Pruner(storage, 1, keep_last=1))
     store.commit(parts, ITERATION)
     manifest = storage.get_bytes(layout.manifest_key(ITERATION))
     assert Manifest.model_validate_json(manifest).world_size == RANKS

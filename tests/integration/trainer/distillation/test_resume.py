@@ -12,12 +12,10 @@ import torch
 from sid_ranks import run_on_ranks
 
 from sid_trainer.checkpoint.attempts import claim_attempt
-from sid_trainer.checkpoint.store import CheckpointStore
-from sid_trainer.config import CheckpointConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage
-from sid_trainer.training.run import Run, _resume
+from sid_trainer.training.assembly import Run, require_start
 
 NO_SMALL_WHOLE = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
 # The warm-up ends after the state is saved.
@@ -105,19 +103,13 @@ def test_training_moved_what_was_saved(case: str, folder: Path) -> None:
 
 def test_a_run_that_requires_a_checkpoint_ends_where_there_is_none(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path / "run")
-    store = CheckpointStore(storage, SoloGroup(), {}, attempt=1, keep_last=1)
-    config = SimpleNamespace(checkpoint=CheckpointConfig(resume="required"))
-    run: Any = SimpleNamespace(config=config, storage=storage)
-    nothing: Any = None
-    inputs: Any = SimpleNamespace(lost=None)
     with pytest.raises(TrainerError, match=r"checkpoint\.resume is required") as ended:
-        _resume(run, store, nothing, inputs, None)
+        require_start(storage, "required", lost=None)
     assert ended.value.reason is FailureReason.NOT_FOUND
-    config.checkpoint = CheckpointConfig()
-    assert _resume(run, store, nothing, inputs, None) == 0
-    inputs.lost = TrainerError(FailureReason.NOT_FOUND, "student.initFrom is gone")
+    require_start(storage, "auto", lost=None)
+    lost = TrainerError(FailureReason.NOT_FOUND, "student.initFrom is gone")
     with pytest.raises(TrainerError, match="initFrom is gone"):
-        _resume(run, store, nothing, inputs, None)
+        require_start(storage, "auto", lost)
 
 
 def test_whether_another_start_has_taken_over_is_asked_patiently(tmp_path: Path) -> None:

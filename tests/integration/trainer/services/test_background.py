@@ -11,6 +11,7 @@ import pytest
 
 from sid_trainer.checkpoint import background
 from sid_trainer.checkpoint.background import BackgroundSaver, Settled
+from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import FileStorage
@@ -55,7 +56,7 @@ def storage(tmp_path: Path) -> Gate:
 
 
 def saver(storage: Gate, group: Any, tolerated: int = 1) -> BackgroundSaver:
-    store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=2)
+    store = CheckpointStore(storage, group, SETTINGS, Pruner(storage, 1, keep_last=2))
     return BackgroundSaver(store, group, tolerated)
 
 
@@ -124,7 +125,7 @@ def test_what_is_told_of_the_iterations_is_stored_before_the_commit(storage: Gat
     seen: list[list[str]] = []
 
     def rank(group: Any) -> None:
-        store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=2)
+        store = CheckpointStore(storage, group, SETTINGS, Pruner(storage, 1, keep_last=2))
         saves = BackgroundSaver(store, group, 1, lambda: seen.append(stored(storage)))
         for iteration in (5, 6):
             saves.begin(state(group.rank, WORLD, iteration), iteration)

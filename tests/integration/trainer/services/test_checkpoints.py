@@ -15,6 +15,7 @@ from safetensors.torch import save as save_safetensors
 
 from sid_trainer.checkpoint import layout
 from sid_trainer.checkpoint.inspection import inventory, verify
+from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.shard import Shard, read_shard
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore, Resumed
@@ -61,9 +62,16 @@ def state(rank: int, world: int, iteration: int) -> RankState:
     return RankState(tensors, meta)
 
 
-def store(storage: Storage, group: Any, attempt: int = 1, **changes: Any) -> CheckpointStore:
-    options = {"settings": SETTINGS, "keep_last": 2, **changes}
-    return CheckpointStore(storage, group, attempt=attempt, **options)
+def store(
+    storage: Storage,
+    group: Any,
+    attempt: int = 1,
+    settings: dict[str, Any] = SETTINGS,
+    uploads: Storage | None = None,
+    **pruning: Any,
+) -> CheckpointStore:
+    pruner = Pruner(storage, attempt, **{"keep_last": 2, **pruning})
+    return CheckpointStore(storage, group, settings, pruner, uploads=uploads)
 
 
 def save(storage: Storage, world: int, iteration: int, attempt: int = 1, **changes: Any) -> None:
@@ -183,8 +191,7 @@ def test_the_best_are_kept_besides(tmp_path: Path) -> None:
 
     kept = []
     for iteration in (10, 20, 30, 40):
-        checkpoints = store(storage, SoloGroup(), keep_last=1)
-        checkpoints.keep_best(1, ranking)
+        checkpoints = store(storage, SoloGroup(), keep_last=1, keep_best=1, ranking=ranking)
         checkpoints.save(state(0, 1, iteration), iteration)
         kept.append([path.name for path in sorted((tmp_path / "checkpoints").iterdir())])
     assert kept == [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sid_trainer.checkpoint.background import BackgroundSaver
+from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
@@ -41,7 +42,7 @@ def storage(tmp_path: Path) -> Gate:
 
 
 def keeper(storage: Gate, group: Any, told: Told, directory: RunDirectory | None = None) -> Keeper:
-    store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=9)
+    store = CheckpointStore(storage, group, SETTINGS, Pruner(storage, 1, keep_last=9))
     saver = BackgroundSaver(store, group, tolerated=1)
     return Keeper(saver, group, lambda at: state(group.rank, WORLD, at), told, directory)
 
@@ -115,7 +116,7 @@ class Counted(Told):
     def __init__(self, storage: Away, group: Any, tolerated: int, **more: Any) -> None:
         super().__init__()
         self.snapshots = 0
-        store = CheckpointStore(storage, group, SETTINGS, attempt=1, keep_last=9)
+        store = CheckpointStore(storage, group, SETTINGS, Pruner(storage, 1, keep_last=9))
         saver = BackgroundSaver(store, group, tolerated)
 
         def snapshot(iteration: int) -> RankState:

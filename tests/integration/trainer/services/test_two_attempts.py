@@ -15,6 +15,7 @@ from sid_trainer.checkpoint.attempts import Claim, claim_attempt, claim_key, req
 from sid_trainer.checkpoint.commit import announce
 from sid_trainer.checkpoint.inspection import inventory, verify
 from sid_trainer.checkpoint.leftovers import give_up_dead_uploads
+from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.commands.remove import remove
 from sid_trainer.contract import FailureReason, TrainerError
@@ -62,7 +63,8 @@ def perhaps_replaced() -> Iterator[None]:
 
 def checkpoints(storage: Any, claim: Claim, *, fenced: bool = True) -> CheckpointStore:
     fence = partial(require_newest, storage, claim) if fenced else lambda: None
-    return CheckpointStore(storage, SoloGroup(), SETTINGS, claim.attempt, 1, fence=fence)
+    pruner = Pruner(storage, claim.attempt, keep_last=1, fence=fence)
+    return CheckpointStore(storage, SoloGroup(), SETTINGS, pruner)
 
 
 def live(storage: Storage, iterations: tuple[int, ...]) -> list[int]:
