@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import get_args
 
 from sid_trainer.checkpoint.finding import Found
 from sid_trainer.checkpoint.inspection import (
@@ -18,6 +18,7 @@ from sid_trainer.checkpoint.inspection import (
 from sid_trainer.checkpoint.leftovers import unfinished
 from sid_trainer.checkpoint.retention import best_of
 from sid_trainer.commands.storage_arguments import add_storage_arguments, storage_given
+from sid_trainer.config import Metric
 from sid_trainer.contract import ExitCode, FailureReason, TrainerError
 from sid_trainer.report.records import Best, Records
 from sid_trainer.storage import Storage
@@ -137,7 +138,7 @@ def _prune(storage: Storage, found: Inventory, given: argparse.Namespace) -> Non
         print(f"removed {len(begun)} uploads that never ended")
 
 
-def _best(storage: Storage, found: Inventory, metric: Any) -> set[int]:
+def _best(storage: Storage, found: Inventory, metric: Metric) -> set[int]:
     """The checkpoint whose student is the best, among those that compare with the newest."""
     records = Records.load(storage)
     measured = [each for each in records.evaluations if metric in each.metrics]
@@ -184,7 +185,7 @@ def _add_prune(action: argparse.ArgumentParser) -> None:
     action.add_argument("--keep", type=_at_least_one, required=True, metavar="N", help="how many")
     action.add_argument(
         "--best",
-        choices=("fid", "fidTeacher", "clipScore", "preferenceScore"),
+        choices=get_args(Metric),
         help="also keep the one whose student is the best by this metric",
     )
     action.add_argument(

@@ -16,6 +16,7 @@ The operator's resource spec is built from the section models below; the operato
 from sid_trainer.config.base import (
     Family,
     GuidanceStrategy,
+    Metric,
     NoiseMode,
     Offload,
     Pooling,
@@ -67,6 +68,7 @@ __all__ = [
     "GuidanceStrategy",
     "ImagesConfig",
     "LaunchConfig",
+    "Metric",
     "MetricsConfig",
     "NoiseMode",
     "Offload",

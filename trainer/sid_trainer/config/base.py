@@ -36,6 +36,10 @@ Precision = Literal["fp32", "bf16", "pure-bf16"]
 Offload = Literal["none", "optimizer"]
 
 
+Metric = Literal["fid", "fidTeacher", "clipScore", "preferenceScore"]
+"""What a student is measured by, by its name in the resource's status."""
+
+
 class Section(BaseModel):
     """A part of the configuration: camelCase in files, immutable, no unknown fields."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from sid_trainer.config.base import Section
+from sid_trainer.config.base import Metric, Section
 from sid_trainer.config.data import PromptsConfig
 
 
@@ -107,7 +107,7 @@ class MetricsConfig(Section):
         "given, if that is less than a tenth of the work of training or fid.teacher takes these "
         "samples anyway.",
     )
-    best: Literal["fid", "fidTeacher", "clipScore", "preferenceScore"] | None = Field(
+    best: Metric | None = Field(
         default=None,
         description="Metric by which the best student so far is exported to student-best/. "
         "Default: none is.",

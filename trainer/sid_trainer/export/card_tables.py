@@ -7,13 +7,7 @@ from collections.abc import Mapping
 
 from sid_trainer.config import AdversarialConfig, MetricsConfig, RunConfig
 from sid_trainer.method.guidance_scales import guidance_scales, sampling_scale
-
-_METRICS = {
-    "fid": "FID to the reference images (lower is better)",
-    "fidTeacher": "FID to the teacher's samples (lower is better)",
-    "clipScore": "CLIP score (higher is better)",
-    "preferenceScore": "Preference score (higher is better)",
-}
+from sid_trainer.report.metric_names import explained
 
 
 def metrics_table(
@@ -26,10 +20,10 @@ def metrics_table(
         metrics: by name.
         teacher: likewise.
     """
-    rows = {_METRICS.get(name, name): f"{value:.4g}" for name, value in metrics.items()}
+    rows = {explained(name): f"{value:.4g}" for name, value in metrics.items()}
     if not teacher:
         return _table("metric", rows)
-    known = {_METRICS.get(name, name): f"{value:.4g}" for name, value in teacher.items()}
+    known = {explained(name): f"{value:.4g}" for name, value in teacher.items()}
     sampling = config.evaluation.teacher
     guidance = sampling_scale(sampling, config.distillation.guidance)
     lines = [f"| {name} | {value} | {known.get(name, '–')} |" for name, value in rows.items()]

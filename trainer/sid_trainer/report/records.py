@@ -13,23 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from sid_trainer.config import Metric
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.report.metric_names import TEACHERS, lower_is_better
 from sid_trainer.storage import Storage
 
 KEY = "metrics/evaluations.json"
-Metric = Literal["fid", "fidTeacher", "clipScore", "preferenceScore"]
-LOWER_IS_BETTER = frozenset({"fid", "fidTeacher"})
-TEACHERS = {
-    "fid": "teacherFid",
-    "clipScore": "teacherClipScore",
-    "preferenceScore": "teacherPreferenceScore",
-}
-"""Names of the teacher's own metrics where they stand beside the student's."""
 
 
 def _without_nulls(found: Any) -> Any:
@@ -180,7 +174,7 @@ class Best:
 
     def ranked(self, records: Records) -> list[Evaluation]:
         """All comparable evaluations, the best first, the earlier of equals before."""
-        sign = 1 if self.metric in LOWER_IS_BETTER else -1
+        sign = 1 if lower_is_better(self.metric) else -1
         own = (self.settings, self.bases)
         candidates = [
             evaluation

@@ -17,8 +17,9 @@ from PIL import Image
 from sid_trainer.config import RunConfig
 from sid_trainer.report.chart import line_chart
 from sid_trainer.report.history import Line, curve, joined, read_history
+from sid_trainer.report.metric_names import METRICS, TEACHERS, charts, lower_is_better
 from sid_trainer.report.page import Chart, Fact, Page, Picture, Table, render
-from sid_trainer.report.records import LOWER_IS_BETTER, Records, Speed
+from sid_trainer.report.records import Records, Speed
 from sid_trainer.storage import Storage
 
 KEY = "report.html"
@@ -28,11 +29,6 @@ _SMALL = 300_000
 """Bytes of a PNG that stays one; larger pictures become JPEG."""
 _GRID = re.compile(r"samples/iter-(\d+)\.png")
 _PACKAGES = ("sid-operator", "torch", "diffusers", "transformers", "deepspeed", "numpy")
-_EVALUATED: Mapping[str, Sequence[str]] = {
-    "Fréchet distance (lower is better)": ("fid", "teacherFid", "fidTeacher"),
-    "CLIP score (higher is better)": ("clipScore", "teacherClipScore"),
-    "Preference score (higher is better)": ("preferenceScore", "teacherPreferenceScore"),
-}
 _TRAINED: Mapping[str, Sequence[str]] = {
     "Student's loss": ("generatorLoss",),
     "Fake score's loss": ("fakeScoreLoss",),
@@ -40,13 +36,8 @@ _TRAINED: Mapping[str, Sequence[str]] = {
     "Images a second": ("imagesPerSecond",),
 }
 _NAMES = {
-    "fid": "FID",
-    "fidTeacher": "FID to the teacher",
-    "clipScore": "CLIP score",
-    "preferenceScore": "Preference score",
-    "teacherFid": "the teacher's",
-    "teacherClipScore": "the teacher's",
-    "teacherPreferenceScore": "the teacher's",
+    **{name: each.title for name, each in METRICS.items()},
+    **dict.fromkeys(TEACHERS.values(), "the teacher's"),
     "generatorLoss": "student",
     "fakeScoreLoss": "fake score",
     "generatorGradNorm": "student",
@@ -75,7 +66,7 @@ def write_report(storage: Storage, config: RunConfig, iteration: int, device: st
         summary=_summary(config, iteration),
         facts=_facts(config, records, iteration),
         charts=[
-            *_charts(_EVALUATED, _measured(records)),
+            *_charts(charts(), _measured(records)),
             *_charts(_TRAINED, joined(read_history(storage))),
         ],
         evaluations=_evaluations(records),
@@ -171,7 +162,7 @@ def _evaluations(records: Records) -> Table:
 
 
 def _heading(name: str) -> str:
-    return f"{_NAMES.get(name, name)} {'↓' if name in LOWER_IS_BETTER else '↑'}"
+    return f"{_NAMES.get(name, name)} {'↓' if lower_is_better(name) else '↑'}"
 
 
 def _number(value: float | None) -> str:
