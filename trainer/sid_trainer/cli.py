@@ -57,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(importlib.import_module(COMMANDS[name].module).main(given[1:]))
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told below, all of them
-        return _told(error)
+        return _report(error)
 
 
-def _told(error: BaseException) -> int:
+def _report(error: BaseException) -> int:
     """Print a failure as people read it and return its exit code."""
     failure = failure_of(error)
     if failure.reason is FailureReason.UNKNOWN:

@@ -12,8 +12,8 @@ from sid_trainer.config.endpoint import Server
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.export.checkpoint import (
     Form,
+    Progress,
     Source,
-    Told,
     export_checkpoint,
     has_average,
     run_of,
@@ -41,7 +41,7 @@ def export(storage: Storage, entry: Found, given: argparse.Namespace) -> None:
         Meter("reading", size_to_read(entry.manifest, averaged=averaged)) as read,
         Meter("writing") as written,
     ):
-        uri = export_checkpoint(source, form, target, folder, Told(read.add, written.add))
+        uri = export_checkpoint(source, form, target, folder, Progress(read.add, written.add))
     weights = "averaged" if averaged else "present"
     print(f"the student of iteration {entry.iteration}, {weights} weights: {uri}")
 

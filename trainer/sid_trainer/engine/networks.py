@@ -35,7 +35,7 @@ from sid_trainer.method.adversarial import student_begins
 from sid_trainer.method.ema import MovingAverage, decay
 from sid_trainer.method.learning_rate import LearningRate
 from sid_trainer.models.weight_files import WeightFiles, persistent_buffers
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.teachers.base import Network, Teacher
 
 
@@ -164,7 +164,7 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
         student_from: pipeline whose network the student starts from.
     """
     training = config.training
-    with told_of("teacher.model"):
+    with naming("teacher.model"):
         module = _loaded_module(config, teacher, teacher.directory, teacher_config(config))
     frozen = FrozenNetwork(module, teacher_config(config))
     warmup = training.warmup_iterations
@@ -172,7 +172,7 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
     fake = _trained("fake", config, teacher, teacher.directory, fake_rate)
     begins = student_begins(config.distillation.adversarial, training.batch_size)
     rate = LearningRate(training.learning_rate, warmup, begins)
-    with told_of("student.initFrom"):
+    with naming("student.initFrom"):
         student = _trained("student", config, teacher, student_from, rate)
     half_life = training.ema.half_life_images
     average = (

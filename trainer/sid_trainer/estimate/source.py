@@ -12,7 +12,7 @@ from sid_trainer.config import TeacherConfig
 from sid_trainer.config.endpoint import Server
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
-from sid_trainer.models.hub import token, told_of_hub
+from sid_trainer.models.hub import hub_errors, token
 from sid_trainer.models.pipeline_index import INDEX
 from sid_trainer.models.reference import place_of
 from sid_trainer.storage import open_storage
@@ -66,7 +66,7 @@ def _from_hub(reference: str, revision: str | None) -> Skeleton:
     patterns = [INDEX, *(f"*/{name}" for name in _FILES[1:])]
     with (
         tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder,
-        told_of_hub(reference, "teacher.revision", no_index),
+        hub_errors(reference, "teacher.revision", no_index),
     ):
         snapshot_download(
             reference,

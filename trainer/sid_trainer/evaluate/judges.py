@@ -16,7 +16,7 @@ from sid_trainer.evaluate.extractor import FeatureExtractor
 from sid_trainer.evaluate.similarity import ClipModel
 from sid_trainer.evaluate.statistics import FeatureStatistics, FeatureSums
 from sid_trainer.models.fetching import fetch_file, fetch_folder
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 
 
 class FeatureJudge:
@@ -158,17 +158,17 @@ def load_judges(
     """
     extractor, width, digest = None, 0, ""
     if metrics.fid is not None:
-        with told_of("evaluation.metrics.fid.features"):
+        with naming("evaluation.metrics.fid.features"):
             file = fetch_file(metrics.fid.features, endpoint)
             extractor = FeatureExtractor(file, device, metrics.fid.image_size)
             width, digest = extractor.width(resolution), _digest(file)
     scorers = {}
     if metrics.clip_score is not None:
-        with told_of("evaluation.metrics.clipScore.model"):
+        with naming("evaluation.metrics.clipScore.model"):
             folder = fetch_folder(metrics.clip_score.model, endpoint)
             scorers["clipScore"] = ClipModel(folder, device, scaled=False)
     if metrics.preference is not None:
-        with told_of("evaluation.metrics.preference.model"):
+        with naming("evaluation.metrics.preference.model"):
             folder = fetch_folder(metrics.preference.model, endpoint)
             scorers["preferenceScore"] = ClipModel(folder, device, scaled=True)
     return JudgeModels(extractor, width, digest, scorers, device)

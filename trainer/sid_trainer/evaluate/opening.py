@@ -14,7 +14,7 @@ from sid_trainer.evaluate.sampling import Sampling
 from sid_trainer.evaluate.stage import EvaluationStage, Export
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.guidance_scales import sampling_scale
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.process.group import from_first, on_each
 from sid_trainer.report.records import Records
 from sid_trainer.telling.reporter import Reporter
@@ -73,7 +73,7 @@ def _evaluator(
         return None
     adapter, captions = sampling.distiller.teacher, prompts
     if metrics.captions is not None:
-        with told_of("evaluation.metrics.captions.uri"):
+        with naming("evaluation.metrics.captions.uri"):
             source = metrics.captions
             captions = on_each(ranks.group, lambda: open_prompts(source, endpoint))
     resolution = adapter.resolution(config.data.resolution)

@@ -25,7 +25,7 @@ from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.reference import add_images, read_statistics, share
 from sid_trainer.evaluate.reference_places import has_statistics, reference_parts
 from sid_trainer.evaluate.statistics import FeatureStatistics, frechet_distance
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.process.group import from_first, on_each, together
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Yardsticks:
         """Measure all of it, or take it from the run's storage."""
         fid = self._metrics.fid
         if fid is not None and fid.images is not None:
-            with told_of("evaluation.metrics.fid.images.uri"):
+            with naming("evaluation.metrics.fid.images.uri"):
                 self.references["fid"] = self._image_statistics(fid, fid.images.uri)
         statistics = None
         wanted = measures_teacher(self._config)

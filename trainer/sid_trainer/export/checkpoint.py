@@ -33,7 +33,7 @@ from sid_trainer.models.fetching import fetch_model
 from sid_trainer.models.origins import STUDENT, TEACHER, is_lost, recorded_commit
 from sid_trainer.models.weight_files import WeightFiles, persistent_buffers
 from sid_trainer.precision import COMPUTE_DTYPE
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.storage import Storage
 from sid_trainer.teachers import Teacher, open_teacher
 
@@ -71,7 +71,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Told:
+class Progress:
     """Who hears of the progress, in bytes."""
 
     read: Callable[[int], object] = lambda _: None
@@ -109,7 +109,7 @@ def run_of(source: Source) -> RunConfig:
 
 
 def export_checkpoint(
-    source: Source, form: Form, target: Storage, folder: str, told: Told | None = None
+    source: Source, form: Form, target: Storage, folder: str, progress: Progress | None = None
 ) -> str:
     """Write, verify and store the student of a checkpoint.
 
@@ -118,7 +118,7 @@ def export_checkpoint(
         form: what is made of it.
         target: where the student goes.
         folder: there; what it holds is replaced.
-        told: hears of the progress.
+        progress: hears of bytes that are read and sent.
 
     Returns:
         Where the student is.
@@ -126,9 +126,9 @@ def export_checkpoint(
     Raises:
         TrainerError: naming the object that is damaged, or what cannot be had.
     """
-    config, told = run_of(source), told or Told()
+    config, progress = run_of(source), progress or Progress()
     dtype = COMPUTE_DTYPE[form.precision or config.training.precision]
-    with told_of("teacher.model"):
+    with naming("teacher.model"):
         model, revision = source.teacher or config.teacher.model, config.teacher.revision
         if source.teacher is None:
             revision = recorded_commit(source.manifest.origins, TEACHER) or revision
@@ -136,7 +136,7 @@ def export_checkpoint(
         teacher = open_teacher(config.teacher, directory, torch.device("cpu"), dtype)
     averaged = form.averaged and has_average(config)
     require_room(sum(shape.numel() for shape in _shapes(_network(teacher)).values()), dtype)
-    state = _state(source, config, teacher, averaged, told)
+    state = _state(source, config, teacher, averaged, progress)
     resolution = teacher.resolution(config.data.resolution)
     network = replace(teacher.exported(state, resolution), dtype=dtype)
     return export_student(
@@ -147,7 +147,7 @@ def export_checkpoint(
         scheduler_config(config.student),
         Edition(source.manifest.iteration, folder),
         run=source.storage,
-        sent=told.sent,
+        sent=progress.sent,
     )
 
 
@@ -163,12 +163,12 @@ def _without_average(config: RunConfig) -> RunConfig:
 
 
 def _state(
-    source: Source, config: RunConfig, teacher: Teacher, averaged: bool, told: Told
+    source: Source, config: RunConfig, teacher: Teacher, averaged: bool, progress: Progress
 ) -> dict[str, Tensor]:
     """The network's state dict: trained parameters, and buffers, which are not trained."""
     module = _network(teacher)
     wanted = Wanted(averaged, _shapes(module), teacher.dtype)
-    weights = read_weights(source.storage, source.manifest, wanted, told.read)
+    weights = read_weights(source.storage, source.manifest, wanted, progress.read)
     return weights | _buffers(source, config, teacher, module)
 
 
@@ -194,7 +194,7 @@ def _buffers(
     if config.student.init_from is not None:
         commit = recorded_commit(source.manifest.origins, STUDENT)
         try:
-            with told_of(STUDENT):
+            with naming(STUDENT):
                 begun_from = fetch_model(
                     config.student.init_from, commit, source.endpoint, only=teacher.network_folder
                 )

@@ -38,7 +38,7 @@ from sid_trainer.export.card import SAMPLES, CardFacts, model_card
 from sid_trainer.export.licence import licence_of
 from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.models.exported_network import ExportedNetwork
-from sid_trainer.models.node_cache import digest, locked, need_space, told_of_cache
+from sid_trainer.models.node_cache import cache_errors, digest, locked, need_space
 from sid_trainer.models.pipeline_index import INDEX, PICKLED, is_variant
 from sid_trainer.models.tensor_files import names_of
 from sid_trainer.process.environment import cache_root
@@ -132,7 +132,7 @@ def _scratch(target: str) -> Iterator[Path]:
     """
     root = _scratch_root()
     folder = root / digest(target, None, [])
-    with locked(folder), told_of_cache(root):
+    with locked(folder), cache_errors(root):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         try:

@@ -23,7 +23,7 @@ from sid_trainer.evaluate.reference_places import check_reference
 from sid_trainer.models.checking import check_file, check_folder, check_model
 from sid_trainer.models.origins import is_lost
 from sid_trainer.models.pipeline_index import NETWORK
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.storage import Storage, open_storage
 
 
@@ -50,25 +50,25 @@ def check_inputs(config: RunConfig) -> None:
     endpoint = config.storage.server
     storage = open_storage(config.storage.uri, endpoint)
     last_attempt(storage)
-    with told_of("teacher.model"):
+    with naming("teacher.model"):
         pipeline = check_model(config.teacher.model, endpoint)
     if pipeline is not None:
         family_of(pipeline, config.teacher.family)
     if config.student.init_from is not None:
         _check_first_student(config.student.init_from, endpoint, storage)
-    with told_of("data.prompts.uri"):
+    with naming("data.prompts.uri"):
         check_prompts(config.data.prompts, endpoint)
     needed_parts(config)
     _check_judges(config.evaluation.metrics, endpoint)
     if config.data.encoding_cache is not None:
-        with told_of("data.encodingCache.uri"):
+        with naming("data.encodingCache.uri"):
             check_cache(config.data.encoding_cache.uri, endpoint)
 
 
 def _check_first_student(model: str, endpoint: Server, storage: Storage) -> None:
     """Look whether the first student is there. A run with a checkpoint can go on without it."""
     try:
-        with told_of("student.initFrom"):
+        with naming("student.initFrom"):
             check_model(model, endpoint, NETWORK)
     except TrainerError as error:
         if not is_lost(error, resumes=bool(manifests(storage))):
@@ -80,17 +80,17 @@ def _check_judges(metrics: MetricsConfig | None, endpoint: Server) -> None:
     if metrics is None:
         return
     if metrics.captions is not None:
-        with told_of("evaluation.metrics.captions.uri"):
+        with naming("evaluation.metrics.captions.uri"):
             check_prompts(metrics.captions, endpoint)
     if metrics.fid is not None:
-        with told_of("evaluation.metrics.fid.features"):
+        with naming("evaluation.metrics.fid.features"):
             check_file(metrics.fid.features, endpoint)
         if metrics.fid.images is not None:
-            with told_of("evaluation.metrics.fid.images.uri"):
+            with naming("evaluation.metrics.fid.images.uri"):
                 check_reference(metrics.fid.images.uri, endpoint)
     if metrics.clip_score is not None:
-        with told_of("evaluation.metrics.clipScore.model"):
+        with naming("evaluation.metrics.clipScore.model"):
             check_folder(metrics.clip_score.model, endpoint)
     if metrics.preference is not None:
-        with told_of("evaluation.metrics.preference.model"):
+        with naming("evaluation.metrics.preference.model"):
             check_folder(metrics.preference.model, endpoint)

@@ -28,7 +28,7 @@ def token() -> str | bool:
 
 
 @contextmanager
-def told_of_hub(
+def hub_errors(
     what: str, revision_field: str, no_entry: TrainerError, cache: Path | None = None
 ) -> Iterator[None]:
     """Turn whatever fails while the Hub is asked into our errors.
@@ -45,11 +45,13 @@ def told_of_hub(
         raise
     except Exception as error:
         full = cache_error(error, cache) if cache is not None else None
-        raise full or _told(error, what, revision_field, no_entry) from error
+        raise full or _translated(error, what, revision_field, no_entry) from error
 
 
-def _told(error: Exception, what: str, revision_field: str, no_entry: TrainerError) -> TrainerError:
-    """What an error of the Hub's client means; see :func:`told_of_hub`."""
+def _translated(
+    error: Exception, what: str, revision_field: str, no_entry: TrainerError
+) -> TrainerError:
+    """What an error of the Hub's client means; see :func:`hub_errors`."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.HFValidationError):

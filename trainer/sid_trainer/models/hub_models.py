@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sid_trainer.config.families import family_of
-from sid_trainer.models.hub import token, told_of_hub
+from sid_trainer.models.hub import hub_errors, token
 from sid_trainer.models.node_cache import digest, locked, need_space
 from sid_trainer.models.pipeline_index import INDEX, class_of, components_of
 from sid_trainer.storage.base import not_found
@@ -60,7 +60,7 @@ def _asking(reference: str, revision: str | None, root: Path) -> Iterator[None]:
     what = reference + (f" at revision {revision}" if revision else "")
     no_index = not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline")
     with (
-        told_of_hub(what, "teacher.revision", no_index, root),
+        hub_errors(what, "teacher.revision", no_index, root),
         locked(root / digest(reference, revision, [])),
     ):
         yield
@@ -70,7 +70,7 @@ def model_from_hub(reference: str, root: Path) -> Path:
     """Download a repository that holds one transformers model."""
     no_config = not_found(f"{reference}/{CONFIG}", "give the id of a transformers model")
     with (
-        told_of_hub(reference, "the revision", no_config, root),
+        hub_errors(reference, "the revision", no_config, root),
         locked(root / digest(reference, None, [])),
     ):
         return _files(reference, None, root / "hub", list(_FILES), [*_VARIANTS, "*/*"])

@@ -79,7 +79,7 @@ def digest(reference: str, variant: str | None, objects: list[ObjectInfo]) -> st
 
 def need_space(folder: Path, size: int, what: str) -> None:
     """Raise ``StorageUnavailable`` when a folder has no room for ``size`` bytes of ``what``."""
-    with told_of_cache(folder):
+    with cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < size:
@@ -95,9 +95,9 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a lock beside the folder; released by the system when the process dies.
 
     Raises:
-        TrainerError: as :func:`told_of_cache`, also for what fails within the block.
+        TrainerError: as :func:`cache_errors`, also for what fails within the block.
     """
-    with told_of_cache(folder.parent):
+    with cache_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with folder.with_name(folder.name + ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -105,7 +105,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told_of_cache(folder: Path) -> Iterator[None]:
+def cache_errors(folder: Path) -> Iterator[None]:
     """Tell that a folder of the cache is full or may not be written, where that fails the block.
 
     Raises:

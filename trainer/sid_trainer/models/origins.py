@@ -30,7 +30,7 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.models.fetching import commit_of
 from sid_trainer.models.pipeline_index import INDEX
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.process.group import ProcessGroup
 from sid_trainer.storage import Storage
 from sid_trainer.storage.path_errors import not_readable
@@ -68,7 +68,7 @@ class Pins:
             TrainerError: naming the field; ``NotFound`` where the commit of a checkpoint is gone.
         """
         commit = self.commits.get(name)
-        with told_of(name):
+        with naming(name):
             try:
                 return fetch(commit)
             except TrainerError as error:
@@ -111,7 +111,7 @@ def find_pins(config: RunConfig, storage: Storage, binding: Mapping[str, Any]) -
     commits: dict[str, str | None] = {}
     for name, (model, revision) in wanted.items():
         try:
-            with told_of(name):
+            with naming(name):
                 commits[name] = recorded_commit(recorded, name) or commit_of(model, revision)
         except TrainerError as error:
             if name != STUDENT or not is_lost(error, resumes=bool(ours)):

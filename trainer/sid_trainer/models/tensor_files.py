@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
-from sid_trainer.storage.path_errors import open_path, told_of_path
+from sid_trainer.storage.path_errors import open_path, path_errors
 
 
 @contextmanager
@@ -26,22 +26,22 @@ def open_tensors(path: Path) -> Iterator[Any]:
     """A ``safe_open`` of a file, mapped; tensors are torch's.
 
     Raises:
-        TrainerError: as :func:`told_of_tensors`.
+        TrainerError: as :func:`tensor_errors`.
     """
-    with told_of_tensors(path), safe_open(path, framework="pt") as tensors:
+    with tensor_errors(path), safe_open(path, framework="pt") as tensors:
         yield tensors
 
 
 @contextmanager
-def told_of_tensors(path: Path) -> Iterator[None]:
+def tensor_errors(path: Path) -> Iterator[None]:
     """Turn what is said of a file of tensors within the block into our errors.
 
     Raises:
         TrainerError: ``NotFound`` when the file is absent, ``InvalidData`` when it is no whole
             safetensors or lacks a tensor that is asked for; as
-            :func:`~sid_trainer.storage.path_errors.told_of_path`.
+            :func:`~sid_trainer.storage.path_errors.path_errors`.
     """
-    with told_of_path("read", str(path)):
+    with path_errors("read", str(path)):
         try:
             yield
         except FileNotFoundError as error:

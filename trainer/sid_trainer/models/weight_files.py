@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.models.tensor_files import files_of_tensors, open_tensors, told_of_tensors
+from sid_trainer.models.tensor_files import files_of_tensors, open_tensors, tensor_errors
 
 _SINGLE = "diffusion_pytorch_model.safetensors"
 _INDEX = f"{_SINGLE}.index.json"
@@ -47,7 +47,7 @@ class WeightFiles:
 
         Raises:
             TrainerError: ``InvalidConfiguration`` when it is absent or of another shape; as
-                :func:`~sid_trainer.models.tensor_files.told_of_tensors`.
+                :func:`~sid_trainer.models.tensor_files.tensor_errors`.
         """
         file = self._file_of.get(name)
         if file is None:
@@ -55,7 +55,7 @@ class WeightFiles:
         if file not in self._handles:
             handle = open_tensors(self._folder / file)
             self._handles[file] = self._open.enter_context(handle)
-        with told_of_tensors(self._folder / file):
+        with tensor_errors(self._folder / file):
             tensor: Tensor = self._handles[file].get_tensor(name)
         if tensor.shape != shape:
             raise _mismatch(

@@ -6,7 +6,7 @@ Rules this module keeps:
 * It knows torch's errors by class name and text and does not import torch: the launcher uses it.
 * A configuration that does not validate is the user's; another file that does not is ``Error``.
 * What is not recognised is ``Error``, never a guess; its traceback stays in the log.
-* What goes wrong with a thing that a field names is told with that field (:func:`told_of`).
+* What goes wrong with a thing that a field names is told with that field (:func:`naming`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def failure_of(error: BaseException, rank: int | None = None) -> Failure:
 
 
 @contextmanager
-def told_of(field: str) -> Iterator[None]:
+def naming(field: str) -> Iterator[None]:
     """Put a field of the configuration in front of what goes wrong within, unless it is there."""
     try:
         yield

@@ -54,7 +54,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._told = False
+        self._warned = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> RunDirectory | None:
@@ -148,8 +148,8 @@ class RunDirectory:
         try:
             self._write(name, content)
         except OSError as error:
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 logger.warning(
                     "%s cannot be written (%s): training goes on, its launcher hears less of it",
                     self.path / name,

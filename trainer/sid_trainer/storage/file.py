@@ -27,7 +27,7 @@ from sid_trainer.storage.base import (
     safe_prefix,
     too_large,
 )
-from sid_trainer.storage.path_errors import open_path, told_of_path
+from sid_trainer.storage.path_errors import open_path, path_errors
 
 PART_PREFIX = ".part-"
 
@@ -54,7 +54,7 @@ class FileStorage:
         """Write an object if the one there has this etag, or, for None, if there is none."""
         del content_type
         path = self._path(key)
-        with told_of_path("write", str(path)):
+        with path_errors("write", str(path)):
             if etag is None:
                 return _created(path, data)
             if not path.is_file() or self._info(path).etag != etag:
@@ -112,7 +112,7 @@ class FileStorage:
     def list(self, prefix: str = "") -> list[ObjectInfo]:
         """All objects whose key starts with ``prefix``."""
         folder = self._root / safe_prefix(prefix).rpartition("/")[0]
-        with told_of_path("list", str(folder)):
+        with path_errors("list", str(folder)):
             found = [
                 self._info(path)
                 for path in folder.rglob("*")
@@ -124,14 +124,14 @@ class FileStorage:
         """Remove objects and the folders that this empties."""
         for key in keys:
             path = self._path(key)
-            with told_of_path("delete", str(path)):
+            with path_errors("delete", str(path)):
                 path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
 
     def begun_uploads(self, keys: Iterable[str] = ()) -> Sequence[BegunUpload]:
         """Files that a writer has not renamed yet; each key is that of the file itself."""
         del keys
-        with told_of_path("list", str(self._root)):
+        with path_errors("list", str(self._root)):
             found = [path.relative_to(self._root) for path in self._root.rglob(f"{PART_PREFIX}*")]
         return [BegunUpload(path.as_posix(), path.name) for path in sorted(found)]
 
@@ -160,13 +160,13 @@ class FileStorage:
     @contextlib.contextmanager
     def _reading(self, key: str) -> Iterator[BufferedReader]:
         path = self._path(key)
-        with told_of_path("read", str(path)), open_path(path, self.uri(key)) as file:
+        with path_errors("read", str(path)), open_path(path, self.uri(key)) as file:
             yield file
 
     @contextlib.contextmanager
     def _replacing(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
-        with told_of_path("write", str(path)), replacing(path) as file:
+        with path_errors("write", str(path)), replacing(path) as file:
             yield file
 
 

@@ -14,7 +14,7 @@ from sid_trainer.storage.base import not_found
 
 
 @contextmanager
-def told_of_path(verb: str, path: str) -> Iterator[None]:
+def path_errors(verb: str, path: str) -> Iterator[None]:
     """Turn the system's errors within the block into ours.
 
     Args:
@@ -56,9 +56,9 @@ def open_path(path: Path, name: str) -> BufferedReader:
         name: its address as the user knows it.
 
     Raises:
-        TrainerError: ``NotFound`` when it is absent; as :func:`told_of_path`.
+        TrainerError: ``NotFound`` when it is absent; as :func:`path_errors`.
     """
-    with told_of_path("read", str(path)):
+    with path_errors("read", str(path)):
         try:
             return path.open("rb")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:

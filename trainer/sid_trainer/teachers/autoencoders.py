@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sid_trainer.models.weight_files import WeightFiles
 from sid_trainer.teachers.base import component_config, on_accelerator
-from sid_trainer.teachers.loading_errors import told_of_loading
+from sid_trainer.teachers.loading_errors import loading_errors
 
 FOLDER = "vae"
 
@@ -91,7 +91,7 @@ class Autoencoder(abc.ABC):
     def _model(self) -> Any:
         with WeightFiles(self._directory / FOLDER):
             pass  # the library tells less of files that are absent or not whole
-        with told_of_loading(f"autoencoder ({FOLDER})"):
+        with loading_errors(f"autoencoder ({FOLDER})"):
             model = self._class.from_pretrained(
                 self._directory, subfolder=FOLDER, dtype=self._dtype, local_files_only=True
             )

@@ -14,7 +14,7 @@ _AGAIN = "fetch it again, whole (a git-LFS pointer? a broken copy?)"
 
 
 @contextmanager
-def told_of_loading(what: str) -> Iterator[None]:
+def loading_errors(what: str) -> Iterator[None]:
     """Turn the libraries' errors within the block into ours.
 
     Args:
@@ -31,13 +31,13 @@ def told_of_loading(what: str) -> Iterator[None]:
         absent = error.errno in (None, errno.ENOENT)  # the libraries' own errors have no number
         reason = FailureReason.NOT_FOUND if absent else FailureReason.STORAGE_UNAVAILABLE
         remedy = "give the whole pipeline, as save_pretrained writes it" if absent else _VOLUME
-        raise TrainerError(reason, _told(what, error, remedy)) from error
+        raise TrainerError(reason, _message(what, error, remedy)) from error
     except Exception as error:
         if failure_of(error).reason is not FailureReason.UNKNOWN:
             raise
-        raise TrainerError(FailureReason.INVALID_DATA, _told(what, error, _AGAIN)) from error
+        raise TrainerError(FailureReason.INVALID_DATA, _message(what, error, _AGAIN)) from error
 
 
-def _told(what: str, error: Exception, remedy: str) -> str:
+def _message(what: str, error: Exception, remedy: str) -> str:
     said = " ".join(str(error).split()) or type(error).__name__
     return f"teacher.model's {what} cannot be loaded: {remedy} ({said})"

@@ -14,7 +14,7 @@ import transformers
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
 from sid_trainer.teachers.converted_encoders import shared_pipeline
-from sid_trainer.teachers.loading_errors import told_of_loading
+from sid_trainer.teachers.loading_errors import loading_errors
 from sid_trainer.teachers.text_parts import encoders_of, tokenizers_of
 
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -33,11 +33,11 @@ def text_pipeline(pipeline: Any, directory: Path, dtype: torch.dtype, **componen
     Raises:
         TrainerError: ``NotFound`` when an encoder's config or a tokenizer's vocabulary is absent,
             ``InvalidData`` when an encoder lacks weights; as :func:`shared_pipeline` and
-            :func:`~sid_trainer.teachers.loading_errors.told_of_loading`.
+            :func:`~sid_trainer.teachers.loading_errors.loading_errors`.
     """
     _require_parts(directory)
     shared = shared_pipeline(directory, dtype)
-    with told_of_loading("text encoders and tokenizers"):
+    with loading_errors("text encoders and tokenizers"):
         encoders = {
             name: _encoder(shared / name, kind, dtype) for name, kind in encoders_of(shared).items()
         }

@@ -29,7 +29,7 @@ WINDOW_SECONDS = 60.0
 """Throughput is that of the last minute, or of the last two reports where they are rarer."""
 _REQUEST_SECONDS = 5.0
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - asked for by who configures one of them
-EVERY_IPV4, EVERY_ADDRESS = ANY_ADDRESS
+ANY_IPV4, ANY_IPV6 = ANY_ADDRESS
 """What is listened on for one of :data:`ANY_ADDRESS`, by what the machine has."""
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
@@ -171,9 +171,9 @@ def _listener(host: str, port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
         try:
             return socket.create_server(
-                (EVERY_ADDRESS, port), family=socket.AF_INET6, dualstack_ipv6=True
+                (ANY_IPV6, port), family=socket.AF_INET6, dualstack_ipv6=True
             )
         except OSError as error:
             if error.errno not in _NO_SUCH_FAMILY:
                 raise
-    return socket.create_server((EVERY_IPV4, port))
+    return socket.create_server((ANY_IPV4, port))

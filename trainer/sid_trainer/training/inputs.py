@@ -15,7 +15,7 @@ from sid_trainer.data.prompts import PromptIndex, open_prompts
 from sid_trainer.models.fetching import fetch_model
 from sid_trainer.models.origins import STUDENT, TEACHER, Origins, Pins, is_lost, origin_of
 from sid_trainer.models.pipeline_index import NETWORK
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +67,11 @@ def fetch_inputs(config: RunConfig, pins: Pins) -> Inputs:
                 raise
             lost = error
             logger.warning("%s. The run's checkpoints stand in for it", error)
-    with told_of("data.prompts.uri"):
+    with naming("data.prompts.uri"):
         prompts = open_prompts(config.data.prompts, endpoint)
     return Inputs(teacher, student, prompts, needed_parts(config), origins, lost)
 
 
 def _origin(name: str, folder: Path, pins: Pins) -> str:
-    with told_of(name):
+    with naming(name):
         return origin_of(folder, pins.commits.get(name))

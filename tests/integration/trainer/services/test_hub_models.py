@@ -14,7 +14,7 @@ import pytest
 
 from sid_trainer.contract import EXIT_CODE_OF, ExitCode, FailureReason, TrainerError
 from sid_trainer.models.fetching import fetch_folder, fetch_model
-from sid_trainer.models.hub import told_of_hub
+from sid_trainer.models.hub import hub_errors
 from sid_trainer.models.node_cache import locked
 from sid_trainer.storage.base import not_found
 from tests.integration.trainer.hub_server import hub_server
@@ -162,7 +162,7 @@ def test_any_failure_of_a_download_is_its_own(error: Exception, message: str) ->
     """Not a lost peer: what its client's own libraries raise has no class of the Hub's."""
     with (
         pytest.raises(TrainerError, match=message) as told,
-        told_of_hub("o/n", "teacher.revision", not_found("o/n", ""), Path("/cache")),
+        hub_errors("o/n", "teacher.revision", not_found("o/n", ""), Path("/cache")),
     ):
         raise error
     assert told.value.reason is FailureReason.STORAGE_UNAVAILABLE

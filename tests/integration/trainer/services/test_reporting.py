@@ -99,9 +99,9 @@ def test_the_endpoint_serves_the_newest_report_and_nothing_else() -> None:
 @pytest.mark.parametrize("asked", progress.ANY_ADDRESS)
 def test_every_address_is_of_ipv4_and_of_ipv6(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # One socket that would be bound to all: here to loopback, once by each family there is.
-    monkeypatch.setattr(progress, "EVERY_IPV4", "127.0.0.1")
+    monkeypatch.setattr(progress, "ANY_IPV4", "127.0.0.1")
     for bound, reached in {"::1": "[::1]", "::ffff:127.0.0.1": "127.0.0.1"}.items():
-        monkeypatch.setattr(progress, "EVERY_ADDRESS", bound)
+        monkeypatch.setattr(progress, "ANY_IPV6", bound)
         with ProgressServer(asked, 0) as server:
             host = reached if loopback.there(bound) else "127.0.0.1"
             with loopback.get(f"http://{host}:{server.port}/healthz") as response:
@@ -122,8 +122,8 @@ def test_an_address_of_ipv6_may_be_named() -> None:
 
 def test_a_machine_without_ipv6_is_heard_by_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     # An address that the machine does not have, as "::" is one where IPv6 is off.
-    monkeypatch.setattr(progress, "EVERY_ADDRESS", "2001:db8::1")
-    monkeypatch.setattr(progress, "EVERY_IPV4", "127.0.0.1")
+    monkeypatch.setattr(progress, "ANY_IPV6", "2001:db8::1")
+    monkeypatch.setattr(progress, "ANY_IPV4", "127.0.0.1")
     with ProgressServer("0.0.0.0", 0) as server:  # noqa: S104 - see above
         assert get(server.port, "/healthz") == b"ok\n"
 

@@ -10,7 +10,7 @@ from sid_trainer.contract import (
     FailureReason,
     TrainerError,
 )
-from sid_trainer.process.failures import failure_of, told_of
+from sid_trainer.process.failures import failure_of, naming
 from sid_trainer.report.records import Records
 
 
@@ -73,13 +73,13 @@ def test_messages_fit_the_contract() -> None:
 def test_what_a_field_asks_for_is_told_with_the_field_once() -> None:
     with (
         pytest.raises(TrainerError, match=r"^teacher\.model: /x does not exist$") as raised,
-        told_of("teacher.model"),
+        naming("teacher.model"),
     ):
         raise TrainerError(FailureReason.NOT_FOUND, "/x does not exist")
     assert failure_of(raised.value).reason is FailureReason.NOT_FOUND
     with (
         pytest.raises(TrainerError, match=r"^data\.prompts\.uri is empty$"),
-        told_of("data.prompts"),
+        naming("data.prompts"),
     ):
         raise TrainerError(FailureReason.INVALID_DATA, "data.prompts.uri is empty")
 

@@ -25,11 +25,11 @@ from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.data.images.sample import Sample
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.noise import NoiseSource, Purpose
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.process.group import ProcessGroup, on_each
 from sid_trainer.teachers import Teacher
 
-ENCODER_BATCH = 16
+IMAGES_AT_A_TIME = 16
 """Images that are decoded, and held as pixels, at a time."""
 
 
@@ -140,7 +140,7 @@ class RealImages:
         return self._chunk.latents[rows], self._chunk.captions[self._chunk.caption_rows[rows]]
 
     def _make(self, iteration: int) -> LatentChunk:
-        with told_of("data.images.uri"):
+        with naming("data.images.uri"):
             return self._made(iteration)
 
     def _made(self, iteration: int) -> LatentChunk:
@@ -165,8 +165,8 @@ class RealImages:
         places = [(at, place) for at in iterations for place in self._samples]
         made: list[Tensor] = []
         with ThreadPoolExecutor(THREADS) as pool:
-            for start in range(0, len(chosen), ENCODER_BATCH):
-                rows = slice(start, start + ENCODER_BATCH)
+            for start in range(0, len(chosen), IMAGES_AT_A_TIME):
+                rows = slice(start, start + IMAGES_AT_A_TIME)
                 pixels = torch.stack(list(pool.map(self._pixels, chosen[rows])))
                 made.append(self._teacher.encode_images(pixels, self._noise(places[rows])))
         return torch.cat(made)

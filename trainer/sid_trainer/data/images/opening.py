@@ -9,7 +9,7 @@ from sid_trainer.data.images.census import smallest_side, take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
 from sid_trainer.data.images.parts import ImagePart
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.process.group import ProcessGroup
 from sid_trainer.storage import Storage
 from sid_trainer.teachers import Teacher
@@ -40,7 +40,7 @@ def open_images(
         return None
     resolution = teacher.resolution(config.data.resolution)
     smallest = smallest_side(resolution, config.data.images.max_enlargement)
-    with told_of("data.images.uri"):
+    with naming("data.images.uri"):
         counts = take_census(parts, smallest, group, storage)
     training = config.training
     order = ImageOrder([count.usable for count in counts], training.batch_size, training.seed)

@@ -33,7 +33,7 @@ def checked_side(data: bytes, name: str) -> int:
     Raises:
         TrainerError: ``InvalidData`` when it cannot, or is of no known format.
     """
-    with _told_of(name), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with _decoder_errors(name), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         side = min(image.size)
         image.draft("RGB", (1, 1))  # all of a JPEG is read, an eighth of its pixels made
         image.load()
@@ -51,7 +51,7 @@ def square_pixels(data: bytes, resolution: int, name: str) -> Tensor:
     Raises:
         TrainerError: ``InvalidData`` when the image cannot be decoded.
     """
-    with _told_of(name), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with _decoder_errors(name), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         image.load()
         picture = square(rgb(ImageOps.exif_transpose(image)), resolution)
     pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255.0)
@@ -80,7 +80,7 @@ def square(image: Image.Image, resolution: int) -> Image.Image:
 
 
 @contextmanager
-def _told_of(name: str) -> Iterator[None]:
+def _decoder_errors(name: str) -> Iterator[None]:
     """Turn whatever a decoder says of a bad file into an error that names the file."""
     try:
         yield

@@ -18,7 +18,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.folder import folder_parts
 from sid_trainer.data.images.parts import ImagePart, LocalShard, StoredShard, is_hidden, suffix_of
 from sid_trainer.data.images.sample import IMAGE_SUFFIXES, bad_data
-from sid_trainer.process.failures import told_of
+from sid_trainer.process.failures import naming
 from sid_trainer.storage import ObjectInfo, Storage, open_storage
 from sid_trainer.storage.base import not_found
 
@@ -36,7 +36,7 @@ def needed_parts(config: RunConfig) -> list[ImagePart] | None:
     images = config.data.images
     if images is None or config.distillation.adversarial is None:
         return None
-    with told_of("data.images.uri"):
+    with naming("data.images.uri"):
         return find_parts(images.uri, config.storage.server)
 
 

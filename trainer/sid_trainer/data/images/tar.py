@@ -25,7 +25,7 @@ from sid_trainer.data.images.sample import (
     no_caption,
     without_caption,
 )
-from sid_trainer.storage.path_errors import told_of_path
+from sid_trainer.storage.path_errors import path_errors
 
 _BLOCK = 512
 _REMEDY = "upload it again, whole, as a plain uncompressed tar"
@@ -68,11 +68,11 @@ class TarShard:
 
     Raises:
         TrainerError: ``InvalidData`` when it is no whole tar, or an image has no caption; as
-            :func:`~sid_trainer.storage.path_errors.told_of_path` when it cannot be read.
+            :func:`~sid_trainer.storage.path_errors.path_errors` when it cannot be read.
     """
 
     def __init__(self, file: BinaryIO, name: str, captioned: bool = True) -> None:
-        with file, told_of_path("read", name):
+        with file, path_errors("read", name):
             groups = [list(group) for _, group in groupby(members(file, name), lambda m: m.key)]
             self._descriptor = os.dup(file.fileno())
         self._name, self._captioned = name, captioned
@@ -112,7 +112,7 @@ class TarShard:
         return CAPTION_READERS[member.suffix](self._read(member), f"{self._name}: {member.name}")
 
     def _read(self, member: Member) -> bytes:
-        with told_of_path("read", self._name):
+        with path_errors("read", self._name):
             return os.pread(self._descriptor, member.size, member.offset)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.models.hub import token, told_of_hub
+from sid_trainer.models.hub import hub_errors, token
 from sid_trainer.storage.base import not_found
 
 HUB = "hf://"
@@ -59,7 +59,7 @@ class HubFile:
         """Bring it to a folder."""
         from huggingface_hub import hf_hub_download
 
-        with told_of_hub(self.uri, _REVISION_FIELD, _no_file(self.uri), folder):
+        with hub_errors(self.uri, _REVISION_FIELD, _no_file(self.uri), folder):
             return Path(
                 hf_hub_download(
                     self.repo,
@@ -100,7 +100,7 @@ def find_in_hub(uri: str, select: Select) -> list[HubFile]:
     from huggingface_hub import HfApi
 
     address = parse_hub(uri)
-    with told_of_hub(uri, _REVISION_FIELD, _no_file(uri)):
+    with hub_errors(uri, _REVISION_FIELD, _no_file(uri)):
         info = HfApi(token=token()).dataset_info(address.repo, revision=address.revision)
     names = [sibling.rfilename for sibling in info.siblings or []]
     return [HubFile(address.repo, str(info.sha), path) for path in select(names, address.path, uri)]

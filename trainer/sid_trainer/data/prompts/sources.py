@@ -28,7 +28,7 @@ from sid_trainer.data.prompts.hub import HUB, find_in_hub, parse_hub
 from sid_trainer.models.node_cache import need_space
 from sid_trainer.storage import Storage, open_storage
 from sid_trainer.storage.base import not_found
-from sid_trainer.storage.path_errors import not_readable, told_of_path
+from sid_trainer.storage.path_errors import not_readable, path_errors
 
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -176,7 +176,7 @@ def _local_file(path: Path) -> PromptFile:
 @contextmanager
 def _in_place(path: Path, scratch: Path) -> Iterator[Path]:
     del scratch
-    with told_of_path("read", str(path)):
+    with path_errors("read", str(path)):
         yield path
 
 
