@@ -208,8 +208,11 @@ STRAY_ON: Final = " on node {node}"
 LEFTOVERS: Final = "The objects of an earlier resource of this name are still being removed."
 IN_QUEUE: Final = "The queue {queue} has not admitted the Job yet."
 STILL_CLEANING: Final = (
-    "The objects of the deleted resource of this name are still being removed from the bucket."
+    "The objects of the deleted resource of this name are still being removed from the bucket, by "
+    "Job {name}.{held} What keeps it, if anything does, kubectl describe job tells, and of its pod "
+    "kubectl describe pod. To keep what is left in the bucket, and go on, delete the Job."
 )
+CLEANING_HELD: Final = "It is suspended: the queue {queue} has not admitted it."
 POD_END: Final = "The run has ended."
 POD_HELD: Final = (
     "The run has ended, but pod {pod} is still held by node {node}, which does not answer: it ends "

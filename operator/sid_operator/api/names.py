@@ -31,6 +31,8 @@ ANNOTATION_UID: Final = f"{GROUP}/uid"
 """On a clean-up Job: uid of the resource whose objects in the bucket it removes."""
 ANNOTATION_RELEASED: Final = f"{GROUP}/released"
 """On a clean-up Job: when it was let go."""
+ANNOTATION_QUEUE: Final = f"{GROUP}/queue"
+"""On a clean-up Job: the queue that the run names, which it is put into where it needs one."""
 ANNOTATION_SELF: Final = f"{GROUP}/self"
 """On a clean-up Job: its own uid, by which it is told from a copy (a backup's, or another
 cluster's): a copy has another."""

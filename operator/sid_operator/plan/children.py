@@ -27,7 +27,7 @@ from sid_operator import reasons
 from sid_operator.api.names import ANNOTATION_CONTENT, ANNOTATION_HASH
 from sid_operator.kube.kinds import CONFIG_MAPS, JOBS, SERVICES, Kind
 from sid_operator.plan.change import is_lost
-from sid_operator.plan.cleanup import is_cleaning
+from sid_operator.plan.cleanup import cleaning
 from sid_operator.plan.jobs import Job
 from sid_operator.plan.model import (
     Action,
@@ -106,9 +106,8 @@ def created(run: Run) -> Notice:
 def _waits(run: Run, observed: Observed) -> bool:
     """Whether it is too early for a Job."""
     suspended = run.spec.run_policy.suspend
-    return (
-        suspended or observed.leftovers or bool(observed.strays) or is_cleaning(run.uid, observed)
-    )
+    earlier = observed.leftovers or bool(observed.strays)
+    return suspended or earlier or cleaning(run.uid, observed) is not None
 
 
 def _config_map(run: Run, seen: Child | None, restoring: bool, *, with_job: bool) -> Apply | None:

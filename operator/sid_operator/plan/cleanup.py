@@ -8,6 +8,8 @@ Rules this module keeps:
   no pod, and no Job that might make one.
 * Only the very Job that was made for a resource is let go. A copy of it, such as a backup brings
   back, would empty the folder of a run that came out of the same backup.
+* One that was let go, and is held back by the cluster for it is in no queue, is put into the queue
+  that the resource named.
 * A Job that failed is told, for nobody else looks at what it left.
 * A new resource of the same name waits until the objects of the old one are gone.
 """
@@ -25,8 +27,12 @@ from sid_operator.resources.cleanup import (
     cleanup_hash,
     cleanup_job,
     mark_patch,
+    queue_note_patch,
+    queue_patch,
     release_patch,
 )
+from sid_operator.resources.metadata import Manifest
+from sid_operator.resources.run import Run
 
 PATIENCE = timedelta(seconds=30)
 """Time until a Job that was let go, and is held back again by somebody, is let go once more."""
@@ -48,8 +54,8 @@ def keeping(resource: Resource, observed: Observed) -> tuple[Action, ...]:
         return (*removed, Apply(JOBS, cleanup_job(run), creates=True, marked=True))
     if fitting.deleting or fitting in spoilt:
         return removed
-    if not fitting.original:
-        return (*removed, Merge(JOBS, fitting.name, mark_patch(fitting.uid)))
+    if (patch := _note(run, fitting)) is not None:
+        return (*removed, Merge(JOBS, fitting.name, patch))
     return tuple(_delete(job) for job in there if job is not fitting)
 
 
@@ -109,6 +115,20 @@ def release(job: Cleanup, now: datetime) -> Merge:
     return Merge(JOBS, job.name, release_patch(job.uid, job.started, now), notice)
 
 
+def unqueued(cleanups: tuple[Cleanup, ...], living: str | None) -> tuple[Cleanup, ...]:
+    """Jobs that were let go, and that the cluster holds back for they are in no queue."""
+    return tuple(
+        job
+        for job in _left(cleanups, living)
+        if not job.dormant and job.suspended and job.noted_queue and not job.queue
+    )
+
+
+def enqueue(job: Cleanup) -> Merge:
+    """Put such a Job into the queue of its run."""
+    return Merge(JOBS, job.name, queue_patch(job.uid, job.noted_queue))
+
+
 def failures(cleanups: tuple[Cleanup, ...], living: str | None) -> tuple[Cleanup, ...]:
     """Jobs that failed, and whose resource is gone."""
     return tuple(job for job in cleanups if job.of_uid != living and job.failed)
@@ -121,9 +141,25 @@ def not_cleaned(job: Cleanup) -> Notice:
     return Notice("Warning", reasons.EVENT_NOT_CLEANED, message)
 
 
-def is_cleaning(uid: str, observed: Observed) -> bool:
-    """Whether objects of an earlier resource of this name, of another uid, are being removed."""
-    return any(job.of_uid != uid and not job.finished for job in observed.cleanups)
+def cleaning(uid: str, observed: Observed) -> Cleanup | None:
+    """The Job that removes objects of an earlier resource of this name, of another uid, if any."""
+    left = (job for job in observed.cleanups if job.of_uid != uid and not job.finished)
+    return min(left, key=lambda job: job.name, default=None)
+
+
+def still_cleaning(job: Cleanup) -> str:
+    """What a resource that waits for such a Job is told."""
+    held = reasons.CLEANING_HELD.format(queue=job.queue or "of the cluster")
+    waits = job.released is not None and job.suspended
+    return reasons.STILL_CLEANING.format(name=job.name, held=f" {held}" if waits else "")
+
+
+def _note(run: Run, job: Cleanup) -> Manifest | None:
+    """What is still to be written into the Job of a run, or None."""
+    if not job.original:
+        return mark_patch(job.uid)
+    queue = run.spec.scheduling.queue_name
+    return queue_note_patch(job.uid, queue) if (queue or "") != job.noted_queue else None
 
 
 def _left(cleanups: tuple[Cleanup, ...], living: str | None) -> tuple[Cleanup, ...]:

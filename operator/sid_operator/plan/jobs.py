@@ -9,6 +9,7 @@ from sid_operator.api.names import (
     ANNOTATION_HASH,
     ANNOTATION_POD_LIMIT,
     ANNOTATION_POLICY_HASH,
+    ANNOTATION_QUEUE,
     ANNOTATION_RELEASED,
     ANNOTATION_SELF,
     ANNOTATION_UID,
@@ -81,7 +82,12 @@ class Cleanup:
         dormant: It makes no pod, whatever a queue does to it.
         released: When it was let go, or None.
         started: Since when its deadline is counted, or None.
-        failed: Why it was given up, or "".
+        queue: The queue that it is in, or "".
+        noted_queue: The queue of the run, as it bears it, or "".
+        suspended: It is held back: before it is let go by the operator, later by a queue.
+        finished: No pod of it is left.
+        failed: Why it is given up, or "". That is certain before its last pod has ended, as of the
+            Job of a run.
     """
 
     name: str
@@ -92,6 +98,9 @@ class Cleanup:
     dormant: bool = True
     released: datetime | None = None
     started: datetime | None = None
+    queue: str = ""
+    noted_queue: str = ""
+    suspended: bool = False
     finished: bool = False
     failed: str = ""
     deleting: bool = False
@@ -143,7 +152,7 @@ def cleanup_of(obj: Object) -> Cleanup:
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     annotations = metadata.get("annotations") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or [] if c["status"] == "True"}
-    failed = conditions.get("Failed") or {}
+    failed = conditions.get("FailureTarget") or conditions.get("Failed") or {}
     released = noted_time(annotations.get(ANNOTATION_RELEASED))
     return Cleanup(
         name=metadata["name"],
@@ -155,6 +164,9 @@ def cleanup_of(obj: Object) -> Cleanup:
         dormant=spec.get("parallelism") == 0 or (bool(spec.get("suspend")) and released is None),
         released=released,
         started=maybe_time(status.get("startTime")),
+        queue=(metadata.get("labels") or {}).get(LABEL_QUEUE, ""),
+        noted_queue=annotations.get(ANNOTATION_QUEUE, ""),
+        suspended=bool(spec.get("suspend")),
         finished="Complete" in conditions or "Failed" in conditions,
         failed=printable(str(failed.get("message") or failed.get("reason", ""))),
         deleting="deletionTimestamp" in metadata,

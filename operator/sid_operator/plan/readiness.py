@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sid_operator import reasons
 from sid_operator.api.conditions import ConditionStatus, ConditionType
 from sid_operator.plan.causes import Cause
-from sid_operator.plan.cleanup import is_cleaning
+from sid_operator.plan.cleanup import cleaning, still_cleaning
 from sid_operator.plan.conditions import Verdict
 from sid_operator.plan.diagnosis import creation_cause, waiting_cause
 from sid_operator.plan.disruption import node_cause
@@ -127,8 +127,8 @@ def _not_asked_for(run: Run, observed: Observed, held: Cause | None) -> tuple[st
 def _without_job(run: Run, observed: Observed, held: Cause | None) -> tuple[str, str]:
     if observed.strays:  # what is removed waits for them, too
         return reasons.RECREATING, _strays(observed.strays)
-    if is_cleaning(run.uid, observed):
-        return reasons.CLEANING, reasons.STILL_CLEANING
+    if (earlier := cleaning(run.uid, observed)) is not None:
+        return reasons.CLEANING, still_cleaning(earlier)
     if observed.leftovers:
         return reasons.RECREATING, reasons.LEFTOVERS
     return (held.reason, held.message) if held else (reasons.NO_JOB, reasons.JOB_MISSING)

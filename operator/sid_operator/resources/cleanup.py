@@ -17,6 +17,9 @@ Rules this module keeps:
   new Job can be there before the former goes.
 * Its pod may go where those of the run may, for other nodes may be closed to the namespace, and has
   requests and limits, which a quota may ask for.
+* It knows the run's queue, but is in none before it is held back without one: Kueue may be told to
+  start no such Job (``manageJobsWithoutQueueName``), and a queue for GPUs may take no Job that asks
+  for cpu and memory. The queue is no part of the hash: it is changed in place.
 * It has a deadline, counted from when it is let go: a Secret or service account that is gone, or a
   store that does not answer, keeps it for an hour.
 """
@@ -86,17 +89,25 @@ def cleanup_job(run: Run) -> Manifest:
         "template": {"metadata": _pod_metadata(run), "spec": _pod_spec(run)},
     }
     ours = {names.ANNOTATION_HASH: cleanup_hash(run), names.ANNOTATION_UID: run.uid}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": borne(run, cleanup_name(run), ours, names.COMPONENT_CLEANUP),
-        "spec": spec,
-    }
+    if (queue := run.spec.scheduling.queue_name) is not None:
+        ours[names.ANNOTATION_QUEUE] = queue
+    metadata = borne(run, cleanup_name(run), ours, names.COMPONENT_CLEANUP)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
 def mark_patch(uid: str) -> Manifest:
     """The merge patch that writes the Job's own uid into it, of the Job of this uid only."""
     return {"metadata": {"uid": uid, "annotations": {names.ANNOTATION_SELF: uid}}}
+
+
+def queue_note_patch(uid: str, queue: str | None) -> Manifest:
+    """The merge patch that writes the run's queue into the Job of this uid."""
+    return {"metadata": {"uid": uid, "annotations": {names.ANNOTATION_QUEUE: queue}}}
+
+
+def queue_patch(uid: str, queue: str) -> Manifest:
+    """The merge patch that puts the Job of this uid, which is suspended, into a queue."""
+    return {"metadata": {"uid": uid, "labels": {names.LABEL_QUEUE: queue}}}
 
 
 def release_patch(uid: str, started: datetime | None, now: datetime) -> Manifest:

@@ -17,11 +17,13 @@ from sid_operator.kube.kinds import Object
 from sid_operator.plan.cleanup import (
     copies,
     drop,
+    enqueue,
     failures,
     is_due,
     not_cleaned,
     orphans,
     release,
+    unqueued,
     waits_for,
 )
 from sid_operator.plan.decide import RETRY_SECONDS
@@ -103,6 +105,7 @@ class Cleaner:
         due = [job for job in waiting if is_due(job, now)]
         steps: list[Step] = [(job, drop(job)) for job in strange]
         steps += [(job, release(job, now)) for job in due]
+        steps += [(job, enqueue(job)) for job in unqueued(cleanups, uid)]
         refused = await self._take(key, raw, steps)
         return RETRY_SECONDS if refused or len(due) < len(waiting) else None
 

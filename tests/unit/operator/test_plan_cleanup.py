@@ -8,9 +8,21 @@ from typing import Any
 
 import pytest
 
-from sid_operator.api.names import ANNOTATION_HASH, ANNOTATION_SELF
+from sid_operator.api.conditions import ConditionType
+from sid_operator.api.names import ANNOTATION_HASH, ANNOTATION_QUEUE, ANNOTATION_SELF, LABEL_QUEUE
 from sid_operator.kube.kinds import DISTILLATIONS, JOBS
-from sid_operator.plan.cleanup import copies, drop, is_due, orphans, release
+from sid_operator.plan.cleanup import (
+    cleaning,
+    copies,
+    drop,
+    enqueue,
+    failures,
+    is_due,
+    orphans,
+    release,
+    unqueued,
+)
+from sid_operator.plan.conditions import find
 from sid_operator.plan.decide import plan
 from sid_operator.plan.jobs import Cleanup, cleanup_of
 from sid_operator.plan.model import Apply, Delete, Merge, Plan, Refusal
@@ -20,6 +32,8 @@ from sid_operator.resources.cleanup import (
     cleanup_job,
     cleanup_name,
     mark_patch,
+    queue_note_patch,
+    queue_patch,
     release_patch,
 )
 from sid_operator.resources.job import job
@@ -211,6 +225,46 @@ def test_the_hash_follows_all_that_the_job_is_made_from_and_nothing_else() -> No
             assert (cleanup_hash(changed) == cleanup_hash(every)) is alike, field
 
 
+QUEUED: dict[str, Any] = DELETING | {"scheduling": {"queueName": "team"}}
+
+
+def test_the_job_bears_the_queue_of_the_run_and_is_not_in_it() -> None:
+    """A queue for GPUs may take no Job that asks for cpu and memory."""
+    metadata = cleanup_job(world.run(**QUEUED))["metadata"]
+    assert metadata["annotations"][ANNOTATION_QUEUE] == "team"
+    assert LABEL_QUEUE not in metadata["labels"]
+    assert ANNOTATION_QUEUE not in cleanup_job(world.run(**DELETING))["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("borne", ["", "former"])
+def test_a_job_that_bears_another_queue_is_told_and_not_made_anew(borne: str) -> None:
+    """Earlier versions wrote none into it."""
+    assert cleanup_hash(world.run(**QUEUED)) == cleanup_hash(world.run(**DELETING))
+    seen = world.observed(world.run(**QUEUED), cleanups=(of_run(noted_queue=borne),))
+    (action,) = plan(world.resource(**QUEUED), seen, NOW).actions
+    assert action == Merge(JOBS, of_run().name, queue_note_patch("uid-of-cleanup", "team"))
+
+    settled = world.observed(world.run(**QUEUED), cleanups=(of_run(noted_queue="team"),))
+    assert plan(world.resource(**QUEUED), settled, NOW).actions == ()
+    (gone,) = plan(world.resource(**DELETING), settled, NOW).actions[:1]
+    assert gone == Merge(JOBS, of_run().name, queue_note_patch("uid-of-cleanup", None))
+
+
+def test_a_job_that_is_held_back_for_it_is_in_no_queue_is_put_into_that_of_the_run() -> None:
+    held_back = of_run(dormant=False, released=NOW, suspended=True, noted_queue="team")
+    assert unqueued((held_back,), None) == (held_back,)
+    assert enqueue(held_back) == Merge(JOBS, held_back.name, queue_patch("uid-of-cleanup", "team"))
+    for change in (
+        {"queue": "default"},
+        {"noted_queue": ""},
+        {"suspended": False},
+        {"dormant": True},
+        {"finished": True},
+    ):
+        assert unqueued((dataclasses.replace(held_back, **change),), None) == ()
+    assert unqueued((held_back,), world.UID) == ()
+
+
 def test_a_policy_changed_after_the_end_is_followed() -> None:
     done = finished()
     later = world.followed(done, world.observed(), **DELETING)
@@ -317,8 +371,34 @@ def test_the_next_resource_of_the_name_waits() -> None:
     assert waiting.actions == ()
     assert world.told(waiting)["PodsReady"] == ("False", "CleaningUp")
 
+    for seen_now, words in (
+        (earlier, ""),
+        (dataclasses.replace(earlier, suspended=True), ""),  # the operator's own lock
+        (dataclasses.replace(earlier, suspended=True, queue="team", released=NOW), "queue team"),
+    ):
+        seen = world.observed(job=None, cleanups=(seen_now,))
+        ready = find(plan(world.resource(), seen, NOW).status.conditions, ConditionType.PODS_READY)
+        assert ready is not None
+        assert earlier.name in ready.message
+        assert "delete the Job" in ready.message
+        assert ("is suspended" in ready.message) is bool(words)
+        assert words in ready.message
+
     gone = world.observed(job=None, cleanups=(dataclasses.replace(earlier, finished=True),))
     assert [action.kind for action in plan(world.resource(), gone, NOW).actions] == [JOBS]
+
+
+def test_that_a_job_fails_is_told_before_its_last_pod_has_ended() -> None:
+    """Which on a node that is lost is never; a pod may empty the folder until then."""
+    failing = world.condition("FailureTarget", "BackoffLimitExceeded", "reached the limit")
+    job = cleanup_of(held() | {"status": {"conditions": [failing]}})
+    assert (job.failed, job.finished) == ("reached the limit", False)
+    assert failures((job,), None) == (job,)
+    assert cleaning("uid of the next resource of the name", world.observed(cleanups=(job,))) == job
+
+    failed = world.condition("Failed", "BackoffLimitExceeded", "reached the limit")
+    over = cleanup_of(held() | {"status": {"conditions": [failing, failed]}})
+    assert (over.failed, over.finished) == ("reached the limit", True)
 
 
 def test_a_finished_resource_is_deleted_when_its_time_is_up() -> None:

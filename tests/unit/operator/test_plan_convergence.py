@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sid_operator.api.names import ANNOTATION_QUEUE, ANNOTATION_SELF
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.plan.decide import plan
 from sid_operator.plan.jobs import Cleanup, Job, cleanup_of
@@ -142,6 +143,7 @@ _cleanups = st.lists(
         mark=st.sampled_from(["", "uid-of-cleanup", "uid-of-a-copied-one"]),
         of_uid=st.sampled_from([world.UID, "earlier"]),
         hash=st.sampled_from(["old", _CLEANUP["metadata"]["annotations"]["sid-dit.dev/hash"]]),
+        noted_queue=st.sampled_from(["", "q"]),
         dormant=st.booleans(),
         finished=st.booleans(),
         deleting=st.booleans(),
@@ -178,6 +180,7 @@ _specs = st.sampled_from(
         {"scheduling": {"queueName": "q", "workloadPriorityClass": "high"}},
         {"labels": {"team": "red"}, "annotations": {"a": "b"}},
         {"deletionPolicy": "Delete"},
+        {"deletionPolicy": "Delete", "scheduling": {"queueName": "q"}},
         {"workers": {"nodes": 2, "gpusPerNode": 0}},
         {"training": {"batchSize": 3}},
         {"teacher": {"model": "black-forest-labs/FLUX.1-dev"}, "workers": _GPUS},
@@ -225,11 +228,11 @@ def _cleanups_after(held: tuple[Cleanup, ...], action: Action) -> tuple[Cleanup,
         made["metadata"]["uid"] = "uid-of-the-new-one"
         assert action.marked
         return (*held, dataclasses.replace(cleanup_of(made), mark="uid-of-the-new-one"))
-    change = (
-        {"mark": action.patch["metadata"]["uid"]}
-        if isinstance(action, Merge)
-        else {"deleting": True}
-    )
+    change: dict[str, Any] = {"deleting": True}
+    if isinstance(action, Merge):
+        noted = action.patch["metadata"]["annotations"]
+        change = {"mark": noted[ANNOTATION_SELF]} if ANNOTATION_SELF in noted else {}
+        change |= {"noted_queue": noted[ANNOTATION_QUEUE] or ""} if not change else {}
     return tuple(
         dataclasses.replace(job, **change) if job.name == action.name else job for job in held
     )

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sid_operator.api.names import ANNOTATION_SELF
+from sid_operator.api.names import ANNOTATION_SELF, LABEL_QUEUE
 from sid_operator.kube import errors
 from sid_operator.kube.client import KubeClient
 from sid_operator.resources.cleanup import cleanup_job
@@ -226,6 +226,29 @@ async def test_the_next_resource_of_the_name_waits_for_the_clean_up(operator: Op
     operator.api.put("jobs", released)
     await operator.passes(2)
     assert ("jobs", *KEY) in operator.api.objects
+
+
+async def test_a_clean_up_that_the_cluster_holds_back_is_put_into_the_queue_of_its_run(
+    operator: Operator,
+) -> None:
+    """As Kueue does with manageJobsWithoutQueueName to a Job that is in no queue."""
+    scheduling = {"queueName": "team"}
+    operator.api.put("siddistillations", world.raw(deletionPolicy="Delete", scheduling=scheduling))
+    await operator.passes(4)
+    operator.delete()
+    await operator.passes(2)
+    (job,) = operator.cleanups()
+    assert operator.released()
+    assert LABEL_QUEUE not in job["metadata"]["labels"], "it runs by itself"
+
+    operator.api.put("jobs", job | {"spec": job["spec"] | {"suspend": True}})
+    await operator.passes()
+    (job,) = operator.cleanups()
+    assert job["metadata"]["labels"][LABEL_QUEUE] == "team"
+    assert job["spec"]["suspend"] is True, "it is the queue's now"
+    writes = len(operator.api.writes)
+    await operator.passes(2)
+    assert len(operator.api.writes) == writes, "at rest"
 
 
 async def test_a_failed_clean_up_is_told_once_and_then_forgotten(operator: Operator) -> None:
