@@ -310,8 +310,8 @@ CONDITIONS = [
         Mutation(
             f"time scale of {name}",
             f"teachers/{name}.py",
-            "_TIME_SCALE = 1000.0",
-            "_TIME_SCALE = 1.0",
+            "sigma * TIME_SCALE",
+            "sigma",
             suite,
         )
         for name, suite in {"sd3": Suite.ITERATION, "sana": Suite.ADAPTERS}.items()
@@ -320,7 +320,7 @@ CONDITIONS = [
         "time scale of flux",
         "teachers/flux.py",
         "timestep=time,",
-        "timestep=time * _TIME_SCALE,",
+        "timestep=time * TIME_SCALE,",
         Suite.ADAPTERS,
     ),
 ]

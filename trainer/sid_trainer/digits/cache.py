@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sid_trainer.digits.teacher import TeacherRecipe, make_teacher
 from sid_trainer.models.node_cache import locked
+from sid_trainer.models.pipeline_index import INDEX
 
 _SOURCES = ("data.py", "prompts.py", "text.py", "vae.py", "seeding.py", "teacher.py")
 """What all families share; a family's own files are ``families/FAMILY*.py``."""
@@ -50,7 +51,7 @@ def content_hash(recipe: TeacherRecipe) -> str:
 
 
 def _is_whole(folder: Path) -> bool:
-    return (folder / "model_index.json").is_file()
+    return (folder / INDEX).is_file()
 
 
 def _root() -> Path:

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 
 from sid_trainer.config import RunConfig
 from sid_trainer.engine.blocks import largest_gather
-from sid_trainer.estimate.conditions import Shapes, blank_condition
+from sid_trainer.estimate.conditions import blank_condition
 from sid_trainer.estimate.depth import at_full_depth
 from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.live import LiveBytes
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.memory.sharding import NetworkSize
 from sid_trainer.method.adversarial import Discriminator, RealSamples
-from sid_trainer.method.conditions import Condition
+from sid_trainer.method.conditions import Condition, Shapes
 from sid_trainer.method.guidance import Velocity
 from sid_trainer.method.objective import Draws, PromptPair, fake_objective, student_objective
 from sid_trainer.method.sampler import roll_out
@@ -229,8 +229,7 @@ class _Updates:
         return peak
 
     def _network(self) -> nn.Module:
-        with META:
-            network = self._adapter.build_network()
+        network = self._adapter.meta_network()
         # Not the class's own "to", which warns that a loader should have cast.
         nn.Module.to(network, self._batch.dtype)
         network.train()

@@ -19,18 +19,18 @@ import torch
 
 from sid_trainer.config import RunConfig
 from sid_trainer.estimate.activations import (
-    META,
     Batch,
     Case,
     measured_cases,
     network_size,
     teacher_of,
 )
-from sid_trainer.estimate.conditions import Shapes, condition_numbers, condition_shapes
+from sid_trainer.estimate.conditions import condition_numbers
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.estimate.visitors import decoding_visit, encoding_visit
 from sid_trainer.memory.known import BATCHES, FILE, RESOLUTIONS
+from sid_trainer.method.conditions import Shapes
 from sid_trainer.telling.console import hide_progress_bars
 
 ONE_PREDICTION, TWO_PREDICTIONS = 1.0, -4.5
@@ -60,10 +60,8 @@ def measured(model: str, skeleton: Skeleton) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
         config = _config(model)
         teacher = teacher_of(skeleton, config, torch.bfloat16, Path(folder))
-        with META:
-            network = network_size(teacher.build_network())
+        network, shapes = network_size(teacher.meta_network()), teacher.condition_shapes()
         latents = {side: teacher.latent_shape(side) for side in RESOLUTIONS}
-    shapes = condition_shapes(teacher.family, skeleton)
     tokens = shapes["prompt_embeds"][0]
     encoders = {name: encoding_visit(skeleton, tokens, dtype) for name, dtype in _DTYPES.items()}
     decoders = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from sid_trainer.config import RunConfig
-from sid_trainer.estimate.activations import META, Batch, measured_updates, network_size, teacher_of
-from sid_trainer.estimate.conditions import condition_numbers, condition_shapes
+from sid_trainer.estimate.activations import Batch, measured_updates, network_size, teacher_of
+from sid_trainer.estimate.conditions import condition_numbers
 from sid_trainer.estimate.report import Estimate
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.estimate.visitors import decoding_visit, encoding_visit
@@ -84,9 +84,7 @@ def _prepared(config: RunConfig, skeleton: Skeleton) -> _Run:
     with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
         teacher = teacher_of(skeleton, config, dtype, Path(folder))
         latent = teacher.latent_shape(teacher.resolution(config.data.resolution))
-        with META:
-            network = teacher.build_network()
-        shapes = condition_shapes(teacher.family, skeleton)
+        network, shapes = teacher.meta_network(), teacher.condition_shapes()
     tokens = shapes["prompt_embeds"][0]
     size = network_size(network)
     return _Run(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sid_trainer.models.pipeline_index import INDEX
+from sid_trainer.models.pipeline_index import INDEX, read_index
 
 Json = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ class Skeleton:
     @classmethod
     def read(cls, folder: Path) -> Skeleton:
         """The files of a pipeline's directory."""
-        index = _read(folder / INDEX)
+        index = read_index(folder)
         present = [name for name in index if (folder / name).is_dir()]
         components = {
             name: _read(folder / name / "config.json")
@@ -52,10 +52,13 @@ class Skeleton:
     def write(self, folder: Path) -> None:
         """Write what an adapter reads into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / INDEX).write_text(json.dumps(self.index), encoding="utf-8")
+        _write(folder / INDEX, self.index)
         for name, config in self.components.items():
             (folder / name).mkdir(exist_ok=True)
-            (folder / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
+            _write(folder / name / "config.json", config)
+        for name, limit in self.token_limits.items():
+            (folder / name).mkdir(exist_ok=True)
+            _write(folder / name / "tokenizer_config.json", {"model_max_length": limit})
 
     def with_component(self, name: str, **changes: Any) -> Skeleton:
         """The same pipeline with some settings of a component changed."""
@@ -73,3 +76,7 @@ class Skeleton:
 def _read(file: Path) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return data
+
+
+def _write(file: Path, data: Json) -> None:
+    file.write_text(json.dumps(data), encoding="utf-8")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.teachers.base import on_accelerator
+from sid_trainer.transfer import on_accelerator
 
 BATCH = 32
 """Images that the model takes at a time."""

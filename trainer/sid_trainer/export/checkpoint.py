@@ -135,7 +135,7 @@ def export_checkpoint(
         directory = fetch_model(model, revision, source.endpoint)
         teacher = open_teacher(config.teacher, directory, torch.device("cpu"), dtype)
     averaged = form.averaged and has_average(config)
-    require_room(sum(shape.numel() for shape in _shapes(_network(teacher)).values()), dtype)
+    require_room(sum(shape.numel() for shape in _shapes(teacher.meta_network()).values()), dtype)
     state = _state(source, config, teacher, averaged, progress)
     resolution = teacher.resolution(config.data.resolution)
     network = replace(teacher.exported(state, resolution), dtype=dtype)
@@ -166,16 +166,10 @@ def _state(
     source: Source, config: RunConfig, teacher: Teacher, averaged: bool, progress: Progress
 ) -> dict[str, Tensor]:
     """The network's state dict: trained parameters, and buffers, which are not trained."""
-    module = _network(teacher)
+    module = teacher.meta_network()
     wanted = Wanted(averaged, _shapes(module), teacher.dtype)
     weights = read_weights(source.storage, source.manifest, wanted, progress.read)
     return weights | _buffers(source, config, teacher, module)
-
-
-def _network(teacher: Teacher) -> nn.Module:
-    """A network of the teacher's architecture, without memory."""
-    with torch.device("meta"):
-        return teacher.build_network()
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -39,7 +38,7 @@ from sid_trainer.export.licence import licence_of
 from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.models.exported_network import ExportedNetwork
 from sid_trainer.models.node_cache import cache_errors, digest, locked, need_space
-from sid_trainer.models.pipeline_index import INDEX, PICKLED, is_variant
+from sid_trainer.models.pipeline_index import INDEX, PICKLED, is_variant, read_index
 from sid_trainer.models.tensor_files import names_of
 from sid_trainer.process.environment import cache_root
 from sid_trainer.report.samples import sample_key
@@ -149,7 +148,7 @@ def write_pipeline(
     folder: Path, teacher: Path, network: ExportedNetwork, scheduler: dict[str, object]
 ) -> str:
     """Write the pipeline directory; return its class. See :func:`export_student`."""
-    index: dict[str, Any] = json.loads((teacher / INDEX).read_text(encoding="utf-8"))
+    index = read_index(teacher)
     for name in sorted(index):
         source = teacher / name
         if name not in (network.folder, "scheduler") and source.is_dir():

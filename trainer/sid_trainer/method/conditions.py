@@ -14,6 +14,9 @@ from sid_trainer.transfer import to_device
 GUIDANCE = "guidance"
 """Name of the guidance scales ``[B]``, for networks that take them as an input."""
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Name and shape of each tensor of a :class:`Condition`, the batch axis left out."""
+
 
 @dataclass(frozen=True)
 class Condition:

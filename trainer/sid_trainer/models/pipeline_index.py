@@ -1,4 +1,4 @@
-"""The model_index.json of a diffusers pipeline, and whether all that it names is there.
+"""The JSON of a diffusers pipeline: model_index.json, whether all it names is there, configs.
 
 It imports no torch: what is missing is told before anything is downloaded or loaded.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sid_trainer.config.families import family_of
@@ -51,6 +51,51 @@ def check_pipeline(
                 "give the whole directory, as save_pretrained writes it",
             )
     return name
+
+
+def read_index(directory: Path, reference: str = "teacher.model") -> dict[str, Any]:
+    """The model_index.json of a pipeline that is here.
+
+    Args:
+        directory: the pipeline.
+        reference: the same for messages.
+
+    Raises:
+        TrainerError: ``NotFound`` when there is none, ``InvalidData`` when it names no pipeline
+            class.
+    """
+    try:
+        index = (directory / INDEX).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TrainerError(
+            FailureReason.NOT_FOUND,
+            f"{reference} has no {INDEX}: give the directory of a diffusers pipeline",
+        ) from error
+    return _entries(index, reference)
+
+
+def component_config(directory: Path, component: str) -> dict[str, Any]:
+    """The config.json of a component of a pipeline.
+
+    Raises:
+        TrainerError: ``NotFound`` when the pipeline lacks it, ``InvalidData`` when it is damaged.
+    """
+    try:
+        text = (directory / component / "config.json").read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TrainerError(
+            FailureReason.NOT_FOUND,
+            f"teacher.model has no {component}/config.json: give the whole directory of a "
+            "diffusers pipeline, as save_pretrained writes it",
+        ) from error
+    try:
+        config: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"teacher.model's {component}/config.json is not JSON ({error}): download it again",
+        ) from error
+    return config
 
 
 def components_of(index: bytes, reference: str, only: str | None = None) -> list[str]:

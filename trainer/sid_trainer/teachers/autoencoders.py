@@ -20,9 +20,10 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL
 from torch import Tensor
 
+from sid_trainer.models.pipeline_index import component_config
 from sid_trainer.models.weight_files import WeightFiles
-from sid_trainer.teachers.base import component_config, on_accelerator
 from sid_trainer.teachers.loading_errors import loading_errors
+from sid_trainer.transfer import on_accelerator
 
 FOLDER = "vae"
 

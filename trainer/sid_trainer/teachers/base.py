@@ -1,8 +1,9 @@
 """What a teacher family has to provide: the whole of its surface.
 
 Everything else in the trainer is written against :class:`Teacher`, so a new family is one
-subclass in a file of its own and a line in :mod:`sid_trainer.teachers` and
-:mod:`sid_trainer.config.families` each.
+subclass in a file of its own, its name in :data:`sid_trainer.config.base.Family`, and a line in
+:data:`sid_trainer.teachers.ADAPTERS` and :data:`sid_trainer.config.families.PIPELINES` each. A
+line in :mod:`sid_trainer.estimate.depth` makes the estimate of a new class of networks quick.
 
 Rules that adapters keep:
 
@@ -16,40 +17,30 @@ Rules that adapters keep:
 from __future__ import annotations
 
 import abc
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sid_trainer.config import Family
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.method.conditions import Condition
+from sid_trainer.method.conditions import Condition, Shapes
 from sid_trainer.method.guidance import Velocity
 from sid_trainer.models.exported_network import ExportedNetwork
-from sid_trainer.models.pipeline_index import NETWORK
+from sid_trainer.models.pipeline_index import NETWORK, component_config
 from sid_trainer.models.weights import Weights
+from sid_trainer.teachers.autoencoders import Autoencoder
 from sid_trainer.teachers.encoder_identity import encoder_identity
 
 Network = Callable[..., Any]
 """A copy of the teacher's network: a module or the DeepSpeed engine around it."""
 
 
-class ImageCoder(Protocol):
-    """An autoencoder, as :mod:`sid_trainer.teachers.autoencoders` has one for each kind."""
-
-    @property
-    def factor(self) -> int:
-        """Pixels a latent."""
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """See :meth:`Teacher.decode`."""
-
-    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """See :meth:`Teacher.encode_images`."""
+TIME_SCALE = 1000.0
+"""Time that most networks are given for the noise level 1."""
 
 
 class Teacher(abc.ABC):
@@ -64,6 +55,10 @@ class Teacher(abc.ABC):
     family: ClassVar[Family]
     network_folder: ClassVar[str] = NETWORK
     """Component of the pipeline that is distilled; all others are copied at export."""
+    network_class: ClassVar[Any]
+    """Its class in diffusers."""
+    autoencoder_class: ClassVar[type[Autoencoder]]
+    """What makes latents of images, and images of latents."""
     output_projection: ClassVar[str] = "proj_out"
     """Module of the network that makes its output of the image's tokens ``[B, N, D]``, which it is
     given after the final adaptive norm. Data-aided training looks at these tokens."""
@@ -73,22 +68,66 @@ class Teacher(abc.ABC):
         self.device = device
         self.dtype = dtype
 
-    @abc.abstractmethod
+    @cached_property
+    def network_config(self) -> dict[str, Any]:
+        """Config of the network that is distilled."""
+        return component_config(self.directory, self.network_folder)
+
     def build_network(self) -> nn.Module:
         """A new network of the teacher's architecture; its weights are not loaded."""
+        network: nn.Module = self.network_class.from_config(self.network_config)
+        return network
+
+    def meta_network(self, **changes: object) -> nn.Module:
+        """A network that has shapes and no memory.
+
+        Args:
+            changes: settings that are other than the teacher's.
+        """
+        with torch.device("meta"):
+            network: nn.Module = self.network_class.from_config(self.network_config | changes)
+        return network
 
     @property
     @abc.abstractmethod
     def default_resolution(self) -> int:
         """Height and width in pixels that the teacher was made for."""
 
+    @property
     @abc.abstractmethod
+    def resolution_multiple(self) -> int:
+        """What resolutions have to be a multiple of, in pixels."""
+
+    @property
+    def largest_resolution(self) -> int | None:
+        """The largest that the network can be given, in pixels, if there is one."""
+        return None
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return int(self.network_config["in_channels"])
+
     def latent_shape(self, resolution: int) -> tuple[int, int, int]:
         """``(C, H, W)`` of the latents of a square image.
 
         Raises:
-            TrainerError: ``InvalidConfiguration`` when the resolution does not divide.
+            TrainerError: ``InvalidConfiguration`` when the resolution does not suit.
         """
+        multiple, largest = self.resolution_multiple, self.largest_resolution
+        if resolution % multiple or (largest is not None and resolution > largest):
+            limit = "" if largest is None else f" up to {largest}"
+            raise TrainerError(
+                FailureReason.INVALID_CONFIGURATION,
+                f"data.resolution {resolution} does not suit this teacher: use a multiple of "
+                f"{multiple}{limit}",
+            )
+        side = resolution // self.autoencoder.factor
+        return self.latent_channels, side, side
+
+    @abc.abstractmethod
+    def condition_shapes(self) -> Shapes:
+        """Shapes of one prompt's condition, from the pipeline's configs alone."""
 
     @abc.abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -140,10 +179,10 @@ class Teacher(abc.ABC):
         """Height and width in pixels of a run's images: ``data.resolution``, or the teacher's."""
         return asked or self.default_resolution
 
-    @property
-    @abc.abstractmethod
-    def autoencoder(self) -> ImageCoder:
-        """What makes latents of images, and images of latents."""
+    @cached_property
+    def autoencoder(self) -> Autoencoder:
+        """The pipeline's autoencoder, loaded when it is first needed."""
+        return self.autoencoder_class(self.directory, self.device, self.dtype)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images ``[B, 3, H, W]`` in [0, 1], fp32 in host memory, of latents ``[B, C, H, W]``."""
@@ -174,72 +213,11 @@ class Teacher(abc.ABC):
             weights: by the names of :meth:`build_network`'s class, in host memory.
             resolution: height and width of its images in pixels.
         """
-        with torch.device("meta"):
-            module = self.build_network()
-        return ExportedNetwork(
-            self.network_folder, module, weights, self.dtype, call=self.call_arguments(resolution)
-        )
+        module, call = self.meta_network(), self.call_arguments(resolution)
+        return ExportedNetwork(self.network_folder, module, weights, self.dtype, call=call)
 
     def call_arguments(self, resolution: int) -> dict[str, object]:
         """What the stock pipeline's call needs to make images of a resolution, if anything."""
         if resolution == self.default_resolution:
             return {}
         return {"height": resolution, "width": resolution}
-
-    def component_config(self, component: str) -> dict[str, Any]:
-        """The config.json of a component of the pipeline."""
-        return component_config(self.directory, component)
-
-
-def component_config(directory: Path, component: str) -> dict[str, Any]:
-    """The config.json of a component of a pipeline.
-
-    Raises:
-        TrainerError: ``NotFound`` when the pipeline lacks it, ``InvalidData`` when it is damaged.
-    """
-    try:
-        text = (directory / component / "config.json").read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise TrainerError(
-            FailureReason.NOT_FOUND,
-            f"teacher.model has no {component}/config.json: give the whole directory of a "
-            "diffusers pipeline, as save_pretrained writes it",
-        ) from error
-    try:
-        config: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise TrainerError(
-            FailureReason.INVALID_DATA,
-            f"teacher.model's {component}/config.json is not JSON ({error}): download it again",
-        ) from error
-    return config
-
-
-@contextmanager
-def on_accelerator(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """Hold modules on the accelerator for the length of a block, then in host memory again.
-
-    They are not changed meanwhile, so nothing is copied back: the tensors at rest are kept, which
-    may be pages of their files that all processes of the node share.
-    """
-    tables: list[dict[str, Any]] = [
-        table
-        for module in modules
-        for owner in module.modules()
-        for table in (owner._parameters, owner._buffers)
-    ]
-    at_rest = [
-        (dict(table), [None if t is None else t.data for t in table.values()]) for table in tables
-    ]
-    for module in modules:
-        module.to(device)
-    try:
-        yield
-    finally:
-        for table, (tensors, values) in zip(tables, at_rest, strict=True):
-            for tensor, value in zip(tensors.values(), values, strict=True):
-                if tensor is not None:
-                    tensor.data = value
-            table.update(tensors)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()

@@ -18,27 +18,26 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from sid_trainer.config import Family
-from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.method.conditions import GUIDANCE, Condition
+from sid_trainer.method.conditions import GUIDANCE, Condition, Shapes
 from sid_trainer.models.exported_network import ExportedNetwork
 from sid_trainer.models.weights import Weights
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
-from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.base import TIME_SCALE, Network, Teacher
 from sid_trainer.teachers.encoding import encode_in_batches
 from sid_trainer.teachers.guidance_input import GuidanceInput
 from sid_trainer.teachers.text_encoders import text_pipeline
 from sid_trainer.teachers.text_length import length_argument, token_limit
+from sid_trainer.transfer import on_accelerator
 
 MAX_T5_TOKENS = 512
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
 _T5_TOKENIZER = "tokenizer_2"
-_TIME_SCALE = 1000.0
 _GUIDANCE = GuidanceInput(
-    "time_text_embed.timestep_embedder.", "time_text_embed.guidance_embedder.", _TIME_SCALE
+    "time_text_embed.timestep_embedder.", "time_text_embed.guidance_embedder.", TIME_SCALE
 )
 _PATCH = 2
 _CALL_SAMPLE_SIZE = 128
@@ -49,28 +48,33 @@ class FluxTeacher(Teacher):
     """Adapter of the FLUX.1 family."""
 
     family: ClassVar[Family] = "flux"
-
-    def build_network(self) -> nn.Module:
-        """A new FLUX transformer."""
-        network: nn.Module = FluxTransformer2DModel.from_config(self._config)
-        return network
+    network_class: ClassVar[Any] = FluxTransformer2DModel
+    autoencoder_class = ShiftedAutoencoder
 
     @property
     def default_resolution(self) -> int:
         """The plain call's resolution: the transformer's config tells none."""
         return _CALL_SAMPLE_SIZE * self.autoencoder.factor
 
-    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
-        """``(C, H, W)`` of the latents of a square image, not packed."""
-        multiple = self.autoencoder.factor * _PATCH
-        if resolution % multiple:
-            raise TrainerError(
-                FailureReason.INVALID_CONFIGURATION,
-                f"data.resolution {resolution} does not suit this teacher: use a multiple of "
-                f"{multiple}",
-            )
-        side = resolution // self.autoencoder.factor
-        return int(self._config["in_channels"]) // _PATCH**2, side, side
+    @property
+    def resolution_multiple(self) -> int:
+        """A token of the network in pixels."""
+        return self.autoencoder.factor * _PATCH
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents, not packed."""
+        return super().latent_channels // _PATCH**2
+
+    def condition_shapes(self) -> Shapes:
+        """Shapes of one prompt's condition; see :meth:`Teacher.condition_shapes`."""
+        tokens = token_limit(self.directory, _T5_TOKENIZER, MAX_T5_TOKENS)
+        guidance: Shapes = {GUIDANCE: ()} if self._takes_guidance else {}
+        return {
+            "prompt_embeds": (tokens, int(self.network_config["joint_attention_dim"])),
+            "pooled": (int(self.network_config["pooled_projection_dim"]),),
+            **guidance,
+        }
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -82,7 +86,7 @@ class FluxTeacher(Teacher):
     @property
     def encoding_settings(self) -> Mapping[str, Any]:
         """Length of T5's encoding, and whether there is a guidance input."""
-        return {"t5_tokens": MAX_T5_TOKENS, "guidance": bool(self._config["guidance_embeds"])}
+        return {"t5_tokens": MAX_T5_TOKENS, "guidance": self._takes_guidance}
 
     def call_arguments(self, resolution: int) -> dict[str, object]:
         """Size and length of text, unless they are the plain call's."""
@@ -94,7 +98,7 @@ class FluxTeacher(Teacher):
         prompts = condition.tensors["prompt_embeds"]
         height, width = x.shape[-2:]
         # Rounded as the pipeline does, so that the student meets in training what it will be given.
-        time = (sigma * _TIME_SCALE).to(x.dtype) / _TIME_SCALE
+        time = (sigma * TIME_SCALE).to(x.dtype) / TIME_SCALE
         velocity: Tensor = network(
             hidden_states=pack(x),
             timestep=time,
@@ -109,15 +113,13 @@ class FluxTeacher(Teacher):
 
     def weights(self, stored: Weights) -> Weights:
         """A teacher's weights, or those of an exported student; see :meth:`Teacher.weights`."""
-        return _GUIDANCE.put_back(stored) if self._config["guidance_embeds"] else stored
+        return _GUIDANCE.put_back(stored) if self._takes_guidance else stored
 
     def exported(self, weights: dict[str, Tensor], resolution: int) -> ExportedNetwork:
         """The student without guidance input; see :meth:`Teacher.exported`."""
-        if self._config["guidance_embeds"]:
+        if self._takes_guidance:
             weights = _GUIDANCE.left_out(weights)
-        with torch.device("meta"):
-            module = FluxTransformer2DModel.from_config(self._config | {"guidance_embeds": False})
-        call = self.call_arguments(resolution)
+        module, call = self.meta_network(guidance_embeds=False), self.call_arguments(resolution)
         return ExportedNetwork(self.network_folder, module, weights, self.dtype, call=call)
 
     def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
@@ -125,17 +127,12 @@ class FluxTeacher(Teacher):
         embeds, pooled, _ = self._text_pipeline.encode_prompt(
             prompt=prompts, device=self.device, max_sequence_length=tokens
         )
-        guidance = {GUIDANCE: torch.ones(len(prompts))} if self._config["guidance_embeds"] else {}
+        guidance = {GUIDANCE: torch.ones(len(prompts))} if self._takes_guidance else {}
         return {"prompt_embeds": embeds, "pooled": pooled, **guidance}
 
-    @cached_property
-    def autoencoder(self) -> ImageCoder:
-        """The VAE."""
-        return ShiftedAutoencoder(self.directory, self.device, self.dtype)
-
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        return self.component_config(self.network_folder)
+    @property
+    def _takes_guidance(self) -> bool:
+        return bool(self.network_config["guidance_embeds"])
 
     @cached_property
     def _text_pipeline(self) -> Any:

@@ -16,21 +16,20 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import SanaPipeline, SanaTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from sid_trainer.config import Family
-from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.method.conditions import GUIDANCE, Condition
+from sid_trainer.method.conditions import GUIDANCE, Condition, Shapes
 from sid_trainer.teachers.autoencoders import DeepCompressionAutoencoder
-from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.base import TIME_SCALE, Network, Teacher
 from sid_trainer.teachers.encoding import encode_in_batches
 from sid_trainer.teachers.text_encoders import text_pipeline
 from sid_trainer.teachers.text_length import length_argument, token_limit
+from sid_trainer.transfer import on_accelerator
 
 MAX_TOKENS = 300
 """Length of an encoding in the stock pipeline, unless the tokenizer's own limit is less."""
 _TOKENIZER = "tokenizer"
-_TIME_SCALE = 1000.0
 _MULTIPLE = 32
 """What the stock pipeline wants resolutions to be a multiple of."""
 _CALL_RESOLUTION = 1024
@@ -43,30 +42,35 @@ class SanaTeacher(Teacher):
     """Adapter of the SANA family."""
 
     family: ClassVar[Family] = "sana"
+    network_class: ClassVar[Any] = SanaTransformer2DModel
+    autoencoder_class = DeepCompressionAutoencoder
     _pipeline_class: ClassVar[Any] = SanaPipeline
     _encode_options: ClassVar[Mapping[str, Any]] = {"do_classifier_free_guidance": False}
-
-    def build_network(self) -> nn.Module:
-        """A new SANA transformer."""
-        network: nn.Module = SanaTransformer2DModel.from_config(self._config)
-        return network
 
     @property
     def default_resolution(self) -> int:
         """The transformer's sample size in pixels."""
-        return int(self._config["sample_size"]) * self.autoencoder.factor
+        return int(self.network_config["sample_size"]) * self.autoencoder.factor
 
-    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
-        """``(C, H, W)`` of the latents of a square image."""
-        multiple = max(_MULTIPLE, self.autoencoder.factor * int(self._config["patch_size"]))
-        if resolution % multiple:
-            raise TrainerError(
-                FailureReason.INVALID_CONFIGURATION,
-                f"data.resolution {resolution} does not suit this teacher: use a multiple of "
-                f"{multiple}",
-            )
-        side = resolution // self.autoencoder.factor
-        return int(self._config["in_channels"]), side, side
+    @property
+    def resolution_multiple(self) -> int:
+        """A patch of the network in pixels, and no less than the stock pipeline takes."""
+        return max(_MULTIPLE, self.autoencoder.factor * int(self.network_config["patch_size"]))
+
+    def condition_shapes(self) -> Shapes:
+        """Shapes of one prompt's condition; see :meth:`Teacher.condition_shapes`."""
+        tokens = token_limit(self.directory, _TOKENIZER, MAX_TOKENS)
+        guidance: Shapes = {GUIDANCE: ()} if self.takes_guidance else {}
+        return {
+            "prompt_embeds": (tokens, int(self.network_config["caption_channels"])),
+            "mask": (tokens,),
+            **guidance,
+        }
+
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether the network's guidance scale is an input."""
+        return bool(self.network_config.get("guidance_embeds"))
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -80,7 +84,7 @@ class SanaTeacher(Teacher):
         return {
             "tokens": MAX_TOKENS,
             "instruction": self._instruction,
-            "guidance": bool(self._config.get("guidance_embeds")),
+            "guidance": self.takes_guidance,
         }
 
     def velocity(self, network: Network, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
@@ -97,19 +101,14 @@ class SanaTeacher(Teacher):
 
     def time_input(self, sigma: Tensor) -> Tensor:
         """What the network is given as time for noise levels ``[B]``."""
-        return sigma * _TIME_SCALE * float(self._config.get("timestep_scale", 1.0))
-
-    @cached_property
-    def autoencoder(self) -> ImageCoder:
-        """The DC-AE."""
-        return DeepCompressionAutoencoder(self.directory, self.device, self.dtype)
+        return sigma * TIME_SCALE * float(self.network_config.get("timestep_scale", 1.0))
 
     def call_arguments(self, resolution: int) -> dict[str, object]:
         """Size and length of text, unless they are the plain call's; no change of the size."""
         arguments: dict[str, object] = {}
         if resolution != _CALL_RESOLUTION:
             arguments |= {"height": resolution, "width": resolution}
-        size = int(self._config["sample_size"])
+        size = int(self.network_config["sample_size"])
         if size not in _BINNED_SAMPLE_SIZES or resolution != size * _MULTIPLE:
             arguments["use_resolution_binning"] = False
         return arguments | length_argument(self.directory, _TOKENIZER, MAX_TOKENS)
@@ -124,24 +123,20 @@ class SanaTeacher(Teacher):
             **self._encode_options,
         )[:2]
         tensors = {"prompt_embeds": embeds, "mask": mask}
-        if self._config.get("guidance_embeds"):
+        if self.takes_guidance:
             tensors[GUIDANCE] = torch.ones(len(prompts))
         return tensors
 
     def _guidance_input(self, condition: Condition) -> Tensor | None:
         if not condition.has_guidance:
             return None
-        return condition.tensors[GUIDANCE] * float(self._config["guidance_embeds_scale"])
+        return condition.tensors[GUIDANCE] * float(self.network_config["guidance_embeds_scale"])
 
     @property
     def _instruction(self) -> Any:
         """The instruction of the pipeline's plain call."""
         call = inspect.signature(self._pipeline_class.__call__)
         return call.parameters["complex_human_instruction"].default
-
-    @cached_property
-    def _config(self) -> dict[str, Any]:
-        return self.component_config(self.network_folder)
 
     @cached_property
     def _text_pipeline(self) -> Any:

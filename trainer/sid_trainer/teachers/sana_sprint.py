@@ -23,8 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-from diffusers import SanaSprintPipeline, SanaTransformer2DModel
+from diffusers import SanaSprintPipeline
 from torch import Tensor
 
 from sid_trainer.config import Family
@@ -62,9 +61,7 @@ class SanaSprintTeacher(SanaTeacher):
         """The student as a SanaPipeline; see :meth:`Teacher.exported`."""
         if self._guidance:
             weights = self._guidance.left_out(weights)
-        config = self._config | {"guidance_embeds": False, "timestep_scale": _SANA_TIME_SCALE}
-        with torch.device("meta"):
-            module = SanaTransformer2DModel.from_config(config)
+        module = self.meta_network(guidance_embeds=False, timestep_scale=_SANA_TIME_SCALE)
         return ExportedNetwork(
             self.network_folder,
             module,
@@ -77,9 +74,9 @@ class SanaSprintTeacher(SanaTeacher):
     @property
     def _guidance(self) -> GuidanceInput | None:
         """The network's guidance input, if it has one."""
-        if not self._config.get("guidance_embeds"):
+        if not self.takes_guidance:
             return None
-        return guidance_input(float(self._config["guidance_embeds_scale"]))
+        return guidance_input(float(self.network_config["guidance_embeds_scale"]))
 
 
 def guidance_input(scale: float) -> GuidanceInput:

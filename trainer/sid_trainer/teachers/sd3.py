@@ -7,28 +7,30 @@ be absent. Latents are shifted and scaled: ``z = (vae - shift) * scale``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
-from torch import Tensor, nn
+from torch import Tensor
 
 from sid_trainer.config import Family
-from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.method.conditions import Condition
+from sid_trainer.method.conditions import Condition, Shapes
+from sid_trainer.models.pipeline_index import read_index
 from sid_trainer.teachers.autoencoders import ShiftedAutoencoder
-from sid_trainer.teachers.base import ImageCoder, Network, Teacher, on_accelerator
+from sid_trainer.teachers.base import TIME_SCALE, Network, Teacher
 from sid_trainer.teachers.encoding import encode_in_batches
 from sid_trainer.teachers.text_encoders import text_pipeline
 from sid_trainer.teachers.text_length import length_argument, token_limit
 from sid_trainer.teachers.text_parts import TEXT_ENCODERS
+from sid_trainer.transfer import on_accelerator
 
 MAX_T5_TOKENS = 256
 """Length of the T5 encoding in the stock pipeline, unless the tokenizer's own limit is less."""
-_TIME_SCALE = 1000.0
+_CLIP_TOKENIZER = "tokenizer"
+_CLIP_TOKENS = 77
+"""Length of the CLIP encodings in the stock pipeline, unless the tokenizer's own limit is less."""
 _T5_TOKENIZER = "tokenizer_3"
 _T5 = ("text_encoder_3", _T5_TOKENIZER)
 
@@ -37,34 +39,32 @@ class SD3Teacher(Teacher):
     """Adapter of the SD3 family."""
 
     family: ClassVar[Family] = "sd3"
-
-    def build_network(self) -> nn.Module:
-        """A new SD3 transformer."""
-        network: nn.Module = SD3Transformer2DModel.from_config(
-            self.component_config(self.network_folder)
-        )
-        return network
+    network_class: ClassVar[Any] = SD3Transformer2DModel
+    autoencoder_class = ShiftedAutoencoder
 
     @property
     def default_resolution(self) -> int:
         """The transformer's sample size in pixels."""
-        return (
-            int(self.component_config(self.network_folder)["sample_size"]) * self.autoencoder.factor
-        )
+        return int(self.network_config["sample_size"]) * self.autoencoder.factor
 
-    def latent_shape(self, resolution: int) -> tuple[int, int, int]:
-        """``(C, H, W)`` of the latents of a square image."""
-        config = self.component_config(self.network_folder)
-        multiple = self.autoencoder.factor * int(config["patch_size"])
-        largest = int(config["pos_embed_max_size"]) * multiple
-        if resolution % multiple or resolution > largest:
-            raise TrainerError(
-                FailureReason.INVALID_CONFIGURATION,
-                f"data.resolution {resolution} does not suit this teacher: use a multiple of "
-                f"{multiple} up to {largest}",
-            )
-        side = resolution // self.autoencoder.factor
-        return int(config["in_channels"]), side, side
+    @property
+    def resolution_multiple(self) -> int:
+        """A patch of the network in pixels."""
+        return self.autoencoder.factor * int(self.network_config["patch_size"])
+
+    @property
+    def largest_resolution(self) -> int:
+        """As many patches as the network has places for."""
+        return int(self.network_config["pos_embed_max_size"]) * self.resolution_multiple
+
+    def condition_shapes(self) -> Shapes:
+        """Shapes of one prompt's condition; see :meth:`Teacher.condition_shapes`."""
+        clip = token_limit(self.directory, _CLIP_TOKENIZER, _CLIP_TOKENS)
+        t5 = token_limit(self.directory, _T5_TOKENIZER, MAX_T5_TOKENS)
+        return {
+            "prompt_embeds": (clip + t5, int(self.network_config["joint_attention_dim"])),
+            "pooled": (int(self.network_config["pooled_projection_dim"]),),
+        }
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -77,8 +77,7 @@ class SD3Teacher(Teacher):
     @property
     def encoding_settings(self) -> Mapping[str, Any]:
         """Length of T5's encoding, and the width of what stands for it where there is no T5."""
-        width = self.component_config(self.network_folder)["joint_attention_dim"]
-        return {"t5_tokens": MAX_T5_TOKENS, "width": width}
+        return {"t5_tokens": MAX_T5_TOKENS, "width": self.network_config["joint_attention_dim"]}
 
     def call_arguments(self, resolution: int) -> dict[str, object]:
         """Size and length of text, unless they are the plain call's."""
@@ -89,7 +88,7 @@ class SD3Teacher(Teacher):
         """Velocity ``[B, C, H, W]``; see :meth:`Teacher.velocity`."""
         velocity: Tensor = network(
             hidden_states=x,
-            timestep=sigma * _TIME_SCALE,
+            timestep=sigma * TIME_SCALE,
             encoder_hidden_states=condition.tensors["prompt_embeds"],
             pooled_projections=condition.tensors["pooled"],
             return_dict=False,
@@ -108,21 +107,13 @@ class SD3Teacher(Teacher):
         return {"prompt_embeds": embeds, "pooled": pooled}
 
     @cached_property
-    def autoencoder(self) -> ImageCoder:
-        """The VAE."""
-        return ShiftedAutoencoder(self.directory, self.device, self.dtype)
-
-    @cached_property
     def _text_pipeline(self) -> Any:
         """The pipeline without VAE; its transformer has a shape but no weights.
 
         Without T5 the pipeline asks the transformer's config for the width of its zeros, and the
         loader wants to be told that T5 is meant to be absent.
         """
-        index = json.loads((self.directory / "model_index.json").read_text(encoding="utf-8"))
+        index = read_index(self.directory)
         absent = {name: None for name in _T5 if index.get(name, [None])[0] is None}
-        with torch.device("meta"):
-            transformer = self.build_network()
-        return text_pipeline(
-            StableDiffusion3Pipeline, self.directory, self.dtype, transformer=transformer, **absent
-        )
+        components = {"transformer": self.meta_network(), **absent}
+        return text_pipeline(StableDiffusion3Pipeline, self.directory, self.dtype, **components)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from sid_trainer.models.pipeline_index import INDEX
+from sid_trainer.models.pipeline_index import read_index
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 """Where stock pipelines have text encoders: as many of these as they have encoders."""
@@ -23,7 +21,7 @@ def tokenizers_of(directory: Path) -> dict[str, str]:
 
 
 def _components(directory: Path, start: str) -> dict[str, str]:
-    index: dict[str, Any] = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+    index = read_index(directory)
     return {
         name: index[name][1]
         for name in sorted(index)

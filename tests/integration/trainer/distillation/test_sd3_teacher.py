@@ -15,7 +15,7 @@ from sid_trainer.config import NoiseMode, StudentConfig, TeacherConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.digits.text import MAX_TOKENS
 from sid_trainer.method.sampler import roll_out, scheduler_config
-from sid_trainer.teachers import find_family, open_teacher
+from sid_trainer.teachers import open_teacher
 from sid_trainer.teachers.sd3 import SD3Teacher
 
 CPU = torch.device("cpu")
@@ -127,13 +127,12 @@ def test_resolutions_that_do_not_suit_are_refused(resolution: int, teacher: SD3T
 
 
 def test_the_family_is_found(tiny_sd3: Path, tmp_path: Path) -> None:
-    assert find_family(tiny_sd3) == "sd3"
     config = TeacherConfig(model=str(tiny_sd3))
     assert open_teacher(config, tiny_sd3, CPU, torch.float32).family == "sd3"
     with pytest.raises(TrainerError, match=r"no model_index\.json"):
-        find_family(tmp_path)
+        open_teacher(config, tmp_path, CPU, torch.float32)
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(
         TrainerError, match=r"is a StableDiffusionPipeline,.*use one of .*StableDiffusion3Pipeline"
     ):
-        find_family(tmp_path)
+        open_teacher(config, tmp_path, CPU, torch.float32)

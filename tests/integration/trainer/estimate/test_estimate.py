@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sid_trainer.config import RunConfig
+from sid_trainer.config import Family, RunConfig
 from sid_trainer.contract import TrainerError
 from sid_trainer.engine.deepspeed_config import trained_network_config
 from sid_trainer.engine.gather_sizes import with_gather_sizes
@@ -24,7 +24,6 @@ from sid_trainer.estimate.activations import (
     network_size,
     teacher_of,
 )
-from sid_trainer.estimate.conditions import condition_shapes
 from sid_trainer.estimate.kernels import training_kernels
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.live import LiveBytes
@@ -127,7 +126,7 @@ def zero_settings(**sections: Any) -> ZeroSettings:
 def updates_of(skeleton: Skeleton, config: RunConfig, folder: Path) -> tuple[Batch, _Updates]:
     teacher = teacher_of(skeleton, config, torch.float32, folder)
     latent = teacher.latent_shape(64 if teacher.family == "flux" else teacher.default_resolution)
-    batch = Batch(2, latent, condition_shapes(teacher.family, skeleton), torch.float32)
+    batch = Batch(2, latent, teacher.condition_shapes(), torch.float32)
     return batch, _Updates(teacher, config, batch)
 
 
@@ -135,8 +134,7 @@ def updates_of(skeleton: Skeleton, config: RunConfig, folder: Path) -> tuple[Bat
 def test_known_teacher_has_the_published_size(model: str, billions: float, tmp_path: Path) -> None:
     KNOWN[model].write(tmp_path)
     teacher = open_teacher(run_config(model).teacher, tmp_path, META, torch.bfloat16)
-    with META:
-        network = network_size(teacher.build_network())
+    network = network_size(teacher.meta_network())
     assert network.total / 1e9 == pytest.approx(billions, abs=0.005)
 
 
@@ -340,11 +338,18 @@ def test_a_need_is_certain_without_what_is_assumed_or_bounded() -> None:
     assert need.per_gpu == 17 * GIB + RESERVE
 
 
-def test_every_family_tells_the_shapes_of_its_prompts() -> None:
-    models = {"sd3": SD35, "sana": SANA, "sana-sprint": SANA, "flux": FLUX}
+def prompt_shape(family: Family, skeleton: Skeleton, folder: Path) -> tuple[int, ...]:
+    skeleton.write(folder)
+    return ADAPTERS[family](folder, META, torch.bfloat16).condition_shapes()["prompt_embeds"]
+
+
+def test_every_family_tells_the_shapes_of_its_prompts(tmp_path: Path) -> None:
+    models: dict[Family, str] = {"sd3": SD35, "sana": SANA, "sana-sprint": SANA, "flux": FLUX}
     assert models.keys() == ADAPTERS.keys()
-    lengths = {f: condition_shapes(f, KNOWN[m])["prompt_embeds"] for f, m in models.items()}
-    assert lengths == {
+    assert {
+        family: prompt_shape(family, KNOWN[model], tmp_path / family)
+        for family, model in models.items()
+    } == {
         "sd3": (77 + 256, 4096),
         "sana": (300, 2304),
         "sana-sprint": (300, 2304),
@@ -354,13 +359,12 @@ def test_every_family_tells_the_shapes_of_its_prompts() -> None:
 
 def test_skeleton_is_read_from_a_pipeline_directory(tmp_path: Path) -> None:
     KNOWN[SD35].write(tmp_path)
-    (tmp_path / "tokenizer_3").mkdir()
     (tmp_path / "tokenizer_3" / "tokenizer_config.json").write_text('{"model_max_length": 100}')
     index = {**KNOWN[SD35].index, "tokenizer_3": ["transformers", "T5Tokenizer"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     skeleton = find_skeleton(run_config(str(tmp_path)).teacher)
     assert skeleton.components == KNOWN[SD35].components
-    assert condition_shapes("sd3", skeleton)["prompt_embeds"] == (77 + 100, 4096)
+    assert prompt_shape("sd3", skeleton, tmp_path / "again") == (77 + 100, 4096)
 
 
 def test_teacher_that_is_not_here_is_told_with_the_remedy() -> None:

@@ -15,7 +15,7 @@ from diffusers.models.transformers.sana_transformer import SanaCombinedTimestepG
 from sid_trainer.config import Family, TeacherConfig
 from sid_trainer.config.families import PIPELINES
 from sid_trainer.contract import FailureReason, TrainerError
-from sid_trainer.teachers import ADAPTERS, Teacher, find_family, open_teacher
+from sid_trainer.teachers import ADAPTERS, Teacher, open_teacher
 from sid_trainer.teachers.flux import image_places, pack, unpack
 from sid_trainer.teachers.sana_sprint import guidance_input
 
@@ -120,7 +120,7 @@ def test_sana_time_is_scaled_by_its_config(
 
 def test_a_sana_pipeline_may_be_opened_as_sprint(sana: Callable[..., Path]) -> None:
     directory = sana()
-    assert find_family(directory) == "sana"
+    assert opened(directory).family == "sana"
     teacher: Any = opened(directory, "sana-sprint")
     assert teacher.family == "sana-sprint"
     assert teacher.time_input(torch.tensor([0.75])).item() == 0.75
@@ -136,7 +136,18 @@ def test_a_family_that_cannot_open_the_pipeline_is_refused(sana: Callable[..., P
 
 def test_an_unknown_pipeline_is_refused_with_the_known_ones(pipeline: Callable[..., Path]) -> None:
     with pytest.raises(TrainerError, match=r"is a PixArtPipeline.* FluxPipeline, SanaPipeline"):
-        find_family(pipeline("PixArtPipeline", {}, {}))
+        opened(pipeline("PixArtPipeline", {}, {}))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_an_index_that_names_no_pipeline_is_told(
+    pipeline: Callable[..., Path], content: str
+) -> None:
+    directory = pipeline("FluxPipeline", {}, {})
+    (directory / "model_index.json").write_text(content)
+    with pytest.raises(TrainerError, match=r"teacher\.model/model_index\.json does not") as told:
+        opened(directory)
+    assert told.value.reason is FailureReason.INVALID_DATA
 
 
 def test_flux_tokens_are_the_stock_pipelines() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from sid_trainer.contract import FailureReason, TrainerError
@@ -10,6 +9,7 @@ from sid_trainer.digits.families.base import DigitsFamily, Encodings, TeacherRec
 from sid_trainer.digits.families.flux import FluxDigits
 from sid_trainer.digits.families.sana import SanaDigits
 from sid_trainer.digits.families.sd3 import SD3Digits
+from sid_trainer.models.pipeline_index import read_index
 
 __all__ = ["FAMILIES", "DigitsFamily", "Encodings", "TeacherRecipe", "family_of"]
 
@@ -24,16 +24,10 @@ def family_of(directory: Path) -> DigitsFamily:
     """Return the family of a pipeline directory.
 
     Raises:
-        TrainerError: ``NotFound`` when the directory holds no pipeline, ``InvalidConfiguration``
-            when it is of no family of digits teachers.
+        TrainerError: as :func:`~sid_trainer.models.pipeline_index.read_index`;
+            ``InvalidConfiguration`` when it is of no family of digits teachers.
     """
-    index = directory / "model_index.json"
-    if not index.is_file():
-        raise TrainerError(
-            FailureReason.NOT_FOUND,
-            f"{directory} holds no model_index.json: give the directory of a diffusers pipeline",
-        )
-    name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    name = read_index(directory, str(directory))["_class_name"]
     for family in FAMILIES.values():
         if family.pipeline_class.__name__ == name:
             return family

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sid_trainer.teachers.base import on_accelerator
+from sid_trainer.transfer import on_accelerator
 
 ELSEWHERE = torch.device("meta")
 
