@@ -172,6 +172,25 @@ def test_unknown_value_is_refused() -> None:
         render("--set", "replica=2")
 
 
+def test_the_chart_may_be_a_conditional_dependency() -> None:
+    """An umbrella chart's condition and tags arrive among the values."""
+    assert render("--set", "enabled=true", "--set", "tags.sid=true")
+
+
+@pytest.mark.parametrize("scraped", [True, False])
+def test_alerts_are_about_the_operator_of_the_release(scraped: bool) -> None:
+    """Which only the ServiceMonitor tells from others, by labels of its own."""
+    values = f"metrics.rules.enabled=true,metrics.serviceMonitor.enabled={str(scraped).lower()}"
+    (found,) = of_kind(render("--namespace", "red", "--set", values), "PrometheusRule")
+    rules = {rule["alert"]: rule["expr"] for rule in found["spec"]["groups"][0]["rules"]}
+    own = 'namespace="red",service="release-sid-operator-metrics"'
+    of_operator = [text for text in rules.values() if "sid_operator_" in text]
+    assert len(of_operator) == 4
+    assert all((own in text) is scraped for text in of_operator)
+    leading = f"sid_operator_leading{{{own}}}" if scraped else "sid_operator_leading"
+    assert rules["SiDOperatorAbsent"] == f"absent({leading} == 1)"
+
+
 def test_crd_is_the_generated_one() -> None:
     generated = kubectl.REPOSITORY / "crds" / "sid-dit.dev_siddistillations.yaml"
     rendered = kubectl.run(

@@ -40,6 +40,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- printf "%s:%s" $name (.image.tag | default .tag) -}}
 {{- end -}}
 
+{{/* Alert rules; where Prometheus scrapes by the ServiceMonitor, about the operator of this release alone. */}}
+{{- define "sid-operator.alerts" -}}
+{{- $rules := .Files.Get "files/alerts.yaml" -}}
+{{- if .Values.metrics.serviceMonitor.enabled -}}
+{{- $own := printf "namespace=%q,service=%q" .Release.Namespace (printf "%s-metrics" (include "sid-operator.fullname" .)) -}}
+{{- $rules = regexReplaceAll "(sid_operator_[a-z_]+)[{]" $rules (printf "${1}{%s," $own) -}}
+{{- $rules = regexReplaceAll "(sid_operator_[a-z_]+)([^a-z_{])" $rules (printf "${1}{%s}${2}" $own) -}}
+{{- end -}}
+{{- $rules -}}
+{{- end -}}
+
 {{/* Selector of the pods that train, of whatever run. */}}
 {{- define "sid-operator.trainingPods" -}}
 matchLabels:

@@ -69,6 +69,7 @@ class RunCollector(Collector):
         yield _phases(resources)
         yield _restarts(resources)
         yield _conditions(resources)
+        yield _failures(resources)
         yield from _progress(resources)
         yield _training(resources)
 
@@ -99,6 +100,14 @@ def _conditions(resources: list[Object]) -> GaugeMetricFamily:
         for condition in CONDITIONS:
             if told.get(condition) in ("True", "False"):
                 family.add_metric([*_names(obj), condition], told[condition] == "True")
+    return family
+
+
+def _failures(resources: list[Object]) -> GaugeMetricFamily:
+    family = _per_run("failure", "1 while status.failure stands, with its reason.", "reason")
+    for obj in resources:
+        if failure := _status(obj).get("failure"):
+            family.add_metric([*_names(obj), failure["reason"]], 1)
     return family
 
 

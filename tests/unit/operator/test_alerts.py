@@ -25,6 +25,7 @@ EXPRESSIONS = [alert["expr"] for alert in ALERTS] + PANELS
 STATUS: dict[str, Any] = {
     "phase": "Running",
     "restarts": 2,
+    "failure": {"reason": "NodeLost", "message": "Node a does not answer."},
     "progress": {"iteration": 250, "percent": 50, "imagesPerSecond": 12.5, "etaSeconds": 100},
     "metrics": dict.fromkeys(TRAINING_METRICS, 0.5),
     "conditions": [{"type": kind, "status": "True"} for kind in CONDITIONS],

@@ -49,6 +49,17 @@ def test_runs_are_told_by_phase_and_name() -> None:
     assert value(registry, "sid_distillation_restarts", **of_run) is None
 
 
+def test_a_failure_is_told_while_it_stands() -> None:
+    registry = CollectorRegistry()
+    failure = {"reason": "NodeLost", "message": "Node a of pod b does not answer."}
+    resources = [world.raw(STATUS | {"failure": failure})]
+    registry.register(RunCollector(lambda: resources))
+    labels = {"namespace": world.NAMESPACE, "name": world.NAME, "reason": "NodeLost"}
+    assert value(registry, "sid_distillation_failure", **labels) == 1
+    resources[:] = [world.raw(STATUS)]
+    assert value(registry, "sid_distillation_failure", **labels) is None
+
+
 def test_the_help_of_restarts_claims_no_failures() -> None:
     """Suspensions and changes of the spec count as well."""
     families = {family.name: family for family in RunCollector(list).collect()}
