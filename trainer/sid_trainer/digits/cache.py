@@ -33,9 +33,9 @@ def cached_teacher(recipe: TeacherRecipe | None = None) -> Path:
     return folder
 
 
-def is_cached(recipe: TeacherRecipe | None = None) -> bool:
-    """Whether a teacher is there already."""
-    return _is_whole(_root() / content_hash(recipe or TeacherRecipe()))
+def is_cached() -> bool:
+    """Whether the SD3 teacher of seed 0 is there already."""
+    return _is_whole(_root() / content_hash(TeacherRecipe()))
 
 
 def content_hash(recipe: TeacherRecipe) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,11 @@ def _config(model: str, scale: float = 1.0, **training: Any) -> RunConfig:
     )
 
 
-def architectures(models: Iterable[str] = KNOWN) -> dict[str, Any]:
+def architectures() -> dict[str, Any]:
     """The content of the file: one entry an architecture, and the models that have it."""
     entries: dict[str, Any] = {}
     names: dict[str, str] = {}
-    for model in models:
+    for model in KNOWN:
         architecture = json.dumps(_architecture(KNOWN[model]), sort_keys=True)
         name = names.setdefault(architecture, model)
         if name not in entries:

@@ -34,7 +34,7 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 logger = logging.getLogger(__name__)
 
 
-def shared_pipeline(directory: Path, dtype: torch.dtype, cache: Path | None = None) -> Path:
+def shared_pipeline(directory: Path, dtype: torch.dtype) -> Path:
     """A directory like a pipeline's, without network and VAE, whose text encoders are of a type.
 
     The pipeline's own where they are. Else one in the cache, made by the first process of the node.
@@ -42,7 +42,6 @@ def shared_pipeline(directory: Path, dtype: torch.dtype, cache: Path | None = No
     Args:
         directory: the diffusers pipeline.
         dtype: type that the text encoders compute in.
-        cache: where it goes; :func:`~sid_trainer.process.environment.cache_root` by default.
 
     Raises:
         TrainerError: ``NotFound`` when an encoder has no safetensors, ``InvalidData`` when they
@@ -53,7 +52,7 @@ def shared_pipeline(directory: Path, dtype: torch.dtype, cache: Path | None = No
         return directory
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     name = hashlib.sha256(json.dumps([str(dtype), stats]).encode()).hexdigest()[:24]
-    folder = (cache or cache_root()) / "text-encoders" / name
+    folder = cache_root() / "text-encoders" / name
     with locked(folder):
         if not folder.is_dir():
             _convert(directory, files, dtype, folder)

@@ -15,14 +15,13 @@ from sid_trainer.teachers.text_parts import encoders_of, tokenizers_of
 _LIBRARIES = ("diffusers", "transformers")
 
 
-def encoder_identity(directory: Path, cache: Path | None = None) -> dict[str, str]:
+def encoder_identity(directory: Path) -> dict[str, str]:
     """What encodings depend on in a pipeline: content of text encoders and tokenizers, libraries.
 
     The content is read once a node, and remembered for as long as the files are unchanged.
 
     Args:
         directory: the diffusers pipeline.
-        cache: where it is remembered.
     """
     files = sorted(
         file
@@ -32,7 +31,7 @@ def encoder_identity(directory: Path, cache: Path | None = None) -> dict[str, st
     )
     stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     name = hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:24]
-    known = (cache or cache_root()) / "identities" / name
+    known = cache_root() / "identities" / name
     with locked(known):
         if not known.is_file():
             digests = [(str(f.relative_to(directory)), _content(f)) for f in files]
