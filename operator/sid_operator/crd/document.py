@@ -8,7 +8,7 @@ from sid_operator.api import names
 from sid_operator.api.spec import SiDDistillationSpec
 from sid_operator.api.status import SiDDistillationStatus
 from sid_operator.crd.rules import add_rules
-from sid_operator.crd.schema import Schema, structural_schema
+from sid_operator.crd.schema import Schema, drop_item_defaults, structural_schema
 from sid_operator.crd.texts import tell_defaults
 
 DESCRIPTION = (
@@ -85,6 +85,7 @@ def custom_resource_definition() -> dict[str, Any]:
 def _version() -> dict[str, Any]:
     schema = resource_schema()
     tell_defaults(schema["properties"]["spec"])
+    drop_item_defaults(schema["properties"]["spec"])
     return {
         "name": names.VERSION,
         "served": True,

@@ -8,6 +8,8 @@ Rules this module keeps:
   does the work of ``additionalProperties: false``; checks on the keys of maps become CEL rules.
 * Defaults are written out at every level, so that ``kubectl get -o yaml`` shows what holds; empty
   lists and maps are left out, as absent means the same.
+* Below a list the models alone have them (:func:`drop_item_defaults`): a merge patch replaces a
+  whole list, so that kubectl apply and Argo CD would find one with defaults changed each time.
 """
 
 from __future__ import annotations
@@ -75,6 +77,17 @@ def structural_schema(model: type[BaseModel], *, defaults: bool = True) -> Schem
     """
     root = model.model_json_schema(by_alias=True)
     return _Converter(root.get("$defs", {}), defaults).convert(root, "", ())
+
+
+def drop_item_defaults(schema: Schema, *, in_list: bool = False) -> None:
+    """Remove the defaults of all fields of items of lists below ``schema``, in place."""
+    if in_list:
+        schema.pop("default", None)
+    for field in schema.get("properties", {}).values():
+        drop_item_defaults(field, in_list=in_list)
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            drop_item_defaults(schema[key], in_list=in_list or key == "items")
 
 
 @dataclass(frozen=True)

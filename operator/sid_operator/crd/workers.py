@@ -90,13 +90,13 @@ WORKERS = (
     ),
     Rule(
         "spec.workers.tolerations[]",
-        "self.operator != 'Exists' || !has(self.value)",
+        "!has(self.operator) || self.operator != 'Exists' || !has(self.value)",
         "value is not compared when operator is Exists: remove it, or use Equal",
         field="value",
     ),
     Rule(
         "spec.workers.tolerations[]",
-        "has(self.key) || self.operator == 'Exists'",
+        "has(self.key) || has(self.operator) && self.operator == 'Exists'",
         "key may be left out with operator Exists only: give the key of the taint",
     ),
     Rule(
@@ -107,9 +107,10 @@ WORKERS = (
     ),
     Rule(
         "spec.workers.nodeAffinity[]",
-        "self.operator in ['Exists', 'DoesNotExist'] ? "
+        "has(self.operator) && self.operator in ['Exists', 'DoesNotExist'] ? "
         "!has(self.values) || size(self.values) == 0 : "
-        "has(self.values) && (self.operator in ['Gt', 'Lt'] ? size(self.values) == 1 && "
+        "has(self.values) && (has(self.operator) && self.operator in ['Gt', 'Lt'] ? "
+        "size(self.values) == 1 && "
         "self.values[0].matches(r'^[0-9]+$') : size(self.values) > 0)",
         "values do not fit the operator: give some for In and NotIn, one whole number for Gt and "
         "Lt, none for Exists and DoesNotExist",

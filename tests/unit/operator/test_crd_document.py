@@ -150,3 +150,22 @@ def test_reference_links_lead_to_sections() -> None:
     links = {part.split(")")[0] for part in text.split("](#")[1:]}
     assert links
     assert links <= headings
+
+
+def test_no_item_of_a_list_has_a_default_that_the_api_server_writes() -> None:
+    """A merge patch replaces the list, without it: kubectl apply would never find it unchanged."""
+    (version,) = custom_resource_definition()["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert [path for path, part in nodes(spec) if "[]" in path and "default" in part] == []
+    workers = spec["properties"]["workers"]["properties"]
+    for name, field, told in (
+        ("volumes", "readOnly", "Default: true."),
+        ("tolerations", "operator", "Default: Equal."),
+        ("nodeAffinity", "operator", "Default: In."),
+    ):
+        assert told in workers[name]["items"]["properties"][field]["description"]
+    assert workers["gpusPerNode"]["default"] == 8, "outside of lists they are written"
+
+
+def test_the_api_reference_tells_the_defaults_of_items() -> None:
+    assert "| readOnly | boolean | `true` |" in reference.api_reference()

@@ -12,8 +12,10 @@ from sid_operator.plan.model import (
     Apply,
 )
 from sid_operator.plan.resource import resource_of
+from sid_operator.resources.cleanup import cleanup_job
 from sid_operator.resources.config_map import config_map
-from sid_operator.resources.run import Installed
+from sid_operator.resources.job import job
+from sid_operator.resources.run import Installed, Run
 from tests.unit.operator import world
 from tests.unit.operator.world import NOW
 
@@ -57,3 +59,20 @@ def test_a_field_of_a_newer_crd_is_passed_over() -> None:
     read = resource_of(raw, default=Installed())
     assert read.problem == ""
     assert read.run == world.run()
+
+
+def test_defaults_that_an_earlier_crd_wrote_into_lists_change_no_child() -> None:
+    volume = {"name": "models", "claimName": "weights", "mountPath": "/mnt/models"}
+    toleration, pool = {"key": "gpu", "value": "sid"}, {"key": "pool", "values": ["sid"]}
+    base = world.raw()["spec"]["workers"]
+
+    def of(volume: object, toleration: object, pool: object) -> Run:
+        items = {"volumes": [volume], "tolerations": [toleration], "nodeAffinity": [pool]}
+        return world.run(workers=base | items)
+
+    bare = of(volume, toleration, pool)
+    stored = of(
+        volume | {"readOnly": True}, toleration | {"operator": "Equal"}, pool | {"operator": "In"}
+    )
+    for build in (config_map, job, cleanup_job):
+        assert build(bare) == build(stored)
