@@ -2,8 +2,8 @@
 
 Rules this module keeps:
 
-* A setting comes from a flag (``--watch-silence 90``), else from the environment
-  (``SID_OPERATOR_WATCH_SILENCE=90``), else from the default below; nothing else is read.
+* A setting comes from a flag (``--watch-silence 150``), else from the environment
+  (``SID_OPERATOR_WATCH_SILENCE=150``), else from the default below; nothing else is read.
 * Flags, variables and help texts are derived from the fields, so that none can be forgotten.
 """
 
@@ -92,9 +92,9 @@ class Settings:
         290, "How long the server keeps a watch open; it is then opened again where it ended."
     )
     watch_silence: float = _setting(
-        90.0,
-        "Silence after which a watch counts as dead. Bookmarks arrive every 60 s, so a live one is "
-        "never silent for so long.",
+        150.0,
+        "Silence after which a watch counts as dead. Bookmarks arrive about every 60 s, but no API "
+        "server promises them: one may be late, or left out.",
     )
     progress_interval: float = _setting(
         5.0,

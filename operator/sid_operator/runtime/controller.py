@@ -42,7 +42,7 @@ from sid_operator.settings import Settings
 logger = logging.getLogger(__name__)
 
 LOST_LEADERSHIP_EXIT_CODE = 3
-SILENT_WATCHES_FACTOR = 4.0
+SILENT_WATCHES_FACTOR = 2.4
 """Watches may fail for so many times their silence limit: the API server may be away a while."""
 
 

@@ -44,3 +44,8 @@ def test_each_process_has_a_name_of_its_own() -> None:
     assert first.identity.startswith(f"{socket.gethostname()}_")
     assert first.identity != second.identity
     assert parse(["--identity", "pod-1"], {}).identity == "pod-1"
+
+
+def test_a_watch_that_lacks_one_bookmark_is_not_dead() -> None:
+    """The API server sends one about every minute, where it can; 90 s of silence were seen."""
+    assert Settings().watch_silence > 2 * 60
