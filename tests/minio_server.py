@@ -60,7 +60,7 @@ class MinioServer:
             "MINIO_ROOT_USER": self.environ["AWS_ACCESS_KEY_ID"],
             "MINIO_ROOT_PASSWORD": self.environ["AWS_SECRET_ACCESS_KEY"],
         }
-        tls = ["--certs-dir", self.certificates] if self.certificates else []
+        tls = ["--certs-dir", str(self.certificates)] if self.certificates else []
         address = f"--address=127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             [self.program, "server", "data", address, "--quiet", *tls],
@@ -108,8 +108,8 @@ class MinioServer:
 
     def http(self, timeout: float = 30.0) -> urllib3.PoolManager:
         """Connections that trust the server's own authority."""
-        trusted = {"ca_certs": str(self.certificates / "ca.crt")} if self.certificates else {}
-        return urllib3.PoolManager(timeout=timeout, retries=False, **trusted)
+        authority = str(self.certificates / "ca.crt") if self.certificates else None
+        return urllib3.PoolManager(timeout=timeout, retries=False, ca_certs=authority)
 
     def sdk(self) -> S3Client:
         """Single requests, as the storage sends them."""

@@ -46,7 +46,7 @@ class Issuer:
         claims = {"iss": self.url, "sub": SUBJECT, "aud": [audience], "iat": now}
         claims |= {"exp": now + seconds, "jti": secrets.token_hex(8)}
         signed = f"{_part({'alg': 'RS256', 'kid': 'only'})}.{_part(claims)}"
-        command = ["openssl", "dgst", "-sha256", "-sign", key or self.key]
+        command = ["openssl", "dgst", "-sha256", "-sign", str(key or self.key)]
         signature = subprocess.run(command, input=signed.encode(), capture_output=True, check=True)
         return f"{signed}.{_text(signature.stdout)}"
 
