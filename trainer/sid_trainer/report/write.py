@@ -46,11 +46,6 @@ _NAMES = {
 }
 
 
-def report_key() -> str:
-    """Key of the report, relative to the run's folder."""
-    return KEY
-
-
 def write_report(storage: Storage, config: RunConfig, iteration: int, device: str) -> str:
     """Store the report and return where it is; on rank 0 only.
 

@@ -84,13 +84,6 @@ class Storage(Protocol):
             TrainerError: ``NotFound`` when it is absent, ``InvalidData`` beyond ``max_bytes``.
         """
 
-    def get_into(self, key: str, buffer: memoryview) -> int:
-        """Read an object into ``buffer``; return its size, which may be less than the buffer's.
-
-        Raises:
-            TrainerError: ``NotFound`` when it is absent, ``InvalidData`` when it is larger.
-        """
-
     def get_range(self, key: str, start: int, buffer: memoryview) -> int:
         """Read from byte ``start`` on into ``buffer``; return how much there was, at most its size.
 

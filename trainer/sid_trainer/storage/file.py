@@ -86,14 +86,6 @@ class FileStorage:
             raise too_large(self.uri(key), max_bytes)
         return data
 
-    def get_into(self, key: str, buffer: memoryview) -> int:
-        """Read an object into ``buffer``; return its size."""
-        with self._reading(key) as file:
-            filled = _fill(file, buffer)
-            if file.read(1):
-                raise too_large(self.uri(key), len(buffer))
-        return filled
-
     def get_range(self, key: str, start: int, buffer: memoryview) -> int:
         """Read from byte ``start`` on into ``buffer``; return how much there was."""
         with self._reading(key) as file:

@@ -129,16 +129,6 @@ class S3Storage:
         self._read(key, take)
         return bytes(data)
 
-    def get_into(self, key: str, buffer: memoryview) -> int:
-        """Read an object into ``buffer``; return its size."""
-
-        def take(offset: int, chunk: bytes) -> None:
-            if offset + len(chunk) > len(buffer):
-                raise too_large(self.uri(key), len(buffer))
-            buffer[offset : offset + len(chunk)] = chunk
-
-        return self._read(key, take)
-
     def get_range(self, key: str, start: int, buffer: memoryview) -> int:
         """Read from byte ``start`` on into ``buffer``; return how much there was."""
         return self._read(key, buffer, Span(start, len(buffer))) if len(buffer) else 0

@@ -162,10 +162,9 @@ def test_a_read_goes_on_where_it_broke_off(
     cut = Fault(kind, share=0.6, seconds=0.0, target=0)
     data = secrets.token_bytes(5 * 2**20)
     minio.storage(prefix).put_bytes("x", data)
-    buffer, part = bytearray(len(data)), bytearray(3 * 2**20)
+    part = bytearray(3 * 2**20)
     reads: list[Callable[[S3Storage], object]] = [
         lambda storage: storage.get_bytes("x"),
-        lambda storage: storage.get_into("x", memoryview(buffer)),
         lambda storage: storage.get_range("x", 2**20, memoryview(part)),
         lambda storage: storage.get_file("x", tmp_path / "x"),
     ]
@@ -173,7 +172,7 @@ def test_a_read_goes_on_where_it_broke_off(
         with FaultProxy(minio.port, At({1: cut, 2: cut})) as proxy:
             read(through(proxy, minio, prefix))
             assert proxy.requests == 3
-    assert buffer == data == (tmp_path / "x").read_bytes()
+    assert data == (tmp_path / "x").read_bytes()
     assert part == data[2**20 : 4 * 2**20]
 
 

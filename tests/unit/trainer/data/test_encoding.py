@@ -35,7 +35,7 @@ def test_conditions_are_those_of_the_prompts(encoded: Encoded, capacity: int) ->
     data, order = encoded(numbered(40), Encoder(), capacity)
     for iteration in (0, 1, 2, 3, 7, 8, 30, 5):
         numbers = data.condition(iteration).tensors["text"][:, 0].tolist()
-        assert numbers == order.indices(iteration, range(4, 8))
+        assert numbers == order.of(range(iteration, iteration + 1), range(4, 8))[0]
 
 
 def test_prompts_that_all_fit_are_encoded_in_one_visit(encoded: Encoded) -> None:
@@ -70,7 +70,7 @@ def test_prompts_of_two_chunks_are_encoded_once(encoded: Encoded) -> None:
     data, order = encoded(numbered(20), encoder, capacity=16)
     for iteration in range(8):
         numbers = data.condition(iteration).tensors["text"][:, 0].tolist()
-        assert numbers == order.indices(iteration, range(4, 8))
+        assert numbers == order.of(range(iteration, iteration + 1), range(4, 8))[0]
     first, second = encoder.visits
     assert not set(first) & set(second)
 

@@ -39,12 +39,8 @@ class PromptOrder:
     batch_size: int
     seed: int
 
-    def indices(self, iteration: int, samples: Sequence[int]) -> list[int]:
-        """Prompt of each sample; ``samples`` are places in the global batch, from 0."""
-        return self.of(range(iteration, iteration + 1), samples)[0]
-
     def of(self, iterations: range, samples: Sequence[int]) -> list[list[int]]:
-        """Prompts ``[iterations][samples]``, computed together."""
+        """Prompts ``[iterations][samples]``; ``samples`` are places in the global batch, from 0."""
         starts = np.asarray(iterations, dtype=np.int64) * self.batch_size
         positions = starts[:, None] + np.asarray(samples, dtype=np.int64)
         epochs, offsets = np.divmod(positions, self.count)

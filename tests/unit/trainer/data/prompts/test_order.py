@@ -13,20 +13,20 @@ from sid_trainer.data.prompts.order import PromptOrder, permuted
 
 def test_each_epoch_has_every_prompt_once_in_another_order() -> None:
     order = PromptOrder(count=10, batch_size=4, seed=1)
-    drawn = [i for iteration in range(5) for i in order.indices(iteration, range(4))]
+    drawn = list(itertools.chain(*order.of(range(5), range(4))))
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert drawn[:10] != drawn[10:]
     other = PromptOrder(10, 4, seed=2)
-    assert drawn[:10] != [i for t in range(5) for i in other.indices(t, range(4))][:10]
+    assert drawn[:10] != list(itertools.chain(*other.of(range(5), range(4))))[:10]
 
 
 def test_ranks_share_the_order_and_chunks_are_the_same() -> None:
     order = PromptOrder(count=7, batch_size=8, seed=0)
-    for iteration in (0, 1, 100):
-        halves = order.indices(iteration, range(4)) + order.indices(iteration, range(4, 8))
-        assert halves == order.indices(iteration, range(8))
+    for iteration in (range(1), range(1, 2), range(100, 101)):
+        first, second = order.of(iteration, range(4)), order.of(iteration, range(4, 8))
+        assert [first[0] + second[0]] == order.of(iteration, range(8))
     together = order.of(range(3, 9), range(2, 5))
-    assert together == [order.indices(iteration, range(2, 5)) for iteration in range(3, 9)]
+    assert together == [order.of(range(at, at + 1), range(2, 5))[0] for at in range(3, 9)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 255, 1000])
