@@ -90,7 +90,10 @@ class Nest:
     def wait_for(self, what: str, number: int) -> int:
         """The same, when it does."""
         with self._changed:
-            assert self._changed.wait_for(lambda: (what, number) in self._told, 300)
+            assert self._changed.wait_for(
+                lambda: (what, number) in self._told or self._process.poll() is not None, 300
+            )
+            assert (what, number) in self._told, f"the nest ended with {self._process.poll()}"
             return self._told[what, number]
 
     def _listen(self) -> None:
@@ -102,6 +105,9 @@ class Nest:
                 with self._changed:
                     self._told[what, int(number)] = int(value)
                     self._changed.notify_all()
+        self._process.wait()
+        with self._changed:
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True)

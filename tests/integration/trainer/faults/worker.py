@@ -13,7 +13,7 @@ import torch
 
 from sid_trainer.commands.worker import main
 from sid_trainer.engine import training_metrics
-from sid_trainer.storage import parts, s3, s3_client
+from sid_trainer.storage import parts, s3, s3_server
 from sid_trainer.telling import reporting
 
 
@@ -24,7 +24,7 @@ def cut_to_size() -> None:
     change(training_metrics, "READING_SECONDS", 0.0)
     for module in (parts, s3):
         change(module, "PART_BYTES", parts.MIN_PART_BYTES)
-    change(s3_client, "READ_SECONDS", 5.0)
+    change(s3_server, "READ_SECONDS", 5.0)
 
 
 def change(module: ModuleType, name: str, value: float) -> None:
