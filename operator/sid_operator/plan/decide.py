@@ -36,6 +36,7 @@ from sid_operator.plan.readiness import (
 from sid_operator.plan.room import room
 from sid_operator.plan.running import running, unheard_after
 from sid_operator.plan.stalling import seconds_until, stalled
+from sid_operator.plan.waits import soonest
 from sid_operator.resources.run import Run
 
 RESYNC_SECONDS = 600.0
@@ -105,11 +106,12 @@ def _over_again_after(
     resource: Resource, observed: Observed, status: SiDDistillationStatus, now: datetime
 ) -> float | None:
     """Seconds after which time alone changes what is done about a run that is over."""
-    waits = (
-        expiry.seconds_left(resource, status, now),
-        seconds_until_stuck(observed.pods, now),
+    return soonest(
+        (
+            expiry.seconds_left(resource, status, now),
+            seconds_until_stuck(observed.pods, now),
+        )
     )
-    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _not_accepted(

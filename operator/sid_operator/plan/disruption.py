@@ -18,6 +18,7 @@ from sid_operator import reasons
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.gang import newest
 from sid_operator.plan.pods import Pod
+from sid_operator.plan.waits import first_after
 
 STUCK = timedelta(seconds=30)
 """A pod still there so long after its grace period is not being ended by anyone: the kubelet kills
@@ -59,8 +60,7 @@ def held_by_its_node(pods: Iterable[Pod], now: datetime) -> Pod | None:
 
 def seconds_until_stuck(pods: Iterable[Pod], now: datetime) -> float | None:
     """Seconds until a pod that is being deleted counts as stuck, or None where none will."""
-    waits = [(pod.gone_by + STUCK - now).total_seconds() for pod in pods if pod.gone_by is not None]
-    return min((wait for wait in waits if wait > 0), default=None)
+    return first_after(now, (pod.gone_by + STUCK for pod in pods if pod.gone_by is not None))
 
 
 def _is_stuck(pod: Pod, now: datetime) -> bool:

@@ -18,6 +18,7 @@ from sid_operator.plan.failure import pod_cause
 from sid_operator.plan.gang import current, newest
 from sid_operator.plan.objects import printable
 from sid_operator.plan.pods import Pod, Terminated
+from sid_operator.plan.waits import first_after
 
 GRACE = timedelta(minutes=1)
 """Time that a sidecar has which ends by itself after the trainer."""
@@ -47,8 +48,7 @@ def holds_up(pods: Iterable[Pod], now: datetime) -> Cause | None:
 
 def held_after(pods: Iterable[Pod], now: datetime) -> float | None:
     """Seconds until a pod that does not end is told, or None where none will be."""
-    waits = [(ended.finished_at + GRACE - now).total_seconds() for _, ended in _held(pods)]
-    return min((wait for wait in waits if wait > 0), default=None)
+    return first_after(now, (ended.finished_at + GRACE for _, ended in _held(pods)))
 
 
 def _failed(failure: Cause) -> str:

@@ -17,6 +17,7 @@ from sid_operator import reasons
 from sid_operator.plan.causes import Cause
 from sid_operator.plan.gang import current
 from sid_operator.plan.pods import Pod
+from sid_operator.plan.waits import first_after
 from sid_operator.resources.run import Run
 
 GRACE = timedelta(minutes=1)
@@ -35,12 +36,8 @@ def placing_cause(run: Run, pods: Iterable[Pod], now: datetime) -> Cause | None:
 
 def placed_after(run: Run, pods: Iterable[Pod], now: datetime) -> float | None:
     """Seconds until the silence about a pod is told, or None where none will be."""
-    waits = [
-        (pod.created + GRACE - now).total_seconds()
-        for pod in current(pods)
-        if _cause(run, pod) is not None
-    ]
-    return min((wait for wait in waits if wait > 0), default=None)
+    left = (pod for pod in current(pods) if _cause(run, pod) is not None)
+    return first_after(now, (pod.created + GRACE for pod in left))
 
 
 def _cause(run: Run, pod: Pod) -> Cause | None:

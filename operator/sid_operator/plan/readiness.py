@@ -19,6 +19,7 @@ from sid_operator.plan.placing import placed_after, placing_cause
 from sid_operator.plan.pod_events import asked_after, event_cause
 from sid_operator.plan.pods import Pod
 from sid_operator.plan.suspension import is_suspended
+from sid_operator.plan.waits import soonest
 from sid_operator.resources.run import Run
 
 CREATION_GRACE = timedelta(seconds=10)
@@ -55,7 +56,7 @@ def blocked_after(run: Run, observed: Observed, now: datetime) -> float | None:
         asked_after(run, observed, now),
         placed_after(run, observed.pods, now),
     )
-    return min((wait for wait in waits if wait is not None), default=None)
+    return soonest(waits)
 
 
 def lacks_pods(run: Run, observed: Observed) -> bool:

@@ -32,6 +32,7 @@ from sid_operator.plan.model import (
     Try,
 )
 from sid_operator.plan.resource import resource_of
+from sid_operator.plan.waits import soonest
 from sid_operator.resources.run import Installed
 from sid_operator.runtime.caches import Caches
 from sid_operator.runtime.cleaner import Cleaner
@@ -116,7 +117,7 @@ class Reconciler:
         self._recorder.settled(key)
         self._caches.pods.forget_gone(key, gone)
         waits = (retried_after, planned.look_again_after, self._executor.seconds_left(key))
-        return min((wait for wait in waits if wait is not None), default=None)
+        return soonest(waits)
 
     async def _carried_out(self, key: Key, raw: Object, resource: Resource) -> Plan | None:
         """Plan and change children; the plan afterwards says what is to be told.
