@@ -8,8 +8,10 @@ import secrets
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import urllib3
 from minio import Minio
@@ -78,6 +80,15 @@ class MinioServer:
         )
         log.close()
         self._wait_ready()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Self]:
+        """Started, and stopped in the end."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         if self.process is not None:

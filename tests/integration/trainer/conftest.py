@@ -45,12 +45,8 @@ def minio(minio_factory: Callable[[], MinioServer]) -> MinioServer:
 @pytest.fixture(scope="session")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
     """A server with TLS under an authority, a domain and a region of its own."""
-    server = new_secure_server(tmp_path_factory.mktemp("secure"))
-    try:
-        server.start()
+    with new_secure_server(tmp_path_factory.mktemp("secure")).running() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

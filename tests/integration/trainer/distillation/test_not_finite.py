@@ -26,6 +26,8 @@ from sid_trainer.method.conditions import Condition
 from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage
 
+pytestmark = pytest.mark.usefixtures("group_of_one")
+
 CPU = torch.device("cpu")
 CAPTIONS = ["one", "two", "three"]
 
@@ -52,15 +54,6 @@ class Sampled:
         yield lambda samples, condition: torch.rand(len(samples), 3, 16, 16)
 
     teacher = student
-
-
-@pytest.fixture(autouse=True)
-def _group() -> Iterator[None]:
-    """Of one process, which sums up with itself."""
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture

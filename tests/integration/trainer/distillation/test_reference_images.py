@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,8 @@ from sid_trainer.evaluate.yardsticks import Yardsticks
 from sid_trainer.launch.preflight import check_inputs
 from sid_trainer.process.group import SoloGroup
 from sid_trainer.storage import FileStorage
+
+pytestmark = pytest.mark.usefixtures("group_of_one")
 
 IMAGES = 7
 
@@ -85,15 +86,6 @@ def measured(folder: Path, features: Path, uri: str) -> FeatureStatistics:
     found = yardsticks.references["fid"]
     assert found is not None
     return found
-
-
-@pytest.fixture(autouse=True)
-def _group() -> Iterator[None]:
-    """Of one process, which sums up with itself."""
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
 
 
 def test_shards_give_what_a_folder_gives(tmp_path: Path, features: Path) -> None:

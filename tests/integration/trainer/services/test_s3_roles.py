@@ -43,12 +43,8 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, account: Issuer) -> Iterator[MinioServer]:
     """A store that believes the issuer."""
-    server = new_trusting_server(tmp_path_factory.mktemp("store"), account)
-    try:
-        server.start()
+    with new_trusting_server(tmp_path_factory.mktemp("store"), account).running() as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
