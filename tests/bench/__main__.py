@@ -34,6 +34,7 @@ def main() -> None:
     }
     if options.device == "cuda":
         parts["attention"] = ()
+        parts["compiled"] = ()
         parts["accelerator"] = (options.rounds,)
     report = [heading(options.device)]
     print(report[0], flush=True)
@@ -65,7 +66,7 @@ def arguments() -> argparse.Namespace:
         "parts",
         nargs="*",
         help="flops, cost, waits, step_time, outside, memory, latency, checkpoints, stall; on GPUs "
-        "attention, accelerator",
+        "attention, compiled, accelerator",
     )
     return parser.parse_args()
 

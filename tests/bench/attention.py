@@ -1,25 +1,33 @@
 """Whether a GPU's attention kernels give the right gradients: a check that speed comes after.
 
-The trainer switches cuDNN's off (:func:`sid_trainer.engine.distributed.trust_no_cudnn_attention`).
-This tells of the versions at hand whether that is still needed, and that flash may be trusted.
+The trainer never takes cuDNN's, and tries what it takes (:mod:`sid_trainer.engine.attention`). This
+tells of the versions at hand whether cuDNN's may be trusted by now, and how fast each is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import SDPBackend, activate_flash_attention_impl, sdpa_kernel
 
+from sid_trainer.engine.attention import gradient_error
 from tests.bench import ranks
+from tests.bench.accelerator import MATRIX, product_seconds
+from tests.bench.clocks import clocks
 from tests.bench.report import Section
 
-SHAPES = {"FLUX.1-dev": (2, 4608, 24, 128), "SD3.5-Medium": (2, 4429, 24, 64)}
+SHAPES = {"FLUX.1-dev": (4, 4608, 24, 128), "SD3.5-Medium": (8, 4429, 24, 64)}
 """Batch, tokens, heads, width of a head."""
-KERNELS = {"flash": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
-GRADIENTS = ("whole", "sliced")
+KERNELS = {
+    "FlashAttention 2": SDPBackend.FLASH_ATTENTION,
+    "FlashAttention 4": SDPBackend.FLASH_ATTENTION,
+    "cuDNN": SDPBackend.CUDNN_ATTENTION,
+}
+REPETITIONS = 10
 
 
 def section() -> Section:
@@ -27,44 +35,65 @@ def section() -> Section:
     rows = []
     for kernel in KERNELS:
         for name in SHAPES:
-            for gradient in GRADIENTS:
-                try:
-                    arguments = {"kernel": kernel, "name": name, "gradient": gradient}
-                    told = f"{ranks.run('attention', 'cuda', **arguments):.1e}"
-                except RuntimeError as error:
-                    told = str(error).strip().splitlines()[-1][:100]
-                rows.append((kernel, name, gradient, told))
+            try:
+                found = ranks.run("attention", "cuda", kernel=kernel, name=name)
+                told = [f"{found[what]:{form}}" for what, form in _COLUMNS.items()]
+            except RuntimeError as error:
+                told = [str(error).strip().splitlines()[-1][:100], *[""] * (len(_COLUMNS) - 1)]
+            rows.append((kernel, name, *told))
     return Section(
-        "Gradients of attention",
+        "Attention",
         "Largest relative error of the gradients of query, key and value in bf16 against attention "
-        "spelt out in fp32. Rounding to bf16 alone is some 3e-3. The gradient of the output is a "
+        "spelt out in fp32; rounding to bf16 alone is some 3e-3. The gradient of the output is a "
         "tensor of its own, or a slice of a wider one, as where attention and the feed-forward "
-        "part of a block share a projection.",
-        ("kernel", "shape of", "gradient of the output", "relative error"),
+        "part of a block share a projection. Speed is in operations of a matrix product of "
+        f"{MATRIX} x {MATRIX}, the backward pass counted as twice the forward.",
+        ("kernels", "shape of", *_COLUMNS),
         rows,
     )
 
 
-def on_rank(device: str, kernel: str, name: str, gradient: str) -> float:
-    """Largest relative error of one kernel."""
-    torch.manual_seed(0)
-    batch, tokens, heads, width = SHAPES[name]
-    drawn = [torch.randn(batch, tokens, heads, width, device=device) for _ in range(4)]
-    inputs = [tensor.bfloat16() for tensor in drawn]
-    with sdpa_kernel(KERNELS[kernel]):
-        found = _gradients(inputs, sliced=gradient == "sliced")
-    with sdpa_kernel(SDPBackend.MATH):
-        expected = _gradients([tensor.float() for tensor in inputs], sliced=False)
-    return max(float((f - e).norm() / e.norm()) for f, e in zip(found, expected, strict=True))
+_COLUMNS = {
+    "error, whole": ".1e",
+    "error, sliced": ".1e",
+    "speed, forward": ".2f",
+    "speed, backward": ".2f",
+}
 
 
-def _gradients(inputs: list[Tensor], *, sliced: bool) -> list[Any]:
-    *given, weight = inputs
-    leaves = [tensor.detach().requires_grad_() for tensor in given]
-    out = functional.scaled_dot_product_attention(*(x.transpose(1, 2) for x in leaves))
-    out, weight = out.transpose(1, 2).flatten(2), weight.flatten(2)
-    if sliced:
-        beside = torch.zeros_like(out).repeat(1, 1, 4)
-        out, weight = torch.cat([out, beside], dim=2), torch.cat([weight, beside], dim=2)
-    out.backward(weight)  # type: ignore[no-untyped-call]
-    return [leaf.grad.float() for leaf in leaves if leaf.grad is not None]
+def on_rank(device: str, kernel: str, name: str) -> dict[str, float]:
+    """Errors and speed of one kernel, by the names of the columns."""
+    if kernel == "FlashAttention 4":
+        activate_flash_attention_impl("FA4")
+    shape, on = SHAPES[name], torch.device(device)
+    small = (2, *shape[1:])  # fp32 scores of all heads must fit
+
+    def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        with sdpa_kernel(KERNELS[kernel]):
+            return functional.scaled_dot_product_attention(query, key, value)
+
+    errors = [gradient_error(small, on, attention, sliced=sliced) for sliced in (False, True)]
+    return dict(zip(_COLUMNS, (*errors, *_speeds(attention, shape)), strict=True))
+
+
+def _speeds(attention: Callable[..., Tensor], shape: tuple[int, ...]) -> tuple[float, float]:
+    batch, tokens, heads, width = shape
+    drawn: list[Any] = [torch.randn(shape, device="cuda").bfloat16() for _ in range(4)]
+    *inputs, gradient = [tensor.transpose(1, 2) for tensor in drawn]
+    product = 2 * MATRIX**3 / product_seconds()
+    work = 4 * batch * heads * tokens**2 * width
+    forward = work / _seconds(lambda: attention(*inputs))
+    leaves = [tensor.requires_grad_() for tensor in inputs]
+    out = attention(*leaves)
+    backward = (
+        2 * work / _seconds(lambda: torch.autograd.grad(out, leaves, gradient, retain_graph=True))
+    )
+    return forward / product, backward / product
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    work()
+    since = clocks()[0]
+    for _ in range(REPETITIONS):
+        work()
+    return (clocks()[0] - since) / REPETITIONS

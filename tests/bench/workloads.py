@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sid_trainer.config import AttentionKernels
 from tests.bench.shapes import Shape, flux, sd3, small
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -23,6 +24,7 @@ class Workload:
         batch: images a process in an iteration.
         checkpointing: whether activations are recomputed.
         compiled: whether torch compiles the blocks.
+        attention: kernels that compute it.
         world_size: processes of the run.
         processes: world sizes to measure.
         zero: DeepSpeed's ZeRO settings laid over the trainer's.
@@ -33,6 +35,7 @@ class Workload:
     batch: int
     checkpointing: bool = False
     compiled: bool = False
+    attention: AttentionKernels = "auto"
     world_size: int = 1
     processes: tuple[int, ...] = (1,)
     zero: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +55,7 @@ class Workload:
         kept = "recomputed" if self.checkpointing else "kept"
         described = f"{self.shape.name}, batch {self.batch}, activations {kept}"
         described += ", compiled" if self.compiled else ""
+        described += "" if self.attention == "auto" else f", attention {self.attention}"
         return ", ".join((described, *(f"{name} {value}" for name, value in self.zero.items())))
 
     def sections(self, iterations: int) -> dict[str, Any]:
@@ -74,6 +78,7 @@ class Workload:
                 "learningRate": 1e-6,
                 "gradientCheckpointing": self.checkpointing,
                 "compile": self.compiled,
+                "attention": self.attention,
             },
         }
 
@@ -89,8 +94,8 @@ _SD35 = Workload(
 _FLUX = Workload(
     flux("FLUX.1-dev, 1 + 2 layers", layers=1, single=2), "cuda", batch=4, checkpointing=True
 )
-_SD35_KEPT = replace(_SD35, batch=4, checkpointing=False)
-_FLUX_KEPT = replace(_FLUX, batch=2, checkpointing=False)
+_SD35_KEPT = replace(_SD35, checkpointing=False, compiled=True)
+_FLUX_KEPT = replace(_FLUX, checkpointing=False, compiled=True)
 WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
     "cpu": {
         "digits": Workload(
@@ -108,13 +113,13 @@ WORKLOADS: Mapping[str, Mapping[str, Workload]] = {
     },
     "cuda": {
         "sd3.5-medium": _SD35,
-        "sd3.5-medium, kept": _SD35_KEPT,
         "sd3.5-medium, compiled": replace(_SD35, compiled=True),
-        "sd3.5-medium, kept, compiled": replace(_SD35_KEPT, compiled=True),
+        "sd3.5-medium, kept, compiled": _SD35_KEPT,
+        "sd3.5-medium, kept, compiled, torch": replace(_SD35_KEPT, attention="torch"),
         "flux": _FLUX,
-        "flux, kept": _FLUX_KEPT,
         "flux, compiled": replace(_FLUX, compiled=True),
-        "flux, kept, compiled": replace(_FLUX_KEPT, compiled=True),
+        "flux, kept, compiled": _FLUX_KEPT,
+        "flux, kept, compiled, torch": replace(_FLUX_KEPT, attention="torch"),
     },
 }
 

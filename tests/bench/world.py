@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sid_trainer.config import RunConfig
+from sid_trainer.engine.attention import choose_attention
 from sid_trainer.engine.distributed import Place, join
 from sid_trainer.engine.iteration import Distiller
 from sid_trainer.engine.networks import build_networks
@@ -45,6 +46,7 @@ class Training:
         config = RunConfig.model_validate(workload.sections(1))
         self.workload = workload
         self.place: Place = join(config.launch)
+        choose_attention(config.training.attention, self.place.device)
         shape, dtype = workload.shape, workload.dtype
         self.teacher: Teacher = shape.open(directory, self.place.device, dtype)
         self.networks = build_networks(config, self.teacher, directory)

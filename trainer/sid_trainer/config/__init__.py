@@ -14,6 +14,7 @@ The operator's resource spec is built from the section models below; the operato
 """
 
 from sid_trainer.config.base import (
+    AttentionKernels,
     Family,
     GuidanceStrategy,
     Metric,
@@ -55,6 +56,7 @@ __all__ = [
     "FREE",
     "REGION_TEXT",
     "AdversarialConfig",
+    "AttentionKernels",
     "CheckpointConfig",
     "DataConfig",
     "DeepSpeedConfig",

@@ -33,6 +33,9 @@ Pooling = Literal["spatial", "channel"]
 Precision = Literal["fp32", "bf16", "pure-bf16"]
 
 
+AttentionKernels = Literal["auto", "torch", "flash-4"]
+
+
 Offload = Literal["none", "optimizer"]
 
 

@@ -31,6 +31,7 @@ FREE: Mapping[str, frozenset[str]] = {
             "micro_batch_size",
             "gradient_checkpointing",
             "compile",
+            "attention",
             "max_skipped_updates",
             "watchdog_seconds",
         }

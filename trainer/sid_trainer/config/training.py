@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from sid_trainer.config.base import Precision, Section
+from sid_trainer.config.base import AttentionKernels, Precision, Section
 
 DEFAULT_IMAGES = 500_000
 """Length of a run, in generated images, when neither iterations nor images is given."""
@@ -114,6 +114,13 @@ class TrainingConfig(Section):
         default=False,
         description="Let torch compile the networks' blocks: fewer, larger kernels. The first "
         "iteration takes minutes longer.",
+    )
+    attention: AttentionKernels = Field(
+        default="auto",
+        description="Kernels of attention on GPUs. torch is PyTorch's own FlashAttention 2; "
+        "flash-4 is FlashAttention 4, twice as fast, for Hopper and Blackwell (compute capability "
+        "9.x and 10.x); auto takes flash-4 where the GPU is one of these. Whichever it is, its "
+        "gradients are tried before the run begins.",
     )
     shared_roll_out: bool = Field(
         default=True,

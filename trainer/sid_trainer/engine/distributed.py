@@ -64,7 +64,6 @@ def join(launch: LaunchConfig, watchdog_seconds: float = 0.0) -> Place:
     if launch.device == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-        trust_no_cudnn_attention()
     timeout = COLLECTIVE_TIMEOUT + timedelta(seconds=watchdog_seconds)
     deepspeed.init_distributed(
         dist_backend="nccl" if device.type == "cuda" else "gloo",
@@ -97,17 +96,6 @@ def give_gradients_time(timeout: timedelta) -> None:
     groups._WORLD_GROUP = torch.distributed.new_group(ranks=everyone, timeout=timeout)
     if groups._get_data_parallel_group() is not groups._WORLD_GROUP:
         raise RuntimeError("DeepSpeed sends gradients in another group than the one it was given")
-
-
-def trust_no_cudnn_attention() -> None:
-    """Have attention computed by torch's own flash kernels, not by cuDNN's.
-
-    Where the gradient of attention's output is a slice of a wider tensor, as in FLUX.1's single
-    blocks, cuDNN's backward pass gave gradients with a relative error of 1.4, and in training an
-    illegal memory access (torch 2.11, H200; flash agrees with fp32). It also gives NaN for some
-    masks (pytorch issue 196678).
-    """
-    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def compute_fp32_in_fp32() -> None:

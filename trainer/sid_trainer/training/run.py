@@ -19,6 +19,7 @@ from sid_trainer.config import RunConfig
 from sid_trainer.contract import GANG_VARIABLE
 from sid_trainer.data.encoding_cache import open_encoder
 from sid_trainer.data.prompts.consistency import require_same_prompts
+from sid_trainer.engine.attention import choose_attention
 from sid_trainer.engine.deepspeed_config import refuse_settings
 from sid_trainer.engine.distributed import join, leave
 from sid_trainer.engine.iteration import Distiller
@@ -59,6 +60,7 @@ def train(config: RunConfig) -> None:
     refuse_settings(config.deepspeed.config)
     place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
+    on_each(group, lambda: choose_attention(config.training.attention, place.device))
     storage = open_storage(config.storage.uri, config.storage.server)
     claim = from_first(group, lambda: claim_attempt(storage))
     patient = open_storage(config.storage.uri, config.storage.server, LONG_PATIENCE)
