@@ -22,7 +22,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +44,9 @@ PATIENCE = 5
 """Heartbeats within which every living rank tells of itself anew."""
 LEAVING_SECONDS = 5.0
 """What is under way at the end is waited for so long: a store may never answer."""
+STDERR = 2
+"""The descriptor. In the place of ``sys.stderr`` the main thread may have put something else for a
+while, which is no file: torch does while it compiles."""
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +172,7 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
         else:
             later = self._bound(task) + 2 * PATIENCE * self._tick
-            faulthandler.dump_traceback_later(later, exit=True, file=sys.stderr)
+            faulthandler.dump_traceback_later(later, exit=True, file=STDERR)
 
     def _conclude(self, task: _Task) -> None:
         """Dump the stacks, find out who hangs, and end the process."""
@@ -179,7 +181,7 @@ class Watchdog:
             task.name,
             self._bound(task),
         )
-        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        faulthandler.dump_traceback(file=STDERR, all_threads=True)
         judgement = self._judge(task)
         if self._stopped.is_set() or self._task is not task:
             logger.warning("%s went on in the end: training goes on", task.name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ def test_a_sign_that_cannot_be_written_ends_nothing(
         point(place, folder)
         wait_until(lambda: pulse(folder) is not None)
     assert caplog.text.count("cannot be written") == 1
+
+
+@pytest.mark.usefixtures("_group")
+def test_the_clock_goes_on_while_the_main_thread_has_put_standard_error_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch does while it compiles; the timer in C is real here."""
+    monkeypatch.setattr(watching, "LONGEST_TICK", 0.02)
+    with (
+        redirect_stderr(io.StringIO()),
+        Watchdog(SECONDS, never, RunDirectory(tmp_path)) as watchdog,
+        watchdog.watch("iteration 1"),
+    ):
+        wait_until(lambda: pulse(tmp_path) is not None)
+        first = pulse(tmp_path)
+        wait_until(lambda: pulse(tmp_path) != first)
 
 
 @pytest.mark.usefixtures("_group")
