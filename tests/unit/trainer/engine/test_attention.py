@@ -91,7 +91,7 @@ class _Misreading(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         out, leaves = ctx.graph  # type: ignore[attr-defined]
-        batch, heads, tokens, width = gradient.shape
+        _, heads, tokens, width = gradient.shape
         strides = (tokens * heads * width, width, heads * width, 1)
         return torch.autograd.grad(out, leaves, gradient.as_strided(gradient.shape, strides))
 
