@@ -7,12 +7,13 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from sid_trainer.config.base import Section
+from sid_trainer.config.file_uri import Place
 
 
 class PromptsConfig(Section):
     """The prompts that the student is trained on; no images are needed."""
 
-    uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+    uri: Place = Field(
         description="Text with one prompt a line (.txt, or no suffix), JSON lines (.jsonl), .csv, "
         ".tsv or .parquet; all but Parquet may be gzipped (.gz). s3://bucket/key, a path on a "
         "mounted volume, or hf://datasets/OWNER/NAME@REVISION/PATH (@REVISION may be left out). "
@@ -38,7 +39,7 @@ class PromptsConfig(Section):
 class EncodingCacheConfig(Section):
     """Encodings of prompts that are kept for other runs and later attempts."""
 
-    uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+    uri: Place = Field(
         description="Folder of the encodings: s3://bucket/folder, or a path on a mounted volume "
         "that is not read-only. A prompt takes, in bf16, 2.7 MB (SD3), 4.2 MB (FLUX.1-dev) or "
         "1.4 MB (SANA). Runs may share it, at the same time too; nothing is ever removed from it."
@@ -48,7 +49,7 @@ class EncodingCacheConfig(Section):
 class ImagesConfig(Section):
     """Images with captions, for data-aided training."""
 
-    uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+    uri: Place = Field(
         description="WebDataset shards, or a folder of images with captions: s3://bucket/folder, "
         "s3://bucket/shard-{000..099}.tar, or a path on a mounted volume. A folder with .tar files "
         "holds shards. Images are .jpg, .jpeg, .png or .webp; the caption is in the .txt of the "

@@ -8,12 +8,13 @@ from pydantic import Field, model_validator
 
 from sid_trainer.config.base import Metric, Section
 from sid_trainer.config.data import PromptsConfig
+from sid_trainer.config.file_uri import ModelPlace, Place
 
 
 class ReferenceImagesConfig(Section):
     """Real images that the student's are compared with."""
 
-    uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+    uri: Place = Field(
         description="Images (PNG, JPEG, WebP) in a folder or in WebDataset shards, with or "
         "without captions, or finished statistics as an .npz file with mu and sigma: "
         "s3://bucket/folder, s3://bucket/shard-{000..099}.tar, or a path on a mounted volume. "
@@ -25,7 +26,7 @@ class ReferenceImagesConfig(Section):
 class FidConfig(Section):
     """Fréchet distances between the features of images (FID with Inception's features)."""
 
-    features: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+    features: Place = Field(
         description="The feature extractor, a TorchScript file: s3://bucket/key, or a path on a "
         "mounted volume. It takes float32 images [B, 3, H, W] in 0..255 and gives [B, D]. For FID "
         "this is inception-2015-12-05.pt, which StyleGAN and clean-fid use."
@@ -60,7 +61,7 @@ class FidConfig(Section):
 class ScoreModelConfig(Section):
     """A CLIP model that scores how well an image fits its caption."""
 
-    model: Annotated[str, Field(min_length=1, max_length=512)] = Field(
+    model: ModelPlace = Field(
         description="Directory of a transformers CLIPModel with tokenizer and image processor: a "
         "Hugging Face id, s3://bucket/key, or a path on a mounted volume."
     )

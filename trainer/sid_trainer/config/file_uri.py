@@ -1,4 +1,4 @@
-"""The folder that a ``file://`` URI names.
+"""The path that a ``file://`` URI names, of a run's folder or of what it reads.
 
 Rules this module keeps:
 
@@ -9,7 +9,10 @@ Rules this module keeps:
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import unquote
+
+from pydantic import AfterValidator, Field
 
 SCHEME = "file:"
 
@@ -32,3 +35,24 @@ def folder_of(uri: str) -> Path:
             f"path, such as {SCHEME}//{meant}"
         )
     return Path(unquote(path))
+
+
+def path_of(place: str) -> Path:
+    """The path of what is on this machine: named by ``file:///path``, or as it is written.
+
+    Raises:
+        ValueError: as :func:`folder_of`; a value of the configuration was asked before.
+    """
+    return folder_of(place) if place.startswith(SCHEME) else Path(place)
+
+
+def _known(place: str) -> str:
+    if place.startswith(SCHEME):
+        folder_of(place)
+    return place
+
+
+Place = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_known)]
+"""Where files are: ``s3://``, a path, ``file://``, or another scheme where there is one."""
+ModelPlace = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_known)]
+"""The same of a model, which the Hub may have."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from sid_trainer.config.base import NoiseMode, Section
+from sid_trainer.config.file_uri import ModelPlace
 
 
 class StudentConfig(Section):
@@ -29,7 +30,7 @@ class StudentConfig(Section):
         description="Type in which the student's weights are written. Default: the type that "
         "training.precision computes in.",
     )
-    init_from: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+    init_from: ModelPlace | None = Field(
         default=None,
         description="An earlier student (same values as teacher.model) to start the student "
         "from. By default it starts as a copy of the teacher.",

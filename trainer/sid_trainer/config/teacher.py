@@ -7,12 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from sid_trainer.config.base import Family, Section
+from sid_trainer.config.file_uri import ModelPlace
 
 
 class TeacherConfig(Section):
     """The text-to-image model to distil. It is never changed."""
 
-    model: Annotated[str, Field(min_length=1, max_length=512)] = Field(
+    model: ModelPlace = Field(
         description="Where the teacher's diffusers pipeline is: a Hugging Face id "
         '("stabilityai/stable-diffusion-3.5-medium"), "s3://bucket/key", or a path on a mounted '
         "volume."

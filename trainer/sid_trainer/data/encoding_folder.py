@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sid_trainer.config.endpoint import Server
+from sid_trainer.config.file_uri import path_of
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage import Storage, open_storage
 
@@ -28,7 +29,7 @@ def check_cache(uri: str, endpoint: Server = None) -> None:
     if uri.startswith("s3://"):
         storage.list(_PROBE)
         return
-    folder = Path(uri.removeprefix("file://")).absolute()
+    folder = path_of(uri).absolute()
     while not folder.exists():
         folder = folder.parent
     if not os.access(folder, os.W_OK | os.X_OK):

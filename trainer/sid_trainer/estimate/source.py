@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sid_trainer.config import TeacherConfig
 from sid_trainer.config.endpoint import Server
+from sid_trainer.config.file_uri import path_of
 from sid_trainer.estimate.known import KNOWN
 from sid_trainer.estimate.skeleton import Skeleton
 from sid_trainer.models.hub import hub_errors, token
@@ -34,7 +35,7 @@ def find_skeleton(teacher: TeacherConfig, endpoint: Server = None) -> Skeleton:
         case "s3":
             return _from_s3(model, endpoint)
         case "path":
-            return _from_folder(Path(model.removeprefix("file://")), model)
+            return _from_folder(path_of(model), model)
         case "hub":
             return _from_hub(model, teacher.revision)
 

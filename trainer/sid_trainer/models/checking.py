@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from sid_trainer.config.endpoint import Server
+from sid_trainer.config.file_uri import path_of
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.models.hub_models import CONFIG
 from sid_trainer.models.pipeline_index import INDEX, check_pipeline
@@ -137,7 +138,7 @@ def parent_and_name(uri: str) -> tuple[str, str]:
 
 
 def _existing(reference: str, hint: str = "") -> Path:
-    path = Path(reference.removeprefix("file://"))
+    path = path_of(reference)
     if path.exists():
         return path
     raise not_found(reference, f"check the path and that its volume is mounted{hint}")

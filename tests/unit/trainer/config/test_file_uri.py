@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from sid_trainer.config.file_uri import folder_of
+from sid_trainer.config.data import ImagesConfig, PromptsConfig
+from sid_trainer.config.evaluation import ScoreModelConfig
+from sid_trainer.config.file_uri import folder_of, path_of
 from sid_trainer.config.launch import StorageConfig
+from sid_trainer.config.teacher import TeacherConfig
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,27 @@ def test_the_folder_is_the_whole_path(uri: str, folder: str) -> None:
 def test_a_path_that_is_not_absolute_is_refused_with_the_one_that_was_meant(uri: str) -> None:
     with pytest.raises(ValidationError, match=f"such as file://{Path.cwd()}"):
         StorageConfig(uri=uri)
+
+
+@pytest.mark.parametrize("uri", ["file://digits/run", "file:digits/run"])
+def test_so_is_one_of_what_is_read(uri: str) -> None:
+    for section, field in (
+        (TeacherConfig, "model"),
+        (PromptsConfig, "uri"),
+        (ImagesConfig, "uri"),
+        (ScoreModelConfig, "model"),
+    ):
+        with pytest.raises(ValidationError, match=f"such as file://{Path.cwd()}"):
+            section.model_validate({field: uri})
+
+
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        ("file:///data/two%20words.txt", "/data/two words.txt"),
+        ("/data/two%20words.txt", "/data/two%20words.txt"),
+        ("data/prompts.txt", "data/prompts.txt"),
+    ],
+)
+def test_only_a_uri_is_decoded(place: str, path: str) -> None:
+    assert path_of(place) == Path(path)

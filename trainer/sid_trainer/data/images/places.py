@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sid_trainer.config import RunConfig
 from sid_trainer.config.endpoint import Server
+from sid_trainer.config.file_uri import path_of
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.folder import folder_parts
 from sid_trainer.data.images.parts import ImagePart, LocalShard, StoredShard, is_hidden, suffix_of
@@ -89,7 +90,7 @@ class _Folder:
 
     @property
     def _path(self) -> Path:
-        return Path(self.address.removeprefix("file://"))
+        return path_of(self.address)
 
 
 def expanded(pattern: str) -> list[str]:

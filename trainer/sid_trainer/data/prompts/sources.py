@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from sid_trainer.config.endpoint import Server
+from sid_trainer.config.file_uri import path_of
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.prompts.formats import check_format, is_prompt_file
 from sid_trainer.data.prompts.hub import HUB, find_in_hub, parse_hub
@@ -149,8 +150,7 @@ def _on_disk(uri: str) -> list[PromptFile]:
 
 
 def _in_folder(uri: str) -> list[PromptFile]:
-    given = uri.removeprefix("file://")
-    path = Path(given)
+    path = path_of(uri)
     if path.is_dir():
         root, wanted = path, ""
     else:
