@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor
 
@@ -10,12 +12,30 @@ from sid_trainer.teachers.base import Teacher
 _DECODED = 16
 """Images decoded at a time: they are fp32 until they are rounded."""
 
+logger = logging.getLogger(__name__)
+
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [0, 1] as a PNG has them: metrics judge what a user would save."""
-    return (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    """Images in [0, 1] as a PNG has them: metrics judge what a user would save.
+
+    What is no number is black, as it is in the picture that a diffusers pipeline gives.
+    """
+    return (images.float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def decoded(teacher: Teacher, latents: Tensor) -> Tensor:
     """Images ``[B, 3, H, W]`` in uint8 in host memory of latents ``[B, C, H, W]``."""
-    return torch.cat([to_uint8(teacher.decode(part)) for part in torch.split(latents, _DECODED)])
+    return torch.cat([_decoded(teacher, part) for part in torch.split(latents, _DECODED)])
+
+
+def _decoded(teacher: Teacher, latents: Tensor) -> Tensor:
+    images = teacher.decode(latents)
+    broken = int((~images.isfinite()).flatten(1).any(dim=1).sum())
+    if broken:
+        logger.warning(
+            "the VAE gave values that are not finite for %d of %d images: they are judged with "
+            "black pixels",
+            broken,
+            len(images),
+        )
+    return to_uint8(images)
