@@ -36,7 +36,7 @@ MUTABLE: dict[str, dict[str, Any]] = {
         "spec/deepspeed/offload": "optimizer",
         "spec/deepspeed/config": {"zero_optimization": {"reduce_bucket_size": 2}},
     },
-    "compile": {"spec/training/compile": True},
+    "kernels": {"spec/training/compile": True, "spec/training/attention": "torch"},
     "learning rates": {
         "spec/training/learningRate": 1e-7,
         "spec/training/fakeLearningRate": 1e-7,
