@@ -34,7 +34,6 @@ MAX_TEXT = 1024
 """Characters of a message."""
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
-MetricName = Annotated[str, Field(max_length=64, pattern=r"^[a-zA-Z0-9]+$")]
 Stage: TypeAlias = Literal["loading", "encoding", "training", "exporting", "done"]
 """What a run does at present."""
 

@@ -50,7 +50,7 @@ def laid_out_anew(load: Callable[[int], RankState], old_world: int, new: ShardOf
         KeyError: a tensor is of a parameter whose size the state does not tell.
     """
     first = load(0)
-    sizes = _sizes(first.meta)
+    sizes = first.counts("numel")
     tensors = {
         name: tensor.new_zeros(shard_length(sizes[_parameter(name)], new.world))
         for name, tensor in first.tensors.items()
@@ -88,13 +88,6 @@ def _needed(sizes: Mapping[str, int], old_world: int, new: ShardOf) -> list[int]
 
 def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return max(one[0], other[0]) < min(one[1], other[1])
-
-
-def _sizes(meta: Mapping[str, Json]) -> dict[str, int]:
-    sizes = meta["numel"]
-    if not isinstance(sizes, dict):
-        raise TypeError(f"meta.numel of the rank state is {sizes!r}, not an object")
-    return {name: int(str(numel)) for name, numel in sizes.items()}
 
 
 def _parameter(name: str) -> str:

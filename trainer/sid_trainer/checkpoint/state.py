@@ -39,6 +39,13 @@ class RankState:
     tensors: dict[str, Tensor]
     meta: dict[str, Json]
 
+    def counts(self, name: str) -> dict[str, int]:
+        """Whole numbers by name, out of the facts: ``steps``, ``skipped`` or ``numel``."""
+        counts = self.meta[name]
+        if not isinstance(counts, dict):
+            raise TypeError(f"meta.{name} of the rank state is {counts!r}, not an object")
+        return {key: int(str(count)) for key, count in counts.items()}
+
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors below a prefix, by the rest of their names."""

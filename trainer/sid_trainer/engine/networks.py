@@ -145,9 +145,9 @@ class Networks:
 
     def restore(self, state: RankState) -> None:
         """Go on exactly from :meth:`capture` of the same rank; a collective."""
-        steps = _counts(state.meta, "steps")
+        steps = state.counts("steps")
         # A state from before updates were skipped has no such count.
-        skipped = _counts({"skipped": {}} | state.meta, "skipped")
+        skipped = state.counts("skipped") if "skipped" in state.meta else {}
         for network in (self.student, self.fake):
             network.restore(state.tensors, steps[network.name])
             network.skipped = SkippedUpdates(skipped.get(network.name, 0))
@@ -212,10 +212,3 @@ def _loaded_module(
     if config.training.gradient_checkpointing:
         module.enable_gradient_checkpointing()  # type: ignore[operator]
     return module.train()
-
-
-def _counts(meta: dict[str, Json], name: str) -> dict[str, int]:
-    counts = meta[name]
-    if not isinstance(counts, dict):
-        raise TypeError(f"meta.{name} of the rank state is {counts!r}, not an object")
-    return {network: int(str(count)) for network, count in counts.items()}

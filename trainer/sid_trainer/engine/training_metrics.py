@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 import torch
@@ -29,17 +29,12 @@ MAX_INTERVAL = 100
 
 
 class TrainingMetrics:
-    """Collects iterations and reads them together.
+    """Collects iterations and reads them together."""
 
-    Args:
-        clock: seconds, monotonic.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._pending: list[tuple[tuple[str, ...], Tensor]] = []
         self._interval = 1
-        self._since = clock()
+        self._since = time.monotonic()
         self.latest: dict[str, float] = {}
 
     def add(self, result: IterationResult) -> None:
@@ -64,11 +59,11 @@ class TrainingMetrics:
         self.latest = means_of_finite(names, numbers.tolist())
         per_iteration = max(seconds / len(pending), 1e-9)
         self._interval = min(MAX_INTERVAL, max(1, round(READING_SECONDS / per_iteration)))
-        self._since = self._clock()
+        self._since = time.monotonic()
 
     def _over_ranks(self, numbers: Tensor) -> tuple[Tensor, float]:
         """Numbers averaged over ranks, and the mean time since the last reading."""
-        elapsed = numbers.new_tensor([self._clock() - self._since])
+        elapsed = numbers.new_tensor([time.monotonic() - self._since])
         everything = torch.cat([numbers, elapsed])
         torch.distributed.all_reduce(everything)
         everything = everything.cpu() / torch.distributed.get_world_size()

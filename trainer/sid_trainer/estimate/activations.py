@@ -92,7 +92,8 @@ def measured_updates(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Map
     """Most bytes that the fake score's and the student's update take: ``fake``, ``student``."""
     question = _question(skeleton, config, batch)
     if question not in _ANSWERS:
-        _ANSWERS[question] = _measured(skeleton, config, batch)
+        cases = (Case("fake", config, batch), Case("student", config, batch))
+        _ANSWERS[question] = measured_cases(skeleton, {case.update: case for case in cases})
     return _ANSWERS[question]
 
 
@@ -113,17 +114,6 @@ def _question(skeleton: Skeleton, config: RunConfig, batch: Batch) -> str:
             config.accumulation_steps == 1,
         )
     )
-
-
-def _measured(skeleton: Skeleton, config: RunConfig, batch: Batch) -> Mapping[str, int]:
-    def measure(shallow: Skeleton) -> Mapping[str, int]:
-        with tempfile.TemporaryDirectory(prefix="sid-estimate-") as folder:
-            teacher = teacher_of(shallow, config, batch.dtype, Path(folder))
-            updates = _Updates(teacher, config, batch)
-            return {"fake": updates.fake(), "student": updates.student()}
-
-    with training_kernels():
-        return at_full_depth(skeleton, "transformer", measure)
 
 
 @dataclass(frozen=True)

@@ -56,17 +56,16 @@ class SoloGroup:
 class TorchGroup:
     """All ranks of ``torch.distributed``, which must be initialised; making it is a collective.
 
-    Args:
-        patience: how long ranks wait for one another. It needs a group of its own, on the CPU.
+    It has a group of its own, on the CPU, in which ranks wait for one another for :data:`PATIENCE`.
     """
 
-    def __init__(self, patience: timedelta = PATIENCE) -> None:
+    def __init__(self) -> None:
         import torch.distributed as dist  # noqa: PLC0415 - the other groups need no torch
 
         self._dist = dist
         self.rank: int = dist.get_rank()
         self.world_size: int = dist.get_world_size()
-        self._group: Any = dist.new_group(backend="gloo", timeout=patience)
+        self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def all_gather(self, value: Any) -> list[Any]:
         """Every rank's value, pickled; small ones only."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,9 +56,9 @@ class RunDirectory:
         self._warned = False
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> RunDirectory | None:
+    def from_environment(cls) -> RunDirectory | None:
         """The launcher's folder, or None in a process that no launcher started."""
-        path = environ.get(RUN_DIRECTORY)
+        path = os.environ.get(RUN_DIRECTORY)
         return cls(Path(path)) if path else None
 
     def write_failure(self, rank: int, failure: Failure) -> None:

@@ -35,18 +35,18 @@ class Stretch:
     high: float
 
 
-def stretches(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[Stretch]:
-    """Join neighbouring points until there are ``most`` at most."""
-    size = max(1, math.ceil(len(points) / most))
+def stretches(points: Sequence[tuple[float, float]]) -> list[Stretch]:
+    """Join neighbouring points until there are :data:`MAX_POINTS` at most."""
+    size = max(1, math.ceil(len(points) / MAX_POINTS))
     parts = [points[start : start + size] for start in range(0, len(points), size)]
     return [_joined(part) for part in parts]
 
 
-def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
-    """About ``count`` round numbers within a range: 1, 2 or 5 times a power of ten apart."""
+def ticks(low: float, high: float) -> list[float]:
+    """Some round numbers within a range: 1, 2 or 5 times a power of ten apart."""
     if not high > low:
         return [low]
-    raw = (high - low) / count
+    raw = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import Never, TextIO
+from typing import Never
 
 from tqdm import tqdm
 
@@ -41,10 +41,10 @@ _HARMLESS_WARNINGS = (
 logger = logging.getLogger(__name__)
 
 
-def set_up_logging(rank: int = 0, world: int = 1, stream: TextIO = sys.stderr) -> None:
-    """Send the log to ``stream``; ranks other than 0 are prefixed and quieter."""
+def set_up_logging(rank: int = 0, world: int = 1) -> None:
+    """Send the log to standard error; ranks other than 0 are prefixed and quieter."""
     who = "" if world == 1 else f"[rank {rank}] "
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler()
     handler.setFormatter(
         logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(message)s", "%Y-%m-%d %H:%M:%S")
     )
@@ -109,12 +109,12 @@ def numbers(metrics: Mapping[str, float]) -> str:
 class Display:
     """Shows progress: a bar where a person looks on, else lines in the log."""
 
-    def __init__(self, iterations: int, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, iterations: int) -> None:
         self._bar: tqdm[Never] | None = None
-        if stream.isatty() and os.environ.get("TERM") != "dumb":
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             # The time left is the report's: tqdm's own counts loading and what was resumed.
             bar = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-            self._bar = tqdm(total=iterations, file=stream, dynamic_ncols=True, bar_format=bar)
+            self._bar = tqdm(total=iterations, file=sys.stderr, dynamic_ncols=True, bar_format=bar)
 
     def show(self, report: ProgressReport) -> None:
         """Show a report."""
