@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sid_trainer.engine.attention import choose_attention
 from sid_trainer.engine.blocks import compile_each
 from sid_trainer.teachers.base import Teacher
 from tests.bench import ranks
@@ -41,7 +42,7 @@ def section() -> Section:
 
 def on_rank(device: str, name: str) -> dict[str, float]:
     """Relative errors of both ways."""
-    torch.backends.cuda.enable_cudnn_sdp(False)  # as the trainer does
+    choose_attention("auto", torch.device(device))
     torch.backends.cudnn.allow_tf32 = False
     with tempfile.TemporaryDirectory() as folder:
         return _errors(SHAPES[name], SHAPES[name].write(Path(folder)), torch.device(device))

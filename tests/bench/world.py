@@ -46,7 +46,7 @@ class Training:
         config = RunConfig.model_validate(workload.sections(1))
         self.workload = workload
         self.place: Place = join(config.launch)
-        choose_attention(config.training.attention, self.place.device)
+        choose_attention(config.training.attention, self.place.device, workload.dtype)
         shape, dtype = workload.shape, workload.dtype
         self.teacher: Teacher = shape.open(directory, self.place.device, dtype)
         self.networks = build_networks(config, self.teacher, directory)

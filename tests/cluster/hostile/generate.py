@@ -63,6 +63,7 @@ def case(rng: random.Random, name: str) -> Case:
     spec = _base()
     if rng.random() < 0.7:
         spec = _mixed(spec, valid.value(SCHEMA["spec"], "spec", rng), rng)
+    spec = copy.deepcopy(spec)  # what is spoilt of one case is not spoilt of those after it
     resource: Object = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}}
     resource["spec"] = spec
     for _ in range(rng.choice((0, 0, 1, 1, 2, 4))):
@@ -122,6 +123,7 @@ KNOWN_STATUS = [("status", *path) for path in _schema_places(SCHEMA["status"])]
 def put(document: Object, path: tuple[Any, ...], value: Any) -> None:
     """Put a value at a path, as far as what is on the way lets it."""
     node: Any = document
+    value = copy.deepcopy(value)
     for key, following in itertools.pairwise(path):
         empty: Any = [] if isinstance(following, int) else {}
         if isinstance(node, list):

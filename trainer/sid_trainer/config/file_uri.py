@@ -31,7 +31,7 @@ def folder_of(uri: str) -> Path:
     if host not in ("", "localhost") or not path.startswith("/"):
         meant = Path(unquote(f"{host}{path}")).absolute()
         raise ValueError(
-            f"{uri} names no folder of this machine: file:// takes three slashes and an absolute "
+            f"{uri} names no place on this machine: file:// takes three slashes and an absolute "
             f"path, such as {SCHEME}//{meant}"
         )
     return Path(unquote(path))

@@ -119,8 +119,9 @@ class TrainingConfig(Section):
         default="auto",
         description="Kernels of attention on GPUs. torch is PyTorch's own FlashAttention 2; "
         "flash-4 is FlashAttention 4, twice as fast, for Hopper and Blackwell (compute capability "
-        "9.x and 10.x); auto takes flash-4 where the GPU is one of these. Whichever it is, its "
-        "gradients are tried before the run begins.",
+        "9.x and 10.x) computing in bf16; auto takes flash-4 where it can be had and gives right "
+        "gradients. The gradients of attention without a mask are tried before the run begins. "
+        "With a mask (SANA's text) attention is PyTorch's in any case.",
     )
     shared_roll_out: bool = Field(
         default=True,

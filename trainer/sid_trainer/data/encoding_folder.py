@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from sid_trainer.config.endpoint import Server
 from sid_trainer.config.file_uri import path_of
@@ -16,7 +15,8 @@ _PROBE = "00"
 
 def open_cache(uri: str, endpoint: Server = None) -> Storage:
     """The folder of a cache: ``s3://bucket/folder`` or a path."""
-    return open_storage(uri if "://" in uri else Path(uri).absolute().as_uri(), endpoint)
+    in_s3 = uri.startswith("s3://")
+    return open_storage(uri if in_s3 else path_of(uri).absolute().as_uri(), endpoint)
 
 
 def check_cache(uri: str, endpoint: Server = None) -> None:

@@ -4,15 +4,16 @@ Rules this module keeps:
 
 * Never cuDNN's. Where the gradient of attention's output is a slice of a wider tensor, as in
   FLUX.1's single blocks, its backward pass gives gradients with a relative error of 1, and in
-  training an illegal memory access (torch 2.11, cuDNN 9.19, H200). It also gives NaN for some masks
-  (pytorch issue 196678).
-* Whatever is chosen is tried on the GPU at hand before anything is trained: a wrong kernel says
-  nothing, and costs the whole run.
+  training an illegal memory access (torch 2.11, cuDNN 9.19, H200; not tried since). It also gives
+  NaN for some masks (pytorch issue 196678).
+* What is chosen is tried, without a mask, on the GPU at hand before anything is trained: a wrong
+  kernel says nothing, and costs the whole run. With a mask torch takes other kernels in any case.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -20,7 +21,12 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, activate_flash_attention_impl, sdpa_kernel
+from torch.nn.attention import (
+    SDPBackend,
+    activate_flash_attention_impl,
+    restore_flash_attention_impl,
+    sdpa_kernel,
+)
 
 from sid_trainer.config import AttentionKernels
 from sid_trainer.contract import FailureReason, TrainerError
@@ -33,100 +39,138 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 FLASH_4_GENERATIONS = {9: "Hopper", 10: "Blackwell"}
 """Major compute capabilities for which torch hands attention to FlashAttention 4."""
 FLASH_4_PACKAGE = "flash_attn.cute"
-TRIED = ((1, 1000, 2, 64), (1, 1000, 2, 128))
-"""``[B, T, H, W]`` of the trials: heads of SD3's and of FLUX.1's width, a ragged length."""
+TRIED = ((1, 1000, 2, 64), (1, 1000, 2, 128), (2, 1000, 24, 64), (2, 1000, 24, 128))
+"""``[B, T, H, W]`` of the trials: heads of SD3's and of FLUX.1's width, a ragged length; few heads,
+which Blackwell's kernels split over keys, and as many as in training, which they do not."""
 LARGEST_ERROR = 2e-2
 """Of a gradient, relative. Rounding to bf16 makes 2.4e-3; the wrong kernels that were met, 1."""
 
 
-def choose_attention(asked: AttentionKernels, device: torch.device) -> None:
+def choose_attention(
+    asked: AttentionKernels, device: torch.device, dtype: torch.dtype = torch.bfloat16
+) -> None:
     """Have attention computed by the kernels that the user asked for, and try them.
+
+    Where they are left to the trainer (``auto``) and FlashAttention 4 does not stand the trial,
+    PyTorch's own are taken, with a warning.
 
     Args:
         asked: ``training.attention``.
         device: this rank's. On a CPU there is nothing to choose.
+        dtype: what networks compute in.
 
     Raises:
-        TrainerError: ``InvalidConfiguration`` when FlashAttention 4 is asked for and is not for
-            this device, is not installed, or does not compute here; ``NumericalError`` when torch's
-            own kernels give wrong gradients.
+        TrainerError: ``InvalidConfiguration`` when FlashAttention 4 is asked for and cannot be had
+            or is wrong here; ``Error``, which is retried, when torch's own kernels are.
     """
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    flash_4 = takes_flash_4(asked, capability, installed=_installed())
+    flash_4 = takes_flash_4(asked, capability, dtype, installed=_installed())
     if capability is None:
         return
     torch.backends.cuda.enable_cudnn_sdp(False)
     if flash_4:
-        # Its compiler warns of an argument of its own, once for each kernel.
-        warnings.filterwarnings("ignore", "Argument aux_data", UserWarning)
-        activate_flash_attention_impl("FA4")
+        try:
+            _take_flash_4(device)
+        except TrainerError as problem:
+            if asked == "flash-4":
+                raise
+            restore_flash_attention_impl(_raise_warn=False)
+            logger.warning("%s. PyTorch's own kernels are taken", problem)
+            flash_4 = False
+    if not flash_4:
+        _require_right(device, dtype)
     logger.info("attention: %s", "FlashAttention 4" if flash_4 else "PyTorch's own kernels")
-    require_right_gradients(device, flash_4=flash_4)
 
 
 def takes_flash_4(
-    asked: AttentionKernels, capability: tuple[int, int] | None, *, installed: bool
+    asked: AttentionKernels,
+    capability: tuple[int, int] | None,
+    dtype: torch.dtype,
+    *,
+    installed: bool,
 ) -> bool:
-    """Whether attention is FlashAttention 4's.
+    """Whether attention is to be FlashAttention 4's.
 
     Args:
         asked: ``training.attention``.
         capability: the GPU's compute capability; none is a CPU.
+        dtype: what networks compute in.
         installed: whether the package is.
 
     Raises:
         TrainerError: ``InvalidConfiguration`` when it is asked for and cannot be had.
     """
-    fits = capability is not None and capability[0] in FLASH_4_GENERATIONS
-    if asked != "flash-4":
-        return asked == "auto" and fits and installed
-    if not fits:
+    obstacle = _obstacle(capability, dtype, installed=installed)
+    if asked == "flash-4" and obstacle:
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"training.attention is flash-4, but {obstacle}: use auto",
+        )
+    return asked != "torch" and not obstacle
+
+
+def _obstacle(
+    capability: tuple[int, int] | None, dtype: torch.dtype, *, installed: bool
+) -> str | None:
+    """Why FlashAttention 4 cannot be had."""
+    if capability is None or capability[0] not in FLASH_4_GENERATIONS:
         here = "a CPU" if capability is None else "of {}.{}".format(*capability)
         generations = " and ".join(f"{n}.x ({g})" for n, g in FLASH_4_GENERATIONS.items())
-        raise TrainerError(
-            FailureReason.INVALID_CONFIGURATION,
-            f"training.attention is flash-4, which is for GPUs of compute capability {generations}"
-            f"; this one is {here}: use auto",
-        )
-    if not installed:
-        raise TrainerError(
-            FailureReason.INVALID_CONFIGURATION,
-            "training.attention is flash-4, but the package flash-attn-4 is not installed: it is a "
-            "part of the trainer's requirements on Linux; without it use auto",
-        )
-    return True
+        return f"it is for GPUs of compute capability {generations}, and this one is {here}"
+    if dtype != torch.bfloat16:
+        return "it computes in bf16, and training.precision is fp32"
+    return None if installed else "the package flash-attn-4 is not installed"
 
 
-def require_right_gradients(device: torch.device, *, flash_4: bool) -> None:
-    """Try attention on small tensors.
+def _take_flash_4(device: torch.device) -> None:
+    """Have torch hand attention to FlashAttention 4, and try it.
 
     Raises:
-        TrainerError: ``InvalidConfiguration`` or ``NumericalError``, see :func:`choose_attention`.
+        TrainerError: ``InvalidConfiguration`` when it cannot be loaded or compiled, or is wrong.
     """
+    # Its compiler warns of an argument of its own, once for each kernel.
+    warnings.filterwarnings("ignore", "Argument aux_data", UserWarning)
     try:
-        error = max(gradient_error(shape, device) for shape in TRIED)
+        activate_flash_attention_impl("FA4")
+        error = _largest_error(device, torch.bfloat16)
+    except (torch.OutOfMemoryError, torch.AcceleratorError):  # of the GPU, not of these kernels
+        raise
     except Exception as problem:
-        if not flash_4:
-            raise
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
             f"FlashAttention 4 does not compute on this GPU ({type(problem).__name__}: {problem}): "
             "set training.attention to torch",
         ) from problem
-    if error <= LARGEST_ERROR:  # NaN is not
-        return
-    if flash_4:
+    if not error <= LARGEST_ERROR:  # NaN is not
         raise TrainerError(
             FailureReason.INVALID_CONFIGURATION,
-            f"FlashAttention 4 gives wrong gradients on this GPU (a relative error of {error:.1e}, "
-            f"at most {LARGEST_ERROR:g} is due to rounding): set training.attention to torch",
+            f"FlashAttention 4 gives wrong gradients on this GPU ({_off_by(error)}): set "
+            "training.attention to torch",
         )
-    raise TrainerError(
-        FailureReason.NUMERICAL_ERROR,
-        f"PyTorch's attention gives wrong gradients on this device (a relative error of "
-        f"{error:.1e}, at most {LARGEST_ERROR:g} is due to rounding): the GPU may be broken; try "
-        "another node",
-    )
+
+
+def _require_right(device: torch.device, dtype: torch.dtype) -> None:
+    """Try torch's own kernels.
+
+    Raises:
+        TrainerError: ``Error``, for another start may get another GPU.
+    """
+    error = _largest_error(device, dtype)
+    if not error <= LARGEST_ERROR:
+        raise TrainerError(
+            FailureReason.UNKNOWN,
+            f"PyTorch's attention gives wrong gradients on this GPU ({_off_by(error)}): it may be "
+            "broken; try another node",
+        )
+
+
+def _off_by(error: float) -> str:
+    return f"a relative error of {error:.1e}, at most {LARGEST_ERROR:g} is due to rounding"
+
+
+def _largest_error(device: torch.device, dtype: torch.dtype) -> float:
+    errors = [gradient_error(shape, device, dtype=dtype) for shape in TRIED]
+    return max(errors) if all(map(math.isfinite, errors)) else math.nan
 
 
 def gradient_error(
@@ -134,9 +178,10 @@ def gradient_error(
     device: torch.device,
     attention: Attention | None = None,
     *,
+    dtype: torch.dtype = torch.bfloat16,
     sliced: bool = True,
 ) -> float:
-    """Largest relative error of the gradients of query, key and value in bf16.
+    """Largest relative error of the gradients of query, key and value.
 
     Against attention spelt out in fp32, on random numbers that are equal in every call.
 
@@ -144,11 +189,12 @@ def gradient_error(
         shape: ``[B, T, H, W]``: samples, tokens, heads, width of a head.
         device: where.
         attention: what is tried. Default: torch's, by the kernels it chooses.
+        dtype: what it computes in.
         sliced: whether the output's gradient is a slice of a wider tensor, as where attention and
             the feed-forward part of a block share a projection, or a tensor of its own.
     """
     draw = torch.Generator(device).manual_seed(0)
-    *inputs, weight = (torch.randn(shape, device=device, generator=draw).bfloat16() for _ in "qkvg")
+    *inputs, weight = (torch.randn(shape, device=device, generator=draw).to(dtype) for _ in "qkvg")
     tried: Attention = attention or functional.scaled_dot_product_attention
     found = _gradients(tried, inputs, weight, sliced=sliced)
     with sdpa_kernel(SDPBackend.MATH):
@@ -172,5 +218,5 @@ def _gradients(
 def _installed() -> bool:
     try:
         return find_spec(FLASH_4_PACKAGE) is not None
-    except ModuleNotFoundError:  # of the package that holds it
+    except ImportError:  # of the package that holds it, which may be another
         return False

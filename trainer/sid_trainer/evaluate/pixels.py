@@ -25,17 +25,15 @@ def to_uint8(images: Tensor) -> Tensor:
 
 def decoded(teacher: Teacher, latents: Tensor) -> Tensor:
     """Images ``[B, 3, H, W]`` in uint8 in host memory of latents ``[B, C, H, W]``."""
-    return torch.cat([_decoded(teacher, part) for part in torch.split(latents, _DECODED)])
-
-
-def _decoded(teacher: Teacher, latents: Tensor) -> Tensor:
-    images = teacher.decode(latents)
-    broken = int((~images.isfinite()).flatten(1).any(dim=1).sum())
+    images, broken = [], 0
+    for part in torch.split(latents, _DECODED):
+        decoded_part = teacher.decode(part)
+        broken += int(decoded_part.isnan().flatten(1).any(dim=1).sum())
+        images.append(to_uint8(decoded_part))
     if broken:
         logger.warning(
-            "the VAE gave values that are not finite for %d of %d images: they are judged with "
-            "black pixels",
+            "the VAE gave no numbers (NaN) for %d of %d images: they are judged with black pixels",
             broken,
-            len(images),
+            len(latents),
         )
-    return to_uint8(images)
+    return torch.cat(images)

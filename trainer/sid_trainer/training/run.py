@@ -60,7 +60,8 @@ def train(config: RunConfig) -> None:
     refuse_settings(config.deepspeed.config)
     place = join(config.launch, config.training.watchdog_seconds)
     group = TorchGroup()
-    on_each(group, lambda: choose_attention(config.training.attention, place.device))
+    dtype = COMPUTE_DTYPE[config.training.precision]
+    on_each(group, lambda: choose_attention(config.training.attention, place.device, dtype))
     storage = open_storage(config.storage.uri, config.storage.server)
     claim = from_first(group, lambda: claim_attempt(storage))
     patient = open_storage(config.storage.uri, config.storage.server, LONG_PATIENCE)

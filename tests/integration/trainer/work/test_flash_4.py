@@ -13,6 +13,7 @@ import sys
 import pytest
 
 COMPILED = """
+import cutlass
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import _fa4, activate_flash_attention_impl
@@ -20,6 +21,13 @@ from sid_trainer.engine.attention import TRIED
 
 activate_flash_attention_impl("FA4")
 _fa4._get_device_major = lambda device: {major}
+
+
+class Chip:  # asked through the driver
+    get_device_multiprocessor_count = get_max_active_clusters = lambda self, *_: {processors}
+
+
+cutlass.utils.HardwareInfo = Chip
 dense, whole = (None,) * 2, (None,) * 2
 with FakeTensorMode():
     for shape in TRIED:
@@ -27,8 +35,9 @@ with FakeTensorMode():
         query, key, value, gradient = (
             torch.empty(shape, device="cuda", dtype=torch.bfloat16) for _ in range(4)
         )
+        given = torch.empty_like(query.transpose(1, 2)).transpose(1, 2)
         out, lse = _fa4._fa4_run_forward(
-            query, key, value, *dense, tokens, tokens, None, False, *whole, None, None
+            query, key, value, *dense, tokens, tokens, None, False, *whole, None, given
         )
         assert (out.shape, lse.dtype) == (query.shape, torch.float32)
         found = _fa4._fa4_run_backward(
@@ -40,17 +49,21 @@ print("compiled")
 
 
 @pytest.mark.parametrize(
-    ("architecture", "major"), [("sm_90a", 9), ("sm_100a", 10)], ids=["Hopper", "Blackwell"]
+    ("architecture", "major", "processors"),
+    [("sm_90a", 9, 132), ("sm_100a", 10, 148)],
+    ids=["Hopper", "Blackwell"],
 )
-def test_kernels_of_the_pinned_versions_compile(architecture: str, major: int) -> None:
+def test_kernels_of_the_pinned_versions_compile(
+    architecture: str, major: int, processors: int
+) -> None:
     environment = os.environ | {
         "CUDA_VISIBLE_DEVICES": "",
         "CUTE_DSL_ARCH": architecture,
         "FLASH_ATTENTION_ARCH": architecture.removesuffix("a"),
-        "FLASH_ATTENTION_NUM_SMS": "132",
+        "FLASH_ATTENTION_NUM_SMS": str(processors),
     }
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", COMPILED.format(major=major)],
+        [sys.executable, "-W", "ignore", "-c", COMPILED.format(major=major, processors=processors)],
         env=environment,
         capture_output=True,
         text=True,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,48 +17,54 @@ from sid_trainer.engine.attention import (
     LARGEST_ERROR,
     choose_attention,
     gradient_error,
-    require_right_gradients,
     takes_flash_4,
 )
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 SHAPE = (1, 30, 2, 8)
 HOPPER, BLACKWELL, AMPERE, DESKTOP = (9, 0), (10, 3), (8, 0), (12, 0)
+BF16, FP32 = torch.bfloat16, torch.float32
 
 
 @pytest.mark.parametrize(
-    ("asked", "capability", "installed", "taken"),
+    ("asked", "capability", "dtype", "installed", "taken"),
     [
-        ("auto", HOPPER, True, True),
-        ("auto", BLACKWELL, True, True),
-        ("auto", AMPERE, True, False),
-        ("auto", DESKTOP, True, False),
-        ("auto", None, True, False),
-        ("auto", HOPPER, False, False),
-        ("torch", HOPPER, True, False),
-        ("torch", None, False, False),
-        ("flash-4", HOPPER, True, True),
+        ("auto", HOPPER, BF16, True, True),
+        ("auto", BLACKWELL, BF16, True, True),
+        ("auto", AMPERE, BF16, True, False),
+        ("auto", DESKTOP, BF16, True, False),
+        ("auto", None, BF16, True, False),
+        ("auto", HOPPER, BF16, False, False),
+        ("auto", HOPPER, FP32, True, False),
+        ("torch", HOPPER, BF16, True, False),
+        ("torch", None, FP32, False, False),
+        ("flash-4", HOPPER, BF16, True, True),
     ],
 )
 def test_flash_4_is_taken_where_it_is_wanted_and_can_be_had(
-    asked: AttentionKernels, capability: tuple[int, int] | None, installed: bool, taken: bool
+    asked: AttentionKernels,
+    capability: tuple[int, int] | None,
+    dtype: torch.dtype,
+    installed: bool,
+    taken: bool,
 ) -> None:
-    assert takes_flash_4(asked, capability, installed=installed) is taken
+    assert takes_flash_4(asked, capability, dtype, installed=installed) is taken
 
 
 @pytest.mark.parametrize(
-    ("capability", "installed", "words"),
+    ("capability", "dtype", "installed", "words"),
     [
-        (AMPERE, True, "this one is of 8.0: use auto"),
-        (None, True, "this one is a CPU: use auto"),
-        (HOPPER, False, "flash-attn-4 is not installed"),
+        (AMPERE, BF16, True, "this one is of 8.0: use auto"),
+        (None, BF16, True, "this one is a CPU: use auto"),
+        (HOPPER, FP32, True, "training.precision is fp32: use auto"),
+        (HOPPER, BF16, False, "flash-attn-4 is not installed: use auto"),
     ],
 )
 def test_flash_4_is_refused_where_it_cannot_be_had(
-    capability: tuple[int, int] | None, installed: bool, words: str
+    capability: tuple[int, int] | None, dtype: torch.dtype, installed: bool, words: str
 ) -> None:
     with pytest.raises(TrainerError, match=words) as raised:
-        takes_flash_4("flash-4", capability, installed=installed)
+        takes_flash_4("flash-4", capability, dtype, installed=installed)
     assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
     assert "training.attention" in str(raised.value)
 
@@ -66,9 +75,113 @@ def test_a_cpu_has_nothing_to_choose() -> None:
         choose_attention("flash-4", CPU)
 
 
+@dataclass
+class Gpu:
+    """Stands for a GPU and for torch's switches of kernels, which need one.
+
+    Attributes:
+        capability: of the GPU.
+        errors: of the gradients, by the kernels that are on: ``FA4``, or ``torch``.
+        did: what was switched and tried, in this order.
+    """
+
+    capability: tuple[int, int] = HOPPER
+    errors: dict[str, float | Exception] = field(default_factory=dict)
+    did: list[str] = field(default_factory=list)
+    kernels: str = "torch"
+
+    def cudnn(self, enabled: bool) -> None:
+        self.did.append(f"cuDNN {enabled}")
+
+    def activate(self, kernels: str) -> None:
+        self.did.append(kernels)
+        self.kernels = kernels
+
+    def restore(self, *, _raise_warn: bool) -> None:
+        self.did.append("restored")
+        self.kernels = "torch"
+
+    def tried(self, device: torch.device, dtype: torch.dtype) -> float:
+        assert device == GPU
+        self.did.append(f"{self.kernels} tried")
+        error = self.errors.get(self.kernels, 1e-3)
+        if isinstance(error, Exception):
+            raise error
+        return error
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    there = Gpu()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: there.capability)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", there.cudnn)
+    monkeypatch.setattr(attention, "_installed", lambda: True)
+    monkeypatch.setattr(attention, "activate_flash_attention_impl", there.activate)
+    monkeypatch.setattr(attention, "restore_flash_attention_impl", there.restore)
+    monkeypatch.setattr(attention, "_largest_error", there.tried)
+    return there
+
+
+@pytest.mark.parametrize(
+    ("asked", "capability", "done"),
+    [
+        ("auto", HOPPER, ["cuDNN False", "FA4", "FA4 tried"]),
+        ("flash-4", HOPPER, ["cuDNN False", "FA4", "FA4 tried"]),
+        ("auto", AMPERE, ["cuDNN False", "torch tried"]),
+        ("torch", HOPPER, ["cuDNN False", "torch tried"]),
+    ],
+)
+def test_what_is_chosen_is_switched_on_and_then_tried(
+    gpu: Gpu, asked: AttentionKernels, capability: tuple[int, int], done: list[str]
+) -> None:
+    gpu.capability = capability
+    choose_attention(asked, GPU)
+    assert gpu.did == done
+
+
+WRONG = [1.1, float("nan"), ValueError("no such architecture")]
+
+
+@pytest.mark.parametrize("error", WRONG, ids=str)
+def test_auto_takes_torchs_kernels_where_flash_4_fails_and_tells_it(
+    gpu: Gpu, error: float | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.errors = {"FA4": error}
+    with caplog.at_level(logging.WARNING):
+        choose_attention("auto", GPU)
+    assert gpu.did == ["cuDNN False", "FA4", "FA4 tried", "restored", "torch tried"]
+    assert "FlashAttention 4" in caplog.text
+    assert "PyTorch's own kernels are taken" in caplog.text
+
+
+@pytest.mark.parametrize("error", WRONG, ids=str)
+def test_a_run_for_flash_4_does_not_begin_where_it_fails(
+    gpu: Gpu, error: float | Exception
+) -> None:
+    gpu.errors = {"FA4": error}
+    with pytest.raises(TrainerError, match=r"set training\.attention to torch") as raised:
+        choose_attention("flash-4", GPU)
+    assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
+
+
+def test_a_run_does_not_begin_where_torchs_kernels_are_wrong_but_may_elsewhere(gpu: Gpu) -> None:
+    gpu.errors = {"torch": float("nan")}
+    with pytest.raises(TrainerError, match="try another node") as raised:
+        choose_attention("torch", GPU)
+    assert raised.value.reason is FailureReason.UNKNOWN  # another attempt is made
+
+
+def test_a_gpu_that_fails_is_not_put_down_to_the_kernels(gpu: Gpu) -> None:
+    gpu.errors = {"FA4": torch.OutOfMemoryError("of another process")}
+    with pytest.raises(torch.OutOfMemoryError):
+        choose_attention("auto", GPU)
+
+
 @pytest.mark.parametrize("sliced", [True, False])
-def test_right_attention_errs_by_no_more_than_rounding(sliced: bool) -> None:
-    assert 0 < gradient_error(SHAPE, CPU, sliced=sliced) < LARGEST_ERROR
+@pytest.mark.parametrize("dtype", [BF16, FP32], ids=str)
+def test_right_attention_errs_by_no_more_than_rounding(dtype: torch.dtype, sliced: bool) -> None:
+    bound = LARGEST_ERROR if dtype is BF16 else 1e-5
+    assert gradient_error(SHAPE, CPU, dtype=dtype, sliced=sliced) < bound
 
 
 def test_kernels_that_misread_a_sliced_gradient_are_found_out() -> None:
@@ -94,37 +207,3 @@ class _Misreading(torch.autograd.Function):
         _, heads, tokens, width = gradient.shape
         strides = (tokens * heads * width, width, heads * width, 1)
         return torch.autograd.grad(out, leaves, gradient.as_strided(gradient.shape, strides))
-
-
-@pytest.mark.parametrize(
-    ("flash_4", "reason", "words"),
-    [
-        (True, FailureReason.INVALID_CONFIGURATION, "set training.attention to torch"),
-        (False, FailureReason.NUMERICAL_ERROR, "try another node"),
-    ],
-)
-@pytest.mark.parametrize("error", [1.1, float("nan")])
-def test_a_run_with_wrong_kernels_does_not_begin(
-    monkeypatch: pytest.MonkeyPatch,
-    flash_4: bool,
-    reason: FailureReason,
-    words: str,
-    error: float,
-) -> None:
-    monkeypatch.setattr(attention, "gradient_error", lambda *_: error)
-    with pytest.raises(TrainerError, match=words) as raised:
-        require_right_gradients(CPU, flash_4=flash_4)
-    assert raised.value.reason is reason
-
-
-def test_kernels_that_do_not_compile_are_told_with_the_remedy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def failing(*_: object) -> float:
-        raise ValueError("no such architecture")
-
-    monkeypatch.setattr(attention, "gradient_error", failing)
-    with pytest.raises(TrainerError, match=r"ValueError: no such architecture.*to torch"):
-        require_right_gradients(CPU, flash_4=True)
-    with pytest.raises(ValueError, match="no such architecture"):
-        require_right_gradients(CPU, flash_4=False)

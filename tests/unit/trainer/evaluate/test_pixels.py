@@ -25,23 +25,20 @@ class Decoder:
     """Stands for a teacher whose VAE gives the latents as they are."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        return latents
+        return latents.clamp(0, 1)
 
 
 def test_images_with_pixels_that_are_no_numbers_are_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     images = torch.full((18, 3, 2, 2), 0.5)
-    images[1, 0, 0, 0], images[17, 2, 1, 1] = float("nan"), float("inf")
+    images[1, 0, 0, 0] = images[17, 2, 1, 1] = float("nan")
     teacher: Any = Decoder()
     found = decoded(teacher, images)
     assert found[1, 0].tolist() == [[0, 128], [128, 128]]
-    assert found[17, 2].tolist() == [[128, 128], [128, 255]]
-    told = [record.getMessage() for record in caplog.records]
-    assert [message[:63] for message in told] == [
-        "the VAE gave values that are not finite for 1 of 16 images: the",
-        "the VAE gave values that are not finite for 1 of 2 images: they",
-    ]
+    assert found[17, 2].tolist() == [[128, 128], [128, 0]]
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith("the VAE gave no numbers (NaN) for 2 of 18 images")
 
 
 def test_nothing_is_told_of_sound_images(caplog: pytest.LogCaptureFixture) -> None:

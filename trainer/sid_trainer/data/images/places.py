@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sid_trainer.config import RunConfig
 from sid_trainer.config.endpoint import Server
-from sid_trainer.config.file_uri import path_of
+from sid_trainer.config.file_uri import SCHEME, path_of
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.folder import folder_parts
 from sid_trainer.data.images.parts import ImagePart, LocalShard, StoredShard, is_hidden, suffix_of
@@ -53,11 +53,13 @@ def find_parts(uri: str, endpoint: Server = None, captioned: bool = True) -> lis
         TrainerError: ``NotFound``, ``InvalidData`` or ``InvalidConfiguration``, naming what is
             missing or cannot be used, and the remedy.
     """
+    if uri.startswith(SCHEME):
+        uri = str(path_of(uri))
     if uri.lower().endswith(_COMPRESSED):
         raise bad_data(uri, "is compressed", "unpack it to a plain .tar: shards are read in place")
     if _RANGE.search(uri) or uri.endswith(".tar"):
         return _named_shards(uri, endpoint, captioned)
-    return _in_folder(_Folder(uri.rstrip("/"), endpoint, captioned))
+    return _in_folder(_Folder(uri.rstrip("/") or "/", endpoint, captioned))
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class _Folder:
 
     @property
     def _path(self) -> Path:
-        return path_of(self.address)
+        return Path(self.address)
 
 
 def expanded(pattern: str) -> list[str]:
@@ -120,7 +122,7 @@ def _numbers(first: str, last: str, pattern: str) -> list[str]:
 def _named_shards(uri: str, endpoint: Server, captioned: bool) -> list[ImagePart]:
     """Shards that the address names one by one."""
     parent, _, start = uri.partition("{")[0].rpartition("/")
-    folder = _Folder(parent or ".", endpoint, captioned)
+    folder = _Folder(parent or ("/" if uri.startswith("/") else "."), endpoint, captioned)
     there = {found.key: found for found in folder.listing(start)}
     names = [name.removeprefix(f"{parent}/") for name in expanded(uri)]
     missing = [name for name in names if name not in there]
