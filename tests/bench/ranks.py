@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sid_trainer.process.ending import end_with
 from tests.loopback import free_port
 
 DEADLINE_SECONDS = 1800
@@ -88,3 +89,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

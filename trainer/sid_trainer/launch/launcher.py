@@ -166,6 +166,7 @@ class _Launches:
                 "-m",
                 agent.__name__,
                 str(outcome_path),
+                f"--log-dir={self._directory.path}",  # torchrun would leave a folder in /tmp
                 *rendezvous.torchrun_arguments(launch, self._node, run_id, settings, join_seconds),
                 *settings.worker,
                 "--config",

@@ -1,10 +1,12 @@
-"""How a training process ends that cannot go on.
+"""How a training process ends, with its work done or with a failure.
 
 Rules this module keeps:
 
 * The failure is written where the launcher reads it before the process ends.
-* The process ends at once (``os._exit``): destructors of process groups may wait for peers that are
-  gone, and the whole gang with them.
+* The process ends at once (``os._exit``). Destructors of process groups may wait for peers that are
+  gone, and the whole gang with them; and a thread of gloo that has finished a collective gives its
+  tensors back under the interpreter's lock, which before Python 3.14 a process that is being torn
+  down ends the thread for: in a destructor of C++, and so by SIGABRT, whatever the run's result.
 * A known failure is one message; an unknown one keeps its traceback.
 """
 
@@ -19,6 +21,9 @@ from sid_trainer.contract import EXIT_CODE_OF, FailureReason
 from sid_trainer.process.failures import failure_of
 from sid_trainer.process.run_directory import RunDirectory
 
+UNWRITTEN = 120
+"""Exit code of a process that did its work and could not write all of its output: Python's own."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,7 +36,15 @@ def end_process(error: BaseException, rank: int, directory: RunDirectory | None)
     )
     if directory is not None:
         directory.write_failure(rank, failure)
+    end_with(EXIT_CODE_OF[failure.reason])
+
+
+def end_with(code: int) -> NoReturn:
+    """End the process with this exit code, once all that it said is written; from any thread."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(EXIT_CODE_OF[failure.reason])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads it any more, or the disk is full
+        code = code or UNWRITTEN
+    os._exit(code)

@@ -23,6 +23,7 @@ from sid_trainer.evaluate.pixels import decoded
 from sid_trainer.evaluate.ranks import Ranks
 from sid_trainer.evaluate.sampling import Draw, Sampling
 from sid_trainer.evaluate.shares import chunks
+from sid_trainer.process.ending import end_with
 from sid_trainer.process.group import TorchGroup
 from sid_trainer.storage import FileStorage
 
@@ -131,3 +132,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

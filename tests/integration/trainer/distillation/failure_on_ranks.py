@@ -21,6 +21,7 @@ from sid_trainer.contract import TrainerError
 from sid_trainer.engine.distributed import leave
 from sid_trainer.engine.iteration import MicroBatch
 from sid_trainer.engine.trained_network import TrainedNetwork
+from sid_trainer.process.ending import end_with
 from sid_trainer.training.loop import Schedule, run_loop
 
 SPOILED, LAST = 1, 3
@@ -188,3 +189,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

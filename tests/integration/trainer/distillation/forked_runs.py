@@ -29,6 +29,7 @@ from sid_trainer.config import RunConfig
 from sid_trainer.data.encoding import EncodedPrompts
 from sid_trainer.engine.networks import Networks
 from sid_trainer.method.conditions import Condition
+from sid_trainer.process.ending import end_with
 from sid_trainer.telling.console import set_up_logging
 from sid_trainer.training.run import train
 
@@ -79,9 +80,7 @@ def forked(config: Path, rank: int, world: int, port: int, output: Path) -> int:
     except BaseException:  # noqa: BLE001 - told in the log, whatever it is
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end_with(code)
 
 
 def watch(output: Path, rank: int) -> None:

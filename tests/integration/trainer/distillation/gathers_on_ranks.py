@@ -19,6 +19,7 @@ from torch import nn
 
 from sid_trainer.engine.blocks import blocks, largest_gather
 from sid_trainer.engine.distributed import leave
+from sid_trainer.process.ending import end_with
 
 WARM_UP, ITERATIONS = 2, 5
 """Iterations in which every kind of pass is recorded, and all."""
@@ -124,3 +125,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

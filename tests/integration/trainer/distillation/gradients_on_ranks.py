@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sid_trainer.engine.distributed import leave
 from sid_trainer.engine.shards import TrainedShards
+from sid_trainer.process.ending import end_with
 
 ITERATIONS = 5
 LOSSES = ("fakeScoreLoss", "generatorLoss", "discriminatorLoss", "generatorAdversarialLoss")
@@ -65,3 +66,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

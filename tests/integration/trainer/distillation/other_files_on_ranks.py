@@ -14,6 +14,7 @@ from sid_ranks import quiet
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import TrainerError
+from sid_trainer.process.ending import end_with
 from sid_trainer.training.run import train
 
 
@@ -28,3 +29,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

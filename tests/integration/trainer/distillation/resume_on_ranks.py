@@ -16,6 +16,7 @@ from sid_ranks import Rank, joined, quiet, run_config
 
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.engine.distributed import leave
+from sid_trainer.process.ending import end_with
 
 
 def main() -> None:
@@ -46,3 +47,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

@@ -9,6 +9,7 @@ import yaml
 from sid_ranks import quiet
 
 from sid_trainer.config import RunConfig
+from sid_trainer.process.ending import end_with
 from sid_trainer.training.run import train
 
 
@@ -19,3 +20,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

@@ -21,6 +21,7 @@ from sid_trainer.engine.distributed import leave
 from sid_trainer.engine.loading import load_shards
 from sid_trainer.engine.trained_network import FrozenNetwork, TrainedNetwork
 from sid_trainer.method.learning_rate import LearningRate
+from sid_trainer.process.ending import end_with
 
 RATE, ITERATIONS, MICRO_BATCHES, SIZE = 1e-2, 2, 2, 2
 WIDTHS = (5, 7, 3)
@@ -101,3 +102,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

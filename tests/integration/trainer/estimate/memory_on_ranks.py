@@ -19,6 +19,7 @@ from sid_ranks import Rank, joined, quiet, run_config
 
 from sid_trainer.engine.distributed import leave
 from sid_trainer.estimate.live import LiveBytes
+from sid_trainer.process.ending import end_with
 
 
 def tensors() -> Iterator[torch.Tensor]:
@@ -79,3 +80,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)

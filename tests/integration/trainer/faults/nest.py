@@ -23,6 +23,7 @@ from diffusers import StableDiffusion3Pipeline
 from sid_trainer.config.file import load_config
 from sid_trainer.contract import GANG_VARIABLE, PERMANENT_EXIT_CODES
 from sid_trainer.launch import processes
+from sid_trainer.process.ending import end_with
 from sid_trainer.process.run_directory import RUN_DIRECTORY, RunDirectory
 from sid_trainer.training import run
 from sid_trainer.training.worker import work
@@ -109,9 +110,7 @@ def fork_rank(config: Path, rank: int, world: int) -> int:
     try:
         code = work(config)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end_with(code)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 
 from sid_trainer.commands.worker import main
 from sid_trainer.engine import training_metrics
+from sid_trainer.process.ending import end_with
 from sid_trainer.storage import parts, s3, s3_server
 from sid_trainer.telling import reporting
 
@@ -35,4 +36,4 @@ def change(module: ModuleType, name: str, value: float) -> None:
 
 if __name__ == "__main__":
     cut_to_size()
-    sys.exit(main(sys.argv[1:]))
+    end_with(main(sys.argv[1:]))

@@ -14,6 +14,7 @@ from pathlib import Path
 from gang_worker import CONTROL, fail_if_told, show_pulse, sum_until_told
 
 from sid_trainer.config import RunConfig
+from sid_trainer.process.ending import end_with
 from sid_trainer.training.worker import work
 
 PULSE_SECONDS = 4.0
@@ -38,4 +39,4 @@ def hang_or_sum(config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main())

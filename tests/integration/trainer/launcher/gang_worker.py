@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.process.ending import end_with
 from sid_trainer.process.run_directory import Pulse, RunDirectory
 from sid_trainer.training.worker import work
 
@@ -70,4 +71,4 @@ def fail_if_told(rank: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main())

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from sid_trainer.process.ending import end_with
 from sid_trainer.process.group import TorchGroup, from_first
 
 COLLECTIVE_SECONDS = 6.0
@@ -30,3 +31,4 @@ def main(rank: int, port: int) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]))
+    end_with(0)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from sid_trainer.process.ending import end_process
+from sid_trainer.process.ending import end_process, end_with
 from sid_trainer.process.run_directory import RunDirectory
 from sid_trainer.telling.console import set_up_logging
 from sid_trainer.watch.watchdog import Watchdog
@@ -56,3 +56,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    end_with(0)
