@@ -54,6 +54,10 @@ INVALID = {
         {"spec/teacher/model": "/mnt/m", "spec/teacher/revision": "main"},
         "spec.teacher.revision: Invalid value",
     ),
+    "revision of a judge in a bucket": (
+        metrics(preference={"model": "s3://bucket/key", "revision": "main"}),
+        "preference.revision: Invalid value",
+    ),
     "bundle without TLS": (
         {
             "spec/checkpoint/endpoint": "http://minio:9000",

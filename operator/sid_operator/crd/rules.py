@@ -53,6 +53,15 @@ def _location(path: str, hub: str = "") -> Rule:
     )
 
 
+def _hub_revision(section: str) -> Rule:
+    return Rule(
+        f"spec.{section}",
+        f"!has(self.revision) || {_HUB_ID.replace('self.', 'self.model.')}",
+        f"{section}.revision is for Hugging Face models only: remove it",
+        field="revision",
+    )
+
+
 def _no_column_of_text(path: str) -> Rule:
     """The prompts at ``path`` have a column only where their format has columns."""
     return Rule(
@@ -155,11 +164,9 @@ CONTRADICTIONS = (
     *(_begins(start) for start in ("studentStartsAfterImages", "startsAfterImages")),
     _no_column_of_text("spec.data.prompts"),
     _no_column_of_text("spec.evaluation.metrics.captions"),
-    Rule(
-        "spec.teacher",
-        f"!has(self.revision) || {_HUB_ID.replace('self.', 'self.model.')}",
-        "teacher.revision is for Hugging Face models only: remove it",
-        field="revision",
+    *(
+        _hub_revision(section)
+        for section in ("teacher", "evaluation.metrics.clipScore", "evaluation.metrics.preference")
     ),
     Rule(
         "spec.evaluation.metrics",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Family = Literal["sd3", "sana", "sana-sprint", "flux"]
+
+
+Revision = Annotated[str, Field(min_length=1, max_length=128)]
+"""Of a model on the Hugging Face Hub: a commit, a branch or a tag."""
 
 
 NoiseMode = Literal["fresh", "fixed", "ddim"]

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from sid_trainer.config.base import Metric, Section
+from sid_trainer.config.base import Metric, Revision, Section
 from sid_trainer.config.data import PromptsConfig
 from sid_trainer.config.file_uri import ModelPlace, Place
 
@@ -64,6 +64,11 @@ class ScoreModelConfig(Section):
     model: ModelPlace = Field(
         description="Directory of a transformers CLIPModel with tokenizer and image processor: a "
         "Hugging Face id, s3://bucket/key, or a path on a mounted volume."
+    )
+    revision: Revision | None = Field(
+        default=None,
+        description="Git revision of a Hugging Face model; a commit hash makes scores of several "
+        "runs comparable. Not used for s3:// and paths.",
     )
 
 

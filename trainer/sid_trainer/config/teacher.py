@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from sid_trainer.config.base import Family, Section
+from sid_trainer.config.base import Family, Revision, Section
 from sid_trainer.config.file_uri import ModelPlace
 
 
@@ -25,7 +23,7 @@ class TeacherConfig(Section):
         "all else that is a SanaPipeline; sana-sprint a SanaSprintPipeline, or a SanaPipeline that "
         "takes time in [0, 1]; flux FLUX.1-dev.",
     )
-    revision: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+    revision: Revision | None = Field(
         default=None,
         description="Git revision of a Hugging Face model; a commit hash makes the run repeatable. "
         "Of a branch, a run keeps the commit that its first checkpoint was made with. Not used for "

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sid_trainer.config import MetricsConfig
+from sid_trainer.config import MetricsConfig, ScoreModelConfig
 from sid_trainer.config.endpoint import Server
 from sid_trainer.evaluate.extractor import FeatureExtractor
 from sid_trainer.evaluate.similarity import ClipModel
@@ -165,13 +165,17 @@ def load_judges(
     scorers = {}
     if metrics.clip_score is not None:
         with naming("evaluation.metrics.clipScore.model"):
-            folder = fetch_folder(metrics.clip_score.model, endpoint)
+            folder = _folder(metrics.clip_score, endpoint)
             scorers["clipScore"] = ClipModel(folder, device, scaled=False)
     if metrics.preference is not None:
         with naming("evaluation.metrics.preference.model"):
-            folder = fetch_folder(metrics.preference.model, endpoint)
+            folder = _folder(metrics.preference, endpoint)
             scorers["preferenceScore"] = ClipModel(folder, device, scaled=True)
     return JudgeModels(extractor, width, digest, scorers, device)
+
+
+def _folder(judge: ScoreModelConfig, endpoint: Server) -> Path:
+    return fetch_folder(judge.model, judge.revision, endpoint)
 
 
 def _digest(file: Path) -> str:

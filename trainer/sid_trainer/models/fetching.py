@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from sid_trainer.config.base import Family
 from sid_trainer.config.endpoint import Server, endpoint_of
 from sid_trainer.models.checking import (
     class_in,
@@ -26,7 +27,13 @@ from sid_trainer.models.checking import (
     no_transformer,
     parent_and_name,
 )
-from sid_trainer.models.hub_models import CONFIG, model_from_hub, pipeline_commit, pipeline_from_hub
+from sid_trainer.models.hub_models import (
+    CONFIG,
+    model_commit,
+    model_from_hub,
+    pipeline_commit,
+    pipeline_from_hub,
+)
 from sid_trainer.models.node_cache import digest, downloaded, held
 from sid_trainer.models.pipeline_index import INDEX, PICKLED, is_variant
 from sid_trainer.models.reference import place_of
@@ -62,22 +69,50 @@ def fetch_model(
     return _pipeline(_brought(reference, endpoint, root, download, only), reference, only)
 
 
-def commit_of(reference: str, revision: str | None, cache: Path | None = None) -> str | None:
-    """The commit that a Hugging Face model has at a revision now; None for other models.
+def commit_of(
+    reference: str,
+    revision: str | None = None,
+    family: Family | None = None,
+    cache: Path | None = None,
+) -> str | None:
+    """The commit that a pipeline of the Hub has at a revision now; None for other models.
+
+    Args:
+        reference: as for :func:`fetch_model`.
+        revision: the same.
+        family: the pipeline is to be of; any by default.
+        cache: where downloads go.
 
     Raises:
-        TrainerError: as :func:`fetch_model`.
+        TrainerError: as :func:`fetch_model`; ``InvalidConfiguration`` for another family.
     """
     if place_of(reference) != "hub":
         return None
-    return pipeline_commit(reference, revision, (cache or cache_root()) / "models")
+    return pipeline_commit(reference, revision, (cache or cache_root()) / "models", family)
 
 
-def fetch_folder(reference: str, endpoint: Server = None, cache: Path | None = None) -> Path:
+def folder_commit_of(reference: str, revision: str | None, cache: Path | None = None) -> str | None:
+    """The commit that a transformers model of the Hub has at a revision now; None for others.
+
+    Raises:
+        TrainerError: as :func:`fetch_folder`.
+    """
+    if place_of(reference) != "hub":
+        return None
+    return model_commit(reference, revision, (cache or cache_root()) / "models")
+
+
+def fetch_folder(
+    reference: str,
+    revision: str | None = None,
+    endpoint: Server = None,
+    cache: Path | None = None,
+) -> Path:
     """Bring a transformers model, with its tokenizer and processor, to this node.
 
     Args:
         reference: a path, ``s3://bucket/key``, or a Hugging Face id.
+        revision: git revision of a Hugging Face model.
         endpoint: the S3 server, or its URL; AWS when None.
         cache: where downloads go.
 
@@ -88,7 +123,8 @@ def fetch_folder(reference: str, endpoint: Server = None, cache: Path | None = N
         TrainerError: ``NotFound``, ``AccessDenied`` or ``StorageUnavailable``, with the reference.
     """
     root = (cache or cache_root()) / "models"
-    folder = _brought(reference, endpoint, root, partial(model_from_hub, reference, root))
+    download = partial(model_from_hub, reference, revision, root)
+    folder = _brought(reference, endpoint, root, download)
     if not (folder / CONFIG).is_file():
         raise no_transformer(reference)
     return folder

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from sid_trainer.config.base import Family
 from sid_trainer.config.families import family_of
 from sid_trainer.models.hub import hub_errors, token
 from sid_trainer.models.node_cache import digest, locked, need_space
@@ -40,45 +42,73 @@ _LICENCE = ("README.md", "LICENSE*")
 _VARIANTS = ["*.safetensors.index.*.json", "*-of-*.*.safetensors"]
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of repository.
+
+    Attributes:
+        file: that each has.
+        remedy: where one has not.
+        revision: the setting that names it.
+    """
+
+    file: str
+    remedy: str
+    revision: str
+
+
+_PIPELINE = _Kind(INDEX, "give the id of a diffusers pipeline", "teacher.revision")
+_MODEL = _Kind(CONFIG, "give the id of a transformers model", "the revision")
+
+
 def pipeline_from_hub(
     reference: str, revision: str | None, root: Path, only: str | None = None
 ) -> Path:
     """Download a repository that holds a diffusers pipeline, or only one component of it."""
-    with _asking(reference, revision, root):
+    with _asking(reference, revision, root, _PIPELINE):
         return _snapshot(reference, revision, root / "hub", only)
 
 
-def pipeline_commit(reference: str, revision: str | None, root: Path) -> str:
-    """The commit that a revision of such a repository is now; its index alone is fetched."""
-    with _asking(reference, revision, root):
-        return _index(reference, revision, root / "hub").parent.name
+def pipeline_commit(
+    reference: str, revision: str | None, root: Path, family: Family | None = None
+) -> str:
+    """The commit that a revision of such a repository is now; its index alone is fetched.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` for a pipeline of another family.
+    """
+    with _asking(reference, revision, root, _PIPELINE):
+        index = _first(reference, INDEX, revision, root / "hub")
+        family_of(class_of(index.read_bytes(), reference), family, reference)
+        return index.parent.name
+
+
+def model_from_hub(reference: str, revision: str | None, root: Path) -> Path:
+    """Download a repository that holds one transformers model."""
+    with _asking(reference, revision, root, _MODEL):
+        return _files(reference, revision, root / "hub", list(_FILES), [*_VARIANTS, "*/*"])
+
+
+def model_commit(reference: str, revision: str | None, root: Path) -> str:
+    """The commit that a revision of such a repository is now; its config alone is fetched."""
+    with _asking(reference, revision, root, _MODEL):
+        return _first(reference, CONFIG, revision, root / "hub").parent.name
 
 
 @contextmanager
-def _asking(reference: str, revision: str | None, root: Path) -> Iterator[None]:
+def _asking(reference: str, revision: str | None, root: Path, kind: _Kind) -> Iterator[None]:
     """One process of a node at a time, with the Hub's refusals told."""
     what = reference + (f" at revision {revision}" if revision else "")
-    no_index = not_found(f"{what}/{INDEX}", "give the id of a diffusers pipeline")
     with (
-        hub_errors(what, "teacher.revision", no_index, root),
+        hub_errors(what, kind.revision, not_found(f"{what}/{kind.file}", kind.remedy), root),
         locked(root / digest(reference, revision, [])),
     ):
         yield
 
 
-def model_from_hub(reference: str, root: Path) -> Path:
-    """Download a repository that holds one transformers model."""
-    no_config = not_found(f"{reference}/{CONFIG}", "give the id of a transformers model")
-    with (
-        hub_errors(reference, "the revision", no_config, root),
-        locked(root / digest(reference, None, [])),
-    ):
-        return _files(reference, None, root / "hub", list(_FILES), [*_VARIANTS, "*/*"])
-
-
 def _snapshot(reference: str, revision: str | None, cache: Path, only: str | None) -> Path:
     """Download what the index names: repositories hold other formats and variants besides."""
-    index = _index(reference, revision, cache)
+    index = _first(reference, INDEX, revision, cache)
     family_of(class_of(index.read_bytes(), reference), reference=reference)
     components = components_of(index.read_bytes(), reference, only)
     wanted = [f"{name}/{file}" for name in components for file in _FILES]
@@ -131,10 +161,8 @@ def _missing_bytes(
     )
 
 
-def _index(reference: str, revision: str | None, cache: Path) -> Path:
-    """The pipeline's index; the Hub's client puts it into a folder named by its commit."""
+def _first(reference: str, file: str, revision: str | None, cache: Path) -> Path:
+    """The file to begin with; the Hub's client puts it into a folder named by its commit."""
     from huggingface_hub import hf_hub_download
 
-    return Path(
-        hf_hub_download(reference, INDEX, revision=revision, cache_dir=cache, token=token())
-    )
+    return Path(hf_hub_download(reference, file, revision=revision, cache_dir=cache, token=token()))

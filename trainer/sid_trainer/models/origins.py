@@ -20,6 +20,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,18 +102,20 @@ def find_pins(config: RunConfig, storage: Storage, binding: Mapping[str, Any]) -
         binding: settings that bind its checkpoints.
 
     Raises:
-        TrainerError: naming the field whose model is not on the Hub.
+        TrainerError: naming the field whose model is not on the Hub, or not of
+            ``teacher.family``.
     """
     ours = [manifest for manifest in manifests(storage) if _is_of(manifest, binding)]
     recorded = next((dict(manifest.origins) for manifest in ours if manifest.origins), {})
-    wanted = {TEACHER: (config.teacher.model, config.teacher.revision)}
+    teacher = config.teacher
+    wanted = {TEACHER: partial(commit_of, teacher.model, teacher.revision, teacher.family)}
     if config.student.init_from is not None:
-        wanted[STUDENT] = (config.student.init_from, None)
+        wanted[STUDENT] = partial(commit_of, config.student.init_from)
     commits: dict[str, str | None] = {}
-    for name, (model, revision) in wanted.items():
+    for name, commit_now in wanted.items():
         try:
             with naming(name):
-                commits[name] = recorded_commit(recorded, name) or commit_of(model, revision)
+                commits[name] = recorded_commit(recorded, name) or commit_now()
         except TrainerError as error:
             if name != STUDENT or not is_lost(error, resumes=bool(ours)):
                 raise

@@ -11,6 +11,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from sid_trainer.checkpoint.attempts import claim_attempt, note_done
 from sid_trainer.checkpoint.leftovers import give_up_dead_uploads
@@ -27,6 +28,7 @@ from sid_trainer.engine.networks import build_networks
 from sid_trainer.evaluate.stage import EvaluationStage
 from sid_trainer.export import require_room
 from sid_trainer.models.origins import find_pins, require_same_models
+from sid_trainer.models.scorers import scorer_commits, with_commits
 from sid_trainer.precision import COMPUTE_DTYPE, exported_dtype
 from sid_trainer.process.group import TorchGroup, from_first, on_each
 from sid_trainer.storage import LONG_PATIENCE, open_storage
@@ -71,6 +73,8 @@ def train(config: RunConfig) -> None:
             give_up_dead_uploads(storage, claim.attempt, run.fence)
         reporter.stage("loading")
         pins = from_first(group, lambda: find_pins(config, storage, resume_settings(config)))
+        scorers = from_first(group, lambda: scorer_commits(config.evaluation.metrics))
+        run = replace(run, config=with_commits(config, scorers))
         inputs = on_each(group, lambda: fetch_inputs(config, pins))
         require_same_prompts(group, inputs.prompts)
         require_same_models(group, inputs.origins)

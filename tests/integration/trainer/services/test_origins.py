@@ -19,7 +19,9 @@ from sid_trainer.checkpoint.settings import digest, resume_settings
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.launch.preflight import check_inputs
+from sid_trainer.models.fetching import fetch_folder
 from sid_trainer.models.origins import TEACHER, Pins, find_pins, require_same_models, sampled
+from sid_trainer.models.scorers import scorer_commits, with_commits
 from sid_trainer.storage import FileStorage
 from sid_trainer.training.inputs import Inputs, fetch_inputs
 from tests.integration.trainer.hub_server import hub_server
@@ -59,7 +61,9 @@ class Hub:
 
 def files_of(commit: str) -> Mapping[str, bytes]:
     """Files of the model at a commit."""
-    return {"model_index.json": INDEX, WEIGHTS: commit.encode()}
+    weights = commit.encode()
+    pipeline = {"model_index.json": INDEX, WEIGHTS: weights}
+    return pipeline | {"config.json": b"{}", "model.safetensors": weights}
 
 
 def model_info(commit: str) -> Any:
@@ -89,11 +93,14 @@ def config(tmp_path: Path) -> RunConfig:
     return run_config(tmp_path, "o/n")
 
 
-def run_config(tmp_path: Path, teacher: str, **student: str) -> RunConfig:
+def run_config(
+    tmp_path: Path, teacher: str, metrics: Any = None, family: str | None = None, **student: str
+) -> RunConfig:
     (tmp_path / "prompts.txt").write_text("a seven\n")
     return RunConfig.model_validate(
         {
-            "teacher": {"model": teacher},
+            "teacher": {"model": teacher, "family": family},
+            "evaluation": {"metrics": metrics},
             "student": student,
             "data": {"prompts": {"uri": str(tmp_path / "prompts.txt")}},
             "training": {"iterations": 1},
@@ -205,6 +212,43 @@ def test_a_first_student_that_is_gone_is_not_missed_by_a_run_with_a_checkpoint(
         assert again.lost is not None
         assert again.origins.keys() == {TEACHER}
         check_inputs(config)
+
+
+def test_a_teacher_of_another_family_is_told_before_it_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    config = run_config(tmp_path, "o/n", family="flux")
+    with pytest.raises(TrainerError, match=r"teacher\.family is flux but .* is of family sd3"):
+        pins_of(config, tmp_path)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+SCORERS = {"clipScore": {"model": "o/n"}, "preference": {"model": "o/n", "revision": COMMITS[1]}}
+
+
+def test_all_ranks_score_with_the_commit_that_the_first_found(hub: Hub, tmp_path: Path) -> None:
+    config = run_config(tmp_path, "o/n", metrics=SCORERS)
+    commits = scorer_commits(config.evaluation.metrics)
+    assert commits == {"clip_score": COMMITS[0], "preference": COMMITS[1]}
+    hub.main = COMMITS[1]
+    metrics = with_commits(config, commits).evaluation.metrics
+    assert metrics is not None
+    scorer = metrics.clip_score
+    assert scorer is not None
+    folder = fetch_folder(scorer.model, scorer.revision)
+    assert (folder / "model.safetensors").read_text() == COMMITS[0]
+
+
+def test_a_scorer_that_is_not_there_is_told_by_its_field(hub: Hub, tmp_path: Path) -> None:
+    hub.there = COMMITS[:1]
+    config = run_config(tmp_path, "o/n", metrics=SCORERS)
+    with pytest.raises(TrainerError, match=rf"preference\.model: o/n at revision {COMMITS[1]} "):
+        scorer_commits(config.evaluation.metrics)
+
+
+def test_scorers_elsewhere_and_none_have_no_commit(tmp_path: Path) -> None:
+    elsewhere = run_config(tmp_path, "o/n", metrics={"clipScore": {"model": "s3://b/k"}})
+    for config in (elsewhere, run_config(tmp_path, "o/n")):
+        assert scorer_commits(config.evaluation.metrics) == {}
+        assert with_commits(config, {}) == config
 
 
 class Ranks:
