@@ -17,7 +17,7 @@ from sid_trainer.digits.data import digits
 from sid_trainer.digits.evaluate import load
 from sid_trainer.digits.extractor import DigitsClassifier, trained_extractor
 from sid_trainer.digits.families import FAMILIES, family_of
-from sid_trainer.digits.prompts import plain_prompt, prompts_of
+from sid_trainer.digits.prompts import prompts_of
 from sid_trainer.digits.sampling import balanced_labels, sample
 from sid_trainer.digits.teacher import TeacherRecipe, make_teacher, recipe_of
 from sid_trainer.digits.text import MAX_TOKENS
@@ -57,7 +57,7 @@ def test_a_plain_call_draws_the_digit(
     teacher: StableDiffusion3Pipeline, extractor: DigitsClassifier
 ) -> None:
     """Without a size or a prompt length, so with T5 padded to 256 tokens."""
-    prompts = [plain_prompt(digit) for digit in range(10)]
+    prompts = [prompts_of(digit)[0] for digit in range(10)]
     images = teacher(
         prompts,
         num_images_per_prompt=4,
@@ -78,7 +78,7 @@ def test_guidance_makes_digits_clearer(
     confidence = []
     for scale in (1.0, 3.0):
         images = teacher(
-            [plain_prompt(int(label)) for label in labels],
+            [prompts_of(int(label))[0] for label in labels],
             num_inference_steps=10,
             guidance_scale=scale,
             max_sequence_length=8,
@@ -134,7 +134,7 @@ def test_the_adapter_sees_what_the_teacher_was_trained_on(hasty: Path) -> None:
     adapter = open_teacher(
         TeacherConfig(model="teacher"), hasty, torch.device("cpu"), torch.float32
     )
-    prompts = [*(plain_prompt(digit) for digit in range(4)), ""]
+    prompts = [*(prompts_of(digit)[0] for digit in range(4)), ""]
     x = torch.randn(len(prompts), *LATENTS, generator=torch.Generator().manual_seed(0))
     sigma = torch.linspace(0.1, 1, len(prompts))
     with torch.no_grad():

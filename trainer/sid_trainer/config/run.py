@@ -129,3 +129,8 @@ class RunConfig(TrainerSections):
     def accumulation_steps(self) -> int:
         """Micro-batches a process in one iteration."""
         return self.training.batch_size // (self.launch.world_size * self.micro_batch_size)
+
+    @property
+    def graph_waits(self) -> bool:
+        """Whether the graph of the student's roll-out waits while the fake score is updated."""
+        return self.training.shared_roll_out and self.accumulation_steps == 1

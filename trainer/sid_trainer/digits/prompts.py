@@ -13,11 +13,6 @@ def prompts_of(digit: int) -> list[str]:
     return [template.format(name) for template in TEMPLATES for name in (WORDS[digit], str(digit))]
 
 
-def plain_prompt(digit: int) -> str:
-    """Return the prompt that stands for ``digit`` in pictures and evaluations."""
-    return TEMPLATES[0].format(WORDS[digit])
-
-
 def balanced_prompts() -> list[str]:
     """Return all prompts, digits alternating, each digit equally often."""
     columns = [prompts_of(digit) for digit in range(10)]

@@ -172,7 +172,7 @@ class _Updates:
         self._fake.requires_grad_(True)
         with self._live:
             prompts = self._batch.prompts()
-            with torch.set_grad_enabled(self._shared):
+            with torch.set_grad_enabled(self._config.graph_waits):
                 x0 = self._sample(prompts.condition)
             self._fake_loss(x0, prompts).backward()  # type: ignore[no-untyped-call]
         return self._taken()
@@ -206,11 +206,6 @@ class _Updates:
             return None
         projection = self._adapter.output_projection
         return Discriminator(self._fake, projection, self._config.distillation)
-
-    @property
-    def _shared(self) -> bool:
-        """Whether the student's graph waits while the fake score is updated."""
-        return self._config.training.shared_roll_out and self._config.accumulation_steps == 1
 
     def _taken(self) -> int:
         """The peak since the last one."""

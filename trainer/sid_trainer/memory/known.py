@@ -181,8 +181,7 @@ def _updates(config: RunConfig, of: Architecture, side: int) -> tuple[int, int]:
         for kappa in (kappas.fake_training, kappas.fake, kappas.teacher)
     )
     seen = batch * (training + (1 if config.distillation.adversarial else 0))
-    shared = config.training.shared_roll_out and config.accumulation_steps == 1
-    waiting = at("fakeShared", batch) - at("fake", batch) if shared else 0.0
+    waiting = at("fakeShared", batch) - at("fake", batch) if config.graph_waits else 0.0
     guided = (fake + teacher - 2) / 2
     student = at("student", batch) + guided * (at("studentGuided", batch) - at("student", batch))
     return int(at("fake", seen) + waiting), int(student)

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from sid_trainer.digits.cli import main
-from sid_trainer.digits.prompts import balanced_prompts, plain_prompt, prompts_of
+from sid_trainer.digits.prompts import balanced_prompts, prompts_of
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 
@@ -16,8 +16,8 @@ def test_every_digit_has_as_many_different_prompts() -> None:
     assert set(Counter(digit_of[prompt] for prompt in prompts).values()) == {len(prompts_of(0))}
 
 
-def test_the_plain_prompt_of_seven() -> None:
-    assert plain_prompt(7) == "a handwritten seven"
+def test_the_first_prompt_of_seven() -> None:
+    assert prompts_of(7)[0] == "a handwritten seven"
 
 
 def test_the_committed_prompts_are_what_the_command_writes(tmp_path: Path) -> None:

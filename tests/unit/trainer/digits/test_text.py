@@ -7,7 +7,7 @@ import torch
 from transformers import CLIPTokenizer, T5TokenizerFast
 
 from sid_trainer.digits import text
-from sid_trainer.digits.prompts import balanced_prompts, plain_prompt, prompts_of
+from sid_trainer.digits.prompts import balanced_prompts, prompts_of
 
 
 def padded(tokenizer: CLIPTokenizer | T5TokenizerFast, prompts: list[str]) -> torch.Tensor:
@@ -60,7 +60,7 @@ def test_encoders_follow_from_their_seed_alone() -> None:
 def test_pooled_encodings_of_different_digits_are_apart() -> None:
     tokenizer = text.clip_tokenizer()
     encoder = text.clip_encoder(tokenizer, seed=1)
-    pooled = encoder(padded(tokenizer, [plain_prompt(digit) for digit in range(10)]))[0]
+    pooled = encoder(padded(tokenizer, [prompts_of(digit)[0] for digit in range(10)]))[0]
     apart = torch.pdist(pooled) / pooled.norm(dim=1).mean()
     assert apart.min() > 0.1
 
