@@ -150,6 +150,21 @@ def test_closed_training_pods_are_open_to_each_other_and_to_the_operator() -> No
     assert training["default"]["policyTypes"] == ["Ingress"]
 
 
+@pytest.mark.parametrize(
+    ("values", "closed"),
+    [
+        ("networkPolicy.trainingNamespaces={red,blue}", {"red", "blue"}),
+        ("watchNamespace=red,networkPolicy.enabled=true", {"red", "own"}),
+        ("networkPolicy.enabled=true", {"own"}),
+        ("watchNamespace=red", set()),
+    ],
+)
+def test_policies_are_of_what_is_asked_for(values: str, closed: set[str]) -> None:
+    """Of the operator where it is switched on; of training pods where namespaces are listed."""
+    policies = of_kind(render("--namespace", "own", "--set", values), "NetworkPolicy")
+    assert {policy["metadata"]["namespace"] for policy in policies} == closed
+
+
 def test_the_policies_select_the_pods_that_the_operator_makes() -> None:
     documents = [one for one in yaml.safe_load_all(rendered_with(EVERYTHING_ON)) if one]
     spec = next(
