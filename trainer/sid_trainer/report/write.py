@@ -32,16 +32,23 @@ _PACKAGES = ("sid-operator", "torch", "diffusers", "transformers", "deepspeed", 
 _TRAINED: Mapping[str, Sequence[str]] = {
     "Student's loss": ("generatorLoss",),
     "Fake score's loss": ("fakeScoreLoss",),
+    "Discriminator's loss (1.39 where it can tell nothing)": ("discriminatorLoss",),
+    "Student's adversarial loss": ("generatorAdversarialLoss",),
     "Gradient norms": ("generatorGradNorm", "fakeGradNorm"),
+    "Skipped updates": ("skippedUpdates",),
     "Images a second": ("imagesPerSecond",),
 }
+"""By the title of each chart, the names of its curves."""
 _NAMES = {
     **{name: each.title for name, each in METRICS.items()},
     **dict.fromkeys(TEACHERS.values(), "the teacher's"),
     "generatorLoss": "student",
     "fakeScoreLoss": "fake score",
+    "discriminatorLoss": "discriminator",
+    "generatorAdversarialLoss": "student",
     "generatorGradNorm": "student",
     "fakeGradNorm": "fake score",
+    "skippedUpdates": "over all attempts",
     "imagesPerSecond": "images/s",
 }
 
@@ -123,9 +130,11 @@ def _measured(records: Records) -> list[Line]:
 
 
 def _charts(kinds: Mapping[str, Sequence[str]], lines: Sequence[Line]) -> list[Chart]:
+    """The charts that have something to show: a curve of nothing but zeros says nothing."""
     charts = []
     for title, names in kinds.items():
-        curves = [found for name in names if (found := curve(lines, name)).points]
+        curves = [curve(lines, name) for name in names]
+        curves = [found for found in curves if any(value for _, value in found.points)]
         if curves:
             keys = [_NAMES.get(found.name, found.name) for found in curves]
             charts.append(Chart(title, keys, line_chart(curves)))

@@ -191,10 +191,10 @@ def require_start(
         raise lost
 
 
-def make_images(run: Run, inputs: Inputs, teacher: Teacher) -> RealImages | None:
+def make_images(run: Run, inputs: Inputs, teacher: Teacher, encode: Encode) -> RealImages | None:
     """The real images of this rank's samples, for data-aided training; a collective."""
     samples = run.place.samples(run.config.training.batch_size)
-    return open_images(run.config, inputs.images, teacher, samples, run.group, run.storage)
+    return open_images(run.config, inputs.images, teacher, encode, samples, run.group, run.storage)
 
 
 def make_batches(

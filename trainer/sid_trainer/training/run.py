@@ -93,7 +93,7 @@ def _train(run: Run, inputs: Inputs) -> None:
     teacher = open_teacher(config.teacher, inputs.teacher, place.device, dtype)
     encode = open_encoder(teacher, config.data, config.storage.server)
     latent_shape = teacher.latent_shape(teacher.resolution(config.data.resolution))
-    images = make_images(run, inputs, teacher)
+    images = make_images(run, inputs, teacher, encode)
     networks = build_networks(config, teacher, inputs.student)
     pruner = make_pruner(run)
     store = make_store(run, inputs, pruner)

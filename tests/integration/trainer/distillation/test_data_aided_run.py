@@ -1,6 +1,7 @@
 """A run that meets a corrupt image keeps what it has trained, and goes on once that is mended.
 
-The image is damaged after the data set was looked through, without a sign in size or date.
+The image is damaged after the data set was looked through, without a sign in size or date. What the
+run shows of data-aided training, and keeps for others, is looked at as well.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from sid_trainer.storage import FileStorage
 BATCH = IMAGES_HELD  # so that each iteration is a chunk of its own
 IMAGES = 2 * BATCH
 RESOLUTION = 16
+PROMPTS = ("a handwritten three", "the digit 7")
+CAPTION = "a handwritten seven"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(
                 buffer, "PNG"
             )
-            files = {f"{number}.png": buffer.getvalue(), f"{number}.txt": b"a handwritten seven"}
+            files = {f"{number}.png": buffer.getvalue(), f"{number}.txt": CAPTION.encode()}
             for name, data in files.items():
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
@@ -52,13 +55,14 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(folder: Path, teacher: Path, shard: Path) -> dict[str, Any]:
-    (folder / "prompts.txt").write_text("a handwritten three\nthe digit 7\n")
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
     return {
         "teacher": {"model": str(teacher)},
         "student": {"noise": "fixed"},
         "data": {
             "prompts": {"uri": str(folder / "prompts.txt")},
             "images": {"uri": str(shard)},
+            "encodingCache": {"uri": str(folder / "encodings")},
         },
         "distillation": {
             "guidance": {"scale": 1.0},
@@ -70,7 +74,7 @@ def config(folder: Path, teacher: Path, shard: Path) -> dict[str, Any]:
             "precision": "fp32",
             "gradientCheckpointing": False,
         },
-        "evaluation": {"everyIterations": 100, "prompts": ["the digit 7"]},
+        "evaluation": {"everyIterations": 100, "prompts": [PROMPTS[1]]},
         "storage": {"uri": (folder / "run").as_uri()},
         "launch": {"device": "cpu", "progressPort": 0},
     }
@@ -121,3 +125,7 @@ def test_nothing_trained_is_lost_to_a_corrupt_image(
         for line in part.read_text().splitlines()
     ]
     assert {"discriminatorLoss", "generatorLoss"} <= reports[-1].keys(), reports[-1]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Discriminator's loss" in page.replace("&#x27;", "'")
+    kept = list((tmp_path / "encodings").rglob("*.safetensors"))
+    assert len(kept) == len({*PROMPTS, CAPTION, ""})

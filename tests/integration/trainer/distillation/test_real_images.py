@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sid_trainer.contract import FailureReason
+from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.data.encoding import Encode
 from sid_trainer.data.images.census import take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
@@ -57,12 +59,19 @@ def write(path: Path, files: dict[str, bytes]) -> None:
             archive.addfile(info, io.BytesIO(data))
 
 
-def opened(shards: Path, teacher: SD3Teacher, samples: range, capacity: int) -> RealImages:
+def opened(
+    shards: Path,
+    teacher: SD3Teacher,
+    samples: range,
+    capacity: int,
+    encode: Encode | None = None,
+) -> RealImages:
     parts = find_parts(str(shards))
     counts = take_census(parts, RESOLUTION, SoloGroup(), FileStorage(shards / "run"))
     order = ImageOrder([count.usable for count in counts], BATCH, SEED)
     reader = PartReader(parts, counts)
-    return RealImages(reader, order, samples, teacher, RESOLUTION, SEED, SoloGroup(), capacity)
+    encode = encode or teacher.encode
+    return RealImages(reader, order, samples, teacher, encode, RESOLUTION, SoloGroup(), capacity)
 
 
 def assert_equal(
@@ -116,6 +125,17 @@ def test_a_shard_that_is_gone_is_told_to_all_ranks(
     with pytest.raises(SharedError, match=rf"data\.images\.uri: {copied}/{gone}\.tar does") as told:
         list(map(images.of, later))
     assert told.value.reason is FailureReason.NOT_FOUND
+
+
+def test_what_an_encoder_cannot_do_is_not_blamed_on_the_images(
+    shards: Path, teacher: SD3Teacher
+) -> None:
+    def refusing(captions: Sequence[str]) -> Condition:
+        raise TrainerError(FailureReason.ACCESS_DENIED, f"no {len(captions)} captions")
+
+    with pytest.raises(SharedError, match=rf"no {BATCH} captions") as told:
+        opened(shards, teacher, range(BATCH), BATCH, refusing).of(0)
+    assert "data.images.uri" not in str(told.value)
 
 
 def test_only_the_parts_in_use_are_open(shards: Path, teacher: SD3Teacher) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -40,12 +41,13 @@ def png(size: int, noise: bool) -> bytes:
 
 
 class Page(HTMLParser):
-    """Tags, their attributes, and the text."""
+    """Tags, their attributes, the text, and the titles of the charts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.titles: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -53,6 +55,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self.tags and self.tags[-1][0] == "h3":
+            self.titles.append(data)
 
 
 def test_the_report_is_whole_and_harmless(tmp_path: Path) -> None:
@@ -112,6 +116,27 @@ def test_a_report_without_metrics_or_pictures_is_one(tmp_path: Path) -> None:
     page = Page((tmp_path / "report.html").read_text())
     assert "bare" in page.text
     assert "Evaluations" not in page.text
+
+
+def test_what_data_aided_training_and_skipping_measure_has_charts(tmp_path: Path) -> None:
+    """Charts of their own, and none where there is nothing of it."""
+    storage = FileStorage(tmp_path)
+    titles = {
+        "discriminatorLoss": "Discriminator's loss (1.39 where it can tell nothing)",
+        "generatorAdversarialLoss": "Student's adversarial loss",
+        "skippedUpdates": "Skipped updates",
+    }
+    lines = [{"iteration": i, "generatorLoss": 1, **dict.fromkeys(titles, i - 1)} for i in (1, 2)]
+    assert charts_of(storage, lines[:1]) == ["Student's loss"]
+    assert charts_of(storage, lines) == ["Student's loss", *titles.values()]
+
+
+def charts_of(storage: FileStorage, lines: Sequence[Mapping[str, float]]) -> list[str]:
+    """Titles of the charts in the report of an attempt that wrote these lines."""
+    data = "".join(json.dumps(line) + "\n" for line in lines)
+    storage.put_bytes("metrics/attempt-0001/part-00000.jsonl", data.encode())
+    write_report(storage, config(name="bare"), 2, "CPU")
+    return Page(storage.get_bytes("report.html").decode()).titles
 
 
 def test_only_large_pictures_become_jpeg() -> None:

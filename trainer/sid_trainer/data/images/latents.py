@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sid_trainer.chunks import IMAGES_HELD
+from sid_trainer.data.encoding import Encode
 from sid_trainer.data.images.census import THREADS
 from sid_trainer.data.images.consistency import fingerprint
 from sid_trainer.data.images.count import Count
@@ -86,11 +87,11 @@ class RealImages:
 
     Args:
         reader: the data set.
-        order: which sample has which image.
+        order: which sample has which image; its seed is that of the autoencoder's noise, too.
         samples: this rank's places in the global batch.
-        teacher: whose autoencoder and text encoders are used.
+        teacher: whose autoencoder is used.
+        encode: its text encoders.
         resolution: height and width of the images in pixels.
-        seed: the run's seed.
         group: the ranks of the run.
         capacity: images to hold in host memory; at least those of one iteration are.
     """
@@ -101,8 +102,8 @@ class RealImages:
         order: ImageOrder,
         samples: Sequence[int],
         teacher: Teacher,
+        encode: Encode,
         resolution: int,
-        seed: int,
         group: ProcessGroup,
         capacity: int = IMAGES_HELD,
     ) -> None:
@@ -110,8 +111,8 @@ class RealImages:
         self._order = order
         self._samples = samples
         self._teacher = teacher
+        self._encode = encode
         self._resolution = resolution
-        self._seed = seed
         self._group = group
         self._chunk_length = max(1, capacity // len(samples))
         self._chunk: LatentChunk | None = None
@@ -140,26 +141,27 @@ class RealImages:
         return self._chunk.latents[rows], self._chunk.captions[self._chunk.caption_rows[rows]]
 
     def _make(self, iteration: int) -> LatentChunk:
-        with naming("data.images.uri"):
-            return self._made(iteration)
-
-    def _made(self, iteration: int) -> LatentChunk:
         length = self._chunk_length
         iterations = range(iteration, iteration - iteration % length + length)
+        with naming("data.images.uri"):
+            captions, latents = self._read(iterations)
+        row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+        return LatentChunk(
+            iterations,
+            latents,
+            self._encode(list(row_of)),
+            torch.tensor([row_of[caption] for caption in captions]),
+        )
+
+    def _read(self, iterations: range) -> tuple[list[str], Tensor]:
+        """Captions and latents of the images of some iterations."""
         self._reader.keep_only(self._order.parts(iterations))
         chosen = [
             self._reader.sample(*place)
             for at in iterations
             for place in self._order.places(at, self._samples)
         ]
-        captions = [sample.caption() for sample in chosen]
-        row_of = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
-        return LatentChunk(
-            iterations,
-            self._latents(chosen, iterations),
-            self._teacher.encode(list(row_of)),
-            torch.tensor([row_of[caption] for caption in captions]),
-        )
+        return [sample.caption() for sample in chosen], self._latents(chosen, iterations)
 
     def _latents(self, chosen: Sequence[Sample], iterations: range) -> Tensor:
         places = [(at, place) for at in iterations for place in self._samples]
@@ -178,7 +180,7 @@ class RealImages:
         """Noise ``[B, C, H, W]`` of the autoencoder's posteriors; a sample always has the same."""
         shape, cpu = self._teacher.latent_shape(self._resolution), torch.device("cpu")
         rows = [
-            NoiseSource(self._seed, iteration, [sample], cpu).normal(Purpose.POSTERIOR, shape)
+            NoiseSource(self._order.seed, iteration, [sample], cpu).normal(Purpose.POSTERIOR, shape)
             for iteration, sample in places
         ]
         return torch.cat(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sid_trainer.config import RunConfig
+from sid_trainer.data.encoding import Encode
 from sid_trainer.data.images.census import smallest_side, take_census
 from sid_trainer.data.images.latents import PartReader, RealImages
 from sid_trainer.data.images.order import ImageOrder
@@ -19,6 +20,7 @@ def open_images(
     config: RunConfig,
     parts: Sequence[ImagePart] | None,
     teacher: Teacher,
+    encode: Encode,
     samples: Sequence[int],
     group: ProcessGroup,
     storage: Storage,
@@ -28,7 +30,8 @@ def open_images(
     Args:
         config: the run.
         parts: of :func:`~sid_trainer.data.images.places.needed_parts`.
-        teacher: whose autoencoder and text encoders are used.
+        teacher: whose autoencoder is used.
+        encode: its text encoders.
         samples: this rank's places in the global batch.
         group: the ranks of the run.
         storage: where the run writes.
@@ -45,4 +48,4 @@ def open_images(
     training = config.training
     order = ImageOrder([count.usable for count in counts], training.batch_size, training.seed)
     reader = PartReader(parts, counts)
-    return RealImages(reader, order, samples, teacher, resolution, training.seed, group)
+    return RealImages(reader, order, samples, teacher, encode, resolution, group)

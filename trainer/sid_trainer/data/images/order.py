@@ -51,13 +51,16 @@ class ImageOrder:
         counts: usable images of each part, at least one in all.
         batch_size: samples of an iteration over all ranks.
         seed: the run's seed.
+
+    Attributes:
+        seed: the same.
     """
 
     def __init__(self, counts: Sequence[int], batch_size: int, seed: int) -> None:
         self._counts = counts
         self._total = sum(counts)
         self._batch_size = batch_size
-        self._seed = seed
+        self.seed = seed
         self._epochs: dict[int, _Epoch] = {}
         self._windows: dict[tuple[int, int], _Window] = {}
 
@@ -91,7 +94,7 @@ class ImageOrder:
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
-            parts = _permutation(len(self._counts), self._seed, epoch)
+            parts = _permutation(len(self._counts), self.seed, epoch)
             windows = [parts[start : start + WINDOW] for start in range(0, len(parts), WINDOW)]
             sizes = (sum(self._counts[part] for part in window) for window in windows)
             self._epochs = _newest(self._epochs) | {epoch: _Epoch(windows, list(accumulate(sizes)))}
@@ -101,7 +104,7 @@ class ImageOrder:
         if (epoch, window) not in self._windows:
             parts = self._epoch(epoch).windows[window]
             ends = list(accumulate(self._counts[part] for part in parts))
-            permutation = _permutation(ends[-1], self._seed, epoch, window)
+            permutation = _permutation(ends[-1], self.seed, epoch, window)
             made = _Window(parts, ends, permutation)
             self._windows = _newest(self._windows) | {(epoch, window): made}
         return self._windows[epoch, window]
