@@ -69,13 +69,13 @@ class _SampleFacts:
     Digests of it name what is kept in storage: another order or shape would measure anew.
 
     Attributes:
-        teacher: model, revision, precision.
+        teacher: which it is exactly, precision.
         sampler: of the teacher.
         samples: how many, a digest of the captions, resolution in pixels.
         features: digest of the judges' models, side of the images that the extractor sees.
     """
 
-    teacher: tuple[str, str | None, str]
+    teacher: tuple[str, str]
     sampler: _Sampler
     samples: tuple[int, str, int]
     features: tuple[str, int | None]
@@ -124,16 +124,20 @@ class Evaluator:
 
     @cached_property
     def settings(self) -> str:
-        """Digest of all that an evaluation depends on: an equal one need not be made again."""
-        return digest(astuple(self._sample_facts), self._judge_facts)
+        """Digest of all that an evaluation depends on, once :meth:`prepare` was called.
+
+        An evaluation of an equal one need not be made again.
+        """
+        return digest(astuple(self._sample_facts), self._judge_facts, self._yardsticks.images)
 
     @cached_property
     def bases(self) -> dict[str, str]:
-        """Digest, by metric, of all that makes two of its values comparable."""
+        """Digest, by metric, of all that makes two of its values comparable; as above."""
         facts, sampler = self._sample_facts, self._sample_facts.sampler
         student = [facts.teacher, sampler.seed, facts.samples]
         sampled = [sampler.steps, sampler.guidance]
-        return bases(self._metrics, self._models.digest, student, sampled)
+        compared = [self._models.digest, self._yardsticks.images]
+        return bases(self._metrics, compared, student, sampled)
 
     def prepare(self) -> None:
         """Measure what the student is compared with, or take it from the run's storage."""
@@ -191,9 +195,9 @@ class Evaluator:
 
     @property
     def _sample_facts(self) -> _SampleFacts:
-        teacher, sampling, fid = self._config.teacher, self._sampling, self._metrics.fid
+        sampling, fid = self._sampling, self._metrics.fid
         return _SampleFacts(
-            (teacher.model, teacher.revision, self._config.training.precision),
+            (sampling.teacher_origin, self._config.training.precision),
             _Sampler(sampling.teacher_steps, sampling.teacher_guidance, sampling.seed),
             (self._metrics.samples, digest(list(self._captions)), self._resolution),
             (self._models.digest, fid.image_size if fid is not None else None),

@@ -51,18 +51,21 @@ def open_evaluation(
     return EvaluationStage(config, ranks, reporter, sampling, previews, evaluator, export, records)
 
 
-def open_sampling(config: RunConfig, distiller: Distiller, empty: Condition) -> Sampling:
+def open_sampling(
+    config: RunConfig, distiller: Distiller, empty: Condition, origin: str
+) -> Sampling:
     """How a run draws samples.
 
     Args:
         config: the run.
         distiller: the networks.
         empty: the empty prompt, once, on the accelerator.
+        origin: which teacher it is exactly.
     """
     teacher = config.evaluation.teacher
     guidance = sampling_scale(teacher, config.distillation.guidance)
     seed, size = config.evaluation.seed, config.micro_batch_size
-    return Sampling(distiller, empty, seed, size, teacher.steps, guidance)
+    return Sampling(distiller, empty, seed, size, teacher.steps, guidance, origin)
 
 
 def _evaluator(

@@ -6,6 +6,7 @@ square and brought to the run's resolution as those of data-aided training are.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -37,6 +38,15 @@ def read_statistics(uri: str, endpoint: Server) -> FeatureStatistics:
             "anew, or give images",
         )
     return statistics
+
+
+def digest_of(uri: str, endpoint: Server) -> str:
+    """Checksum of the file of finished statistics.
+
+    Raises:
+        TrainerError: when it cannot be had.
+    """
+    return hashlib.sha256(fetch_file(uri, endpoint).read_bytes()).hexdigest()
 
 
 def share(parts: Sequence[ImagePart], rank: int, world: int) -> list[tuple[ImagePart, slice]]:

@@ -34,6 +34,7 @@ class Sampling:
         micro_batch_size: samples computed at a time.
         teacher_steps: steps of the teacher's sampler.
         teacher_guidance: its guidance scale.
+        teacher_origin: which teacher it is: its commit on the Hub, or a checksum of its files.
     """
 
     distiller: Distiller
@@ -42,6 +43,7 @@ class Sampling:
     micro_batch_size: int
     teacher_steps: int
     teacher_guidance: float
+    teacher_origin: str
 
     @contextmanager
     def student(self) -> Iterator[Draw]:

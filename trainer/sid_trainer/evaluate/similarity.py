@@ -7,17 +7,20 @@ HPSv2 are CLIP models trained on people's choices. Weights are safetensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.storage.base import not_found
+from sid_trainer.teachers.text_parts import has_vocabulary
 from sid_trainer.transfer import on_accelerator
 
 BATCH = 32
 """Images that the model takes at a time."""
+_WHOLE = "give the whole model, as save_pretrained writes it"
 
 
 class ClipModel:
@@ -42,9 +45,13 @@ class ClipModel:
 
         _refuse_other_models(directory)
         try:
-            self._model = CLIPModel.from_pretrained(
-                directory, local_files_only=True, dtype=torch.float32, use_safetensors=True
-            ).eval()
+            model, told = CLIPModel.from_pretrained(
+                directory,
+                local_files_only=True,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
             self._tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
             self._processor = CLIPImageProcessorPil.from_pretrained(
                 directory, local_files_only=True
@@ -55,7 +62,8 @@ class ClipModel:
                 f"the CLIP model cannot be loaded: {error}; it needs config.json, safetensors, "
                 "tokenizer and preprocessor_config.json",
             ) from error
-        self._device = device
+        _refuse_gaps(directory, told["missing_keys"])
+        self._model, self._device = model.eval(), device
         self._scale = float(self._model.logit_scale.detach().exp()) if scaled else 1.0
         self._tokens = self._model.config.text_config.max_position_embeddings
 
@@ -85,6 +93,18 @@ class ClipModel:
         image = self._model.get_image_features(**pixels.to(self._device)).pooler_output
         text = self._model.get_text_features(**tokens.to(self._device)).pooler_output
         return torch.cosine_similarity(image, text).cpu() * self._scale
+
+
+def _refuse_gaps(directory: Path, missing: Collection[str]) -> None:
+    """In the place of what is absent the library has noise, or a vocabulary of its own."""
+    if missing:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"the CLIP model lacks {len(missing)} of its weights, such as {min(missing)}: {_WHOLE}",
+        )
+    if not has_vocabulary(directory):
+        what = "the CLIP model's vocabulary (tokenizer.json, or vocab.json and merges.txt)"
+        raise not_found(what, _WHOLE)
 
 
 def _refuse_other_models(directory: Path) -> None:

@@ -4,7 +4,8 @@ Rules this module keeps:
 
 * Every method is a collective, made on every rank after the same iteration.
 * A measurement is stored before the next one begins: a resumed run keeps its records and its best.
-  What an earlier attempt ended in the middle of is made good.
+  What an earlier attempt ended in the middle of is made good. What was measured of another training
+  in this folder, or after the checkpoint that the run goes on from, is measured anew.
 * A store that does not answer costs a picture or a best student, and delays records: they are
   stored with the next ones. It does not end the run, whose checkpoints have a tolerance of their
   own.
@@ -65,8 +66,13 @@ class EvaluationStage:
     export: Export
     records: Records
 
-    def prepare(self) -> None:
-        """Measure what the student will be compared with."""
+    def prepare(self, done: int) -> None:
+        """Measure what the student will be compared with.
+
+        Args:
+            done: iterations that the run goes on from; 0 where it begins.
+        """
+        self.records = self.records.until(done)
         if self.evaluator is not None:
             self.evaluator.prepare()
             self._keep(self.records.model_copy(update={"teacher": self.evaluator.teacher}))

@@ -17,12 +17,13 @@ from functools import cache
 from sid_trainer.config import FidConfig, MetricsConfig, RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.consistency import require_same_parts
+from sid_trainer.evaluate.comparing import scorer_facts
 from sid_trainer.evaluate.cost import is_cheap, measures_teacher
 from sid_trainer.evaluate.finite import finite
 from sid_trainer.evaluate.judges import FeatureJudge, JudgeModels, Panel
 from sid_trainer.evaluate.kept import Fitted, Kept, digest
 from sid_trainer.evaluate.ranks import Ranks
-from sid_trainer.evaluate.reference import add_images, read_statistics, share
+from sid_trainer.evaluate.reference import add_images, digest_of, read_statistics, share
 from sid_trainer.evaluate.reference_places import has_statistics, reference_parts
 from sid_trainer.evaluate.statistics import FeatureStatistics, frechet_distance
 from sid_trainer.process.failures import naming
@@ -46,6 +47,7 @@ class Yardsticks:
     Attributes:
         references: what distances are measured to, by the name of the metric; None but on rank 0.
         teacher: the teacher's metrics, by the names of the student's.
+        images: digest of the user's images, or of their statistics; empty without.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Yardsticks:
     ) -> None:
         self.references: dict[str, FeatureStatistics | None] = {}
         self.teacher: dict[str, float] = {}
+        self.images = ""
         self._config, self._metrics, self._models = config, metrics, models
         self._resolution, self._sample_facts = resolution, sample_facts
         self._judged_teacher, self._ranks = cache(judged_teacher), ranks
@@ -96,10 +99,12 @@ class Yardsticks:
         """Of the user's images."""
         endpoint, ranks = self._config.storage.server, self._ranks
         if has_statistics(uri):
+            self.images = from_first(ranks.group, lambda: digest_of(uri, endpoint))
             return self._kept.on_first(lambda: self._fitting(read_statistics(uri, endpoint), uri))
         parts = on_each(ranks.group, lambda: reference_parts(uri, endpoint))
         require_same_parts(ranks.group, parts)
         names = [(part.name, part.version) for part in parts]
+        self.images = digest(names, self._resolution)
         facts = [self._models.digest, fid.image_size, self._resolution]
         judge = self._models.features()
 
@@ -136,8 +141,8 @@ class Yardsticks:
         return from_first(self._ranks.group, metrics)
 
     def _teacher_scores(self) -> dict[str, float]:
-        names = [self._metrics.clip_score, self._metrics.preference]
-        facts = [None if each is None else each.model for each in names]
+        scorers = [self._metrics.clip_score, self._metrics.preference]
+        facts = [None if each is None else scorer_facts(each) for each in scorers]
         return self._kept.numbers(
             f"teacher-scores-{digest(self._sample_facts, facts)}",
             lambda: self._judged_teacher().means(),

@@ -124,6 +124,16 @@ class Records(_Document):
         ordered = sorted([*others, evaluation], key=lambda each: each.iteration)
         return self.model_copy(update={"evaluations": tuple(ordered)})
 
+    def until(self, iteration: int) -> Records:
+        """Those of a training that goes on from some iterations.
+
+        What is later was measured of a student that is trained anew. A training that begins finds
+        none of its own, not even of the start: its settings may be others.
+        """
+        own = tuple(each for each in self.evaluations if iteration and each.iteration <= iteration)
+        best = self.best if self.best in [each.iteration for each in own] else None
+        return self.model_copy(update={"evaluations": own, "best": best})
+
     def at(self, iteration: int, settings: str) -> Evaluation | None:
         """The evaluation after some iterations, if it was made under these settings."""
         return next(

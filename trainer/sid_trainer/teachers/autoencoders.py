@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sid_trainer.models.pipeline_index import component_config
 from sid_trainer.models.weight_files import WeightFiles
-from sid_trainer.teachers.loading_errors import loading_errors
+from sid_trainer.teachers.loading_errors import loading_errors, refuse_gaps
 from sid_trainer.transfer import on_accelerator
 
 FOLDER = "vae"
@@ -93,9 +93,14 @@ class Autoencoder(abc.ABC):
         with WeightFiles(self._directory / FOLDER):
             pass  # the library tells less of files that are absent or not whole
         with loading_errors(f"autoencoder ({FOLDER})"):
-            model = self._class.from_pretrained(
-                self._directory, subfolder=FOLDER, dtype=self._dtype, local_files_only=True
+            model, told = self._class.from_pretrained(
+                self._directory,
+                subfolder=FOLDER,
+                dtype=self._dtype,
+                local_files_only=True,
+                output_loading_info=True,
             )
+            refuse_gaps(FOLDER, told["missing_keys"])
         return model.eval()
 
     def _each(self, rows: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:

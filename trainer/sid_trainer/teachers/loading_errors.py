@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.process.failures import failure_of
 
+WHOLE = "give the whole pipeline, as save_pretrained writes it"
 _VOLUME = "check the volume"
 _AGAIN = "fetch it again, whole (a git-LFS pointer? a broken copy?)"
 
@@ -30,12 +31,27 @@ def loading_errors(what: str) -> Iterator[None]:
     except OSError as error:
         absent = error.errno in (None, errno.ENOENT)  # the libraries' own errors have no number
         reason = FailureReason.NOT_FOUND if absent else FailureReason.STORAGE_UNAVAILABLE
-        remedy = "give the whole pipeline, as save_pretrained writes it" if absent else _VOLUME
+        remedy = WHOLE if absent else _VOLUME
         raise TrainerError(reason, _message(what, error, remedy)) from error
     except Exception as error:
         if failure_of(error).reason is not FailureReason.UNKNOWN:
             raise
         raise TrainerError(FailureReason.INVALID_DATA, _message(what, error, _AGAIN)) from error
+
+
+def refuse_gaps(what: str, missing: Collection[str]) -> None:
+    """Raise ``InvalidData`` for weights that a part lacks, in whose place the libraries have noise.
+
+    Args:
+        what: the part of the teacher, for the message.
+        missing: their names.
+    """
+    if missing:
+        raise TrainerError(
+            FailureReason.INVALID_DATA,
+            f"teacher.model's {what} lacks {len(missing)} of its weights, such as {min(missing)}: "
+            f"{WHOLE}",
+        )
 
 
 def _message(what: str, error: Exception, remedy: str) -> str:

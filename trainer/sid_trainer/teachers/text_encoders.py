@@ -11,14 +11,10 @@ from typing import Any
 import torch
 import transformers
 
-from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
 from sid_trainer.teachers.converted_encoders import shared_pipeline
-from sid_trainer.teachers.loading_errors import loading_errors
-from sid_trainer.teachers.text_parts import encoders_of, tokenizers_of
-
-_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-_WHOLE = "give the whole pipeline, as save_pretrained writes it"
+from sid_trainer.teachers.loading_errors import WHOLE, loading_errors, refuse_gaps
+from sid_trainer.teachers.text_parts import encoders_of, has_vocabulary, tokenizers_of
 
 
 def text_pipeline(pipeline: Any, directory: Path, dtype: torch.dtype, **components: Any) -> Any:
@@ -52,12 +48,7 @@ def _encoder(folder: Path, kind: str, dtype: torch.dtype) -> Any:
     encoder, told = loader.from_pretrained(
         folder, dtype=dtype, local_files_only=True, output_loading_info=True
     )
-    if missing := sorted(told["missing_keys"]):
-        raise TrainerError(
-            FailureReason.INVALID_DATA,
-            f"teacher.model's {folder.name} lacks {len(missing)} of its weights, such as "
-            f"{missing[0]}: {_WHOLE}",
-        )
+    refuse_gaps(folder.name, told["missing_keys"])
     return encoder
 
 
@@ -69,9 +60,8 @@ def _require_parts(directory: Path) -> None:
     """
     for folder in (directory / name for name in encoders_of(directory)):
         if not (folder / "config.json").is_file():
-            raise not_found(f"teacher.model's {folder.name}/config.json", _WHOLE)
+            raise not_found(f"teacher.model's {folder.name}/config.json", WHOLE)
     for folder in (directory / name for name in tokenizers_of(directory)):
-        known = any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES)
-        if not known and not any(folder.glob("*.model")):
+        if not has_vocabulary(folder):
             what = f"the vocabulary of teacher.model's {folder.name} (tokenizer.json)"
-            raise not_found(what, _WHOLE)
+            raise not_found(what, WHOLE)

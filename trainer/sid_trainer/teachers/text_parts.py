@@ -9,6 +9,8 @@ from sid_trainer.models.pipeline_index import read_index
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 """Where stock pipelines have text encoders: as many of these as they have encoders."""
 
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+
 
 def encoders_of(directory: Path) -> dict[str, str]:
     """Class by name of a pipeline's text encoders, without those that it leaves out."""
@@ -18,6 +20,12 @@ def encoders_of(directory: Path) -> dict[str, str]:
 def tokenizers_of(directory: Path) -> dict[str, str]:
     """Class by name of its tokenizers, without those that it leaves out."""
     return _components(directory, "tokenizer")
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a tokenizer is whole: without its vocabulary the library takes one of its own."""
+    known = any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES)
+    return known or any(folder.glob("*.model"))
 
 
 def _components(directory: Path, start: str) -> dict[str, str]:

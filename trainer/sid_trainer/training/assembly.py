@@ -42,6 +42,7 @@ from sid_trainer.evaluate.stage import EvaluationStage
 from sid_trainer.export import Edition, export_student
 from sid_trainer.method.conditions import Condition
 from sid_trainer.method.sampler import scheduler_config
+from sid_trainer.models.origins import TEACHER
 from sid_trainer.precision import exported_dtype
 from sid_trainer.process.ending import end_process
 from sid_trainer.process.group import ProcessGroup, from_first
@@ -96,13 +97,14 @@ def make_store(run: Run, inputs: Inputs, pruner: Pruner) -> CheckpointStore:
 
 
 def make_evaluation(
-    run: Run, distiller: Distiller, prompts: Prompts, encode: Encode, empty: Condition
+    run: Run, distiller: Distiller, inputs: Inputs, encode: Encode, empty: Condition
 ) -> EvaluationStage:
     """What is drawn and measured on the way, with all that is needed for it; a collective."""
     ranks = Ranks(run.place, run.group, run.storage, run.reporter.alive)
-    sampling = open_sampling(run.config, distiller, empty)
+    sampling = open_sampling(run.config, distiller, empty, inputs.origins[TEACHER])
     export = partial(export_now, run, distiller)
-    return open_evaluation(run.config, ranks, run.reporter, sampling, prompts, encode, export)
+    tell = run.reporter
+    return open_evaluation(run.config, ranks, tell, sampling, inputs.prompts, encode, export)
 
 
 def make_watchdog(run: Run) -> Watchdog:

@@ -102,10 +102,10 @@ def _train(run: Run, inputs: Inputs) -> None:
     empty = encode([""]).to(place.device, dtype)
     losses = config.student, config.distillation, config.training
     distiller = Distiller(teacher, networks, *losses, latent_shape, empty)
-    evaluation = make_evaluation(run, distiller, inputs.prompts, encode, empty)
+    evaluation = make_evaluation(run, distiller, inputs, encode, empty)
     pruner.ranking = lambda: evaluation.ranking
     schedule = Schedule.of(config)
-    evaluation.prepare()
+    evaluation.prepare(done)
     evaluation.make_good(done, schedule.samples_due(done), schedule.metrics_due(done))
     keeper = make_keeper(run, store, networks, data_facts(inputs.prompts, images), done)
     batches = make_batches(run, distiller, encode, inputs.prompts, images)

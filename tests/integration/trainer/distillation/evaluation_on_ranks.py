@@ -50,7 +50,7 @@ def evaluation(judges: dict[str, str]) -> dict[str, Any]:
 
 
 def sampling_of(config: RunConfig, rank: Rank) -> Sampling:
-    return open_sampling(config, rank.distiller, rank.distiller.teacher.encode([""]))
+    return open_sampling(config, rank.distiller, rank.distiller.teacher.encode([""]), "origin")
 
 
 class CountedSampling(Sampling):

@@ -141,7 +141,7 @@ def test_a_store_that_does_not_answer_costs_a_picture(
 def test_records_that_were_not_stored_are_stored_with_the_next(storage: Store) -> None:
     evaluation, _, exported = stage(storage, 0.2, 0.1)
     storage.failing = FailureReason.STORAGE_UNAVAILABLE
-    evaluation.prepare()
+    evaluation.prepare(0)
     evaluation.metrics(10)
     assert measured(storage) == []
     storage.failing = None
@@ -200,6 +200,37 @@ def test_what_was_due_and_is_not_there_is_made_good(storage: Store) -> None:
     evaluation.make_good(0, samples_due=True, metrics_due=False)
     evaluation.make_good(0, samples_due=True, metrics_due=False)
     assert told.pictures == ["iter-00000000.png"] * 2
+
+
+def test_another_training_in_the_folder_is_not_this_one(storage: Store) -> None:
+    """Its checkpoints were removed, as is told to who changes what binds them."""
+    evaluation, _, _ = stage(storage, 0.5, 0.9, 0.8)
+    for iteration in (0, 10, 20):
+        evaluation.metrics(iteration)
+    evaluation, told, exported = stage(storage, 0.1, 0.3, 0.2)
+    evaluation.prepare(0)
+    assert measured(storage) == []
+    evaluation.make_good(0, samples_due=False, metrics_due=True)
+    evaluation.metrics(10)
+    evaluation.last_metrics(20)
+    assert (told.measured, exported) == ([0, 10, 20], [0, 10])
+    assert (Records.load(storage).best, evaluation.ranking) == (10, [10, 20, 0])
+
+
+def test_what_was_measured_after_the_checkpoint_is_measured_anew(storage: Store) -> None:
+    evaluation, _, _ = stage(storage, 0.4, 0.6, 0.9)
+    for iteration in (10, 20, 30):
+        evaluation.metrics(iteration)
+    evaluation, told, exported = stage(storage, 0.5)
+    evaluation.prepare(20)
+    evaluation.make_good(20, samples_due=False, metrics_due=True)
+    assert evaluation.ranking == [20, 10]
+    evaluation.last_metrics(30)
+    assert (told.measured, exported, evaluation.ranking) == ([30], [], [20, 30, 10])
+    evaluation, told, _ = stage(storage)
+    evaluation.prepare(30)
+    evaluation.last_metrics(30)
+    assert told.measured == []
 
 
 def test_a_measurement_that_is_given_up_leaves_no_record(storage: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from diffusers import (
     StableDiffusion3Img2ImgPipeline,
 )
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sid_trainer.contract import FailureReason, TrainerError
@@ -192,6 +194,17 @@ def test_latents_are_fp32_whatever_it_computes_in(vae_folder: Path) -> None:
     rough = ShiftedAutoencoder(vae_folder, CPU, torch.bfloat16).encode(images, noise(3))
     assert rough.dtype == torch.float32
     assert 0 < (rough - exact).abs().max() < 0.1
+
+
+def test_an_autoencoder_that_lacks_weights_is_told(tmp_path: Path, vae_folder: Path) -> None:
+    """The library would leave them empty, and only warn."""
+    file = shutil.copytree(vae_folder, tmp_path / "p") / "vae/diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    del weights["decoder.conv_out.bias"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(TrainerError, match="vae lacks 1 of its weights, such as decoder") as told:
+        ShiftedAutoencoder(tmp_path / "p", CPU, torch.float32).encode(torch.zeros(1, 3, 16, 16))
+    assert told.value.reason is FailureReason.INVALID_DATA
 
 
 def test_a_pipeline_without_autoencoder_is_told(tmp_path: Path, vae_folder: Path) -> None:

@@ -12,7 +12,11 @@ SCORER = {"model": "owner/clip"}
 
 
 def basis(metrics: dict[str, Any], **changes: Any) -> dict[str, str]:
-    facts = {"extractor": "digest", "student": ["seed", 10], "teacher": [28, 4.5]} | changes
+    facts = {
+        "compared": ["features", "images"],
+        "student": ["seed", 10],
+        "teacher": [28, 4.5],
+    } | changes
     return bases(MetricsConfig.model_validate(metrics), **facts)
 
 
@@ -29,8 +33,8 @@ def test_a_metric_has_the_basis_of_what_it_depends_on_alone() -> None:
     assert sampled["fidTeacher"] != more["fidTeacher"]
     others = (
         basis({"fid": FID | {"imageSize": 299}}),
-        basis({"fid": FID | {"images": {"uri": "/others"}}}),
-        basis({"fid": FID}, extractor="another"),
+        basis({"fid": FID}, compared=["features", "others"]),
+        basis({"fid": FID}, compared=["others", "images"]),
         basis({"fid": FID}, student=["seed", 20]),
     )
     assert len({alone["fid"], *(other["fid"] for other in others)}) == 5
