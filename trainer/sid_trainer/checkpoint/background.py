@@ -73,7 +73,8 @@ class BackgroundSaver:
         store: where checkpoints go.
         group: the ranks.
         tolerated: checkpoints in a row that may stay unwritten because the store does not answer.
-        before_commit: stores on rank 0 what is told of the iterations so far.
+        before_commit: stores on rank 0 what is told of the iterations so far; where it cannot, the
+            checkpoint is left out.
     """
 
     def __init__(

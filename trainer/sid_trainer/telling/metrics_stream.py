@@ -7,6 +7,8 @@ Rules this module keeps:
 * Training does not wait for the store: a part that is due is written in a thread, one at a time.
 * A store that does not answer delays lines, and says so; it neither loses them nor stops the run
   until more than :data:`MAX_WAITING` lines wait. One that refuses is told at the next line.
+* Who asks for the lines to be stored (:meth:`MetricsStream.flush`) is told when they are not: a
+  checkpoint is not committed then, as a run that goes on from it never tells of them again.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ class MetricsStream:
         attempt: number of this start.
         clock: seconds, monotonic.
         background: how a part that is due is written.
+        patient: the same folder with more patience, for lines that a commit waits for. The same as
+            ``storage`` by default.
     """
 
     def __init__(
@@ -55,8 +59,10 @@ class MetricsStream:
         attempt: int,
         clock: Callable[[], float] = time.monotonic,
         background: Background = _in_a_thread,
+        patient: Storage | None = None,
     ) -> None:
         self._storage, self._folder, self._clock = storage, metrics_folder(attempt), clock
+        self._patient = patient or storage
         self._background = background
         self._changing, self._writing = threading.Lock(), threading.Lock()
         self._lines: list[str] = []
@@ -86,39 +92,44 @@ class MetricsStream:
             self._due = self._clock() + FLUSH_SECONDS
             self._background(self._write_if_nobody_does)
 
-    def flush(self) -> None:
+    def flush(self, *, patiently: bool = False) -> None:
         """Write what has been gathered, and wait until it is.
 
+        Args:
+            patiently: whether a store that does not answer is given the time that a commit has.
+
         Raises:
-            TrainerError: when the store refuses, or has not answered for too long.
+            TrainerError: when the store refuses or does not answer; the lines wait on.
         """
         with self._writing:
             self._due = self._clock() + FLUSH_SECONDS
-            self._write()
+            self._write(self._patient if patiently else self._storage)
 
     def _write_if_nobody_does(self) -> None:
         if self._writing.acquire(blocking=False):
             try:
-                self._write()
+                self._write(self._storage)
             except TrainerError as error:
-                self._refusal = error
+                self._note(error)
             finally:
                 self._writing.release()
 
-    def _write(self) -> None:
+    def _note(self, error: TrainerError) -> None:
+        """Be told with the next line of a refusal; say of a store that is away that lines wait."""
+        if error.reason is not FailureReason.STORAGE_UNAVAILABLE:
+            self._refusal = error
+            return
+        with self._changing:
+            waiting = len(self._lines)
+        logger.warning("metrics wait for the storage (%d lines): %s", waiting, error)
+
+    def _write(self, storage: Storage) -> None:
         with self._changing:
             lines = list(self._lines)
         if not lines:
             return
         key = f"{self._folder}part-{self._parts:05d}.jsonl"
-        try:
-            self._storage.put_bytes(key, "".join(lines).encode(), "application/jsonl")
-        except TrainerError as error:
-            patient = len(lines) < MAX_WAITING
-            if error.reason is not FailureReason.STORAGE_UNAVAILABLE or not patient:
-                raise
-            logger.warning("metrics wait for the storage (%d lines): %s", len(lines), error)
-            return
+        storage.put_bytes(key, "".join(lines).encode(), "application/jsonl")
         self._parts += 1
         with self._changing:
             del self._lines[: len(lines)]

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from types import TracebackType
 
-from sid_trainer.contract import CheckpointRef, Stage, TrainerError
+from sid_trainer.contract import CheckpointRef, FailureReason, Stage, TrainerError
 from sid_trainer.process.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Reporter:
         """What was told so far is to outlast this process: a checkpoint is about to be committed.
 
         Raises:
-            TrainerError: when the storage refuses it.
+            TrainerError: when the storage refuses it, or does not answer as long as a commit waits.
         """
 
     def checkpoint(self, ref: CheckpointRef) -> None:
@@ -67,7 +67,11 @@ class Reporter:
         """The report was written."""
 
     def close(self) -> None:
-        """Write what is left and stop serving."""
+        """Write what is left and stop serving.
+
+        Raises:
+            TrainerError: when the storage refuses it or does not answer.
+        """
 
     def __enter__(self) -> Reporter:
         return self
@@ -81,6 +85,7 @@ class Reporter:
         try:
             self.close()
         except TrainerError as failed:
-            if error is None:
+            # Neither is it the cause of an error, nor would another attempt tell these lines again.
+            if error is None and failed.reason is not FailureReason.STORAGE_UNAVAILABLE:
                 raise
-            logger.warning("the last metrics were not written: %s", failed)  # not the cause
+            logger.warning("the last metrics were not written: %s", failed)

@@ -53,6 +53,7 @@ class FirstRankReporter(Reporter):
         attempt: number of this start.
         directory: the launcher's folder, if there is a launcher.
         clock: seconds, monotonic.
+        patient: ``storage`` with the patience of a commit; the same by default.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class FirstRankReporter(Reporter):
         attempt: int,
         directory: RunDirectory | None,
         clock: Callable[[], float] = time.monotonic,
+        patient: Storage | None = None,
     ) -> None:
         super().__init__(directory)
         self._batch, self._clock = config.training.batch_size, clock
@@ -77,7 +79,7 @@ class FirstRankReporter(Reporter):
         launch = config.launch
         self._sinks = _Sinks(
             Display(self._report.iterations),
-            MetricsStream(storage, attempt, clock),
+            MetricsStream(storage, attempt, clock, patient=patient),
             ProgressServer(launch.progress_host, launch.progress_port)
             if launch.progress_port
             else None,
@@ -127,8 +129,8 @@ class FirstRankReporter(Reporter):
             self._sinks.display.show(self._report)
 
     def flush(self) -> None:
-        """Store the metrics."""
-        self._sinks.stream.flush()
+        """Store the metrics, with the patience of the commit that follows."""
+        self._sinks.stream.flush(patiently=True)
 
     def checkpoint(self, ref: CheckpointRef) -> None:
         """Tell the checkpoint, also in the termination message."""
@@ -193,7 +195,9 @@ class FirstRankReporter(Reporter):
             self._sinks.directory.write_progress(self._report)
 
 
-def open_reporter(config: RunConfig, storage: Storage, rank: int, attempt: int) -> Reporter:
+def open_reporter(
+    config: RunConfig, storage: Storage, rank: int, attempt: int, patient: Storage | None = None
+) -> Reporter:
     """The reporter of a rank; a context manager.
 
     Args:
@@ -201,6 +205,7 @@ def open_reporter(config: RunConfig, storage: Storage, rank: int, attempt: int) 
         storage: its folder.
         rank: this process's rank.
         attempt: number of this start.
+        patient: ``storage`` with the patience of a commit; the same by default.
 
     Raises:
         TrainerError: when rank 0 cannot serve its progress.
@@ -208,7 +213,7 @@ def open_reporter(config: RunConfig, storage: Storage, rank: int, attempt: int) 
     directory = RunDirectory.from_environment()
     if rank != 0:
         return Reporter(directory)
-    return FirstRankReporter(config, storage, attempt, directory)
+    return FirstRankReporter(config, storage, attempt, directory, patient=patient)
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -67,7 +67,7 @@ def train(config: RunConfig) -> None:
     storage = open_storage(config.storage.uri, config.storage.server)
     claim = from_first(group, lambda: claim_attempt(storage))
     patient = open_storage(config.storage.uri, config.storage.server, LONG_PATIENCE)
-    with open_reporter(config, storage, place.rank, claim.attempt) as reporter:
+    with open_reporter(config, storage, place.rank, claim.attempt, patient) as reporter:
         run = Run(config, place, group, storage, patient, reporter, claim)
         if place.rank == 0:
             give_up_dead_uploads(storage, claim.attempt, run.fence)

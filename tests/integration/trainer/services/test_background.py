@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from sid_trainer.checkpoint import background
 from sid_trainer.checkpoint.background import BackgroundSaver, Settled
 from sid_trainer.checkpoint.pruning import Pruner
 from sid_trainer.checkpoint.store import CheckpointStore
-from sid_trainer.contract import FailureReason, TrainerError
+from sid_trainer.contract import FailureReason, ProgressReport, TrainerError
 from sid_trainer.storage import FileStorage
+from sid_trainer.telling.metrics_stream import MetricsStream
 
 from .test_checkpoints import SETTINGS, on_ranks, state
 
@@ -133,6 +135,40 @@ def test_what_is_told_of_the_iterations_is_stored_before_the_commit(storage: Gat
 
     on_ranks(WORLD, rank)
     assert seen == [[], ["checkpoints/iter-00000005/manifest.json"]], "once each, by rank 0"
+
+
+def test_no_checkpoint_is_committed_over_lines_that_are_not_stored(
+    storage: Gate, tmp_path: Path
+) -> None:
+    """A pod that is lost then takes its lines along, and what goes on does not tell them again."""
+    storage.open.set()
+    answers = iter([False, True])
+
+    class MetricsAway(FileStorage):
+        def put_bytes(self, key: str, data: bytes, content_type: str = "") -> None:
+            if not next(answers):
+                raise TrainerError(FailureReason.STORAGE_UNAVAILABLE, "no answer")
+            super().put_bytes(key, data, content_type)
+
+    stream = MetricsStream(MetricsAway(tmp_path), 1)
+    stream.add(ProgressReport(attempt=1, stage="training", iterations=9, time=datetime.now(UTC)))
+
+    def rank(group: Any) -> list[str]:
+        store = CheckpointStore(storage, group, SETTINGS, Pruner(storage, 1, keep_last=2))
+        saves = BackgroundSaver(store, group, 1, lambda: stream.flush(patiently=True))
+        problems = []
+        for iteration in (5, 6):
+            saves.begin(state(group.rank, WORLD, iteration), iteration)
+            settled = saves.settle(wait=True)
+            assert settled is not None
+            problems.append(settled.problem)
+        return problems
+
+    for first, second in on_ranks(WORLD, rank):
+        assert "iteration 5 was not stored (1 of at most 1 in a row): no answer" in first
+        assert not second
+    assert stored(storage) == ["checkpoints/iter-00000006/manifest.json"]
+    assert len(FileStorage(tmp_path).list("metrics/attempt-0001/part-")) == 1
 
 
 def test_a_store_that_does_not_answer_costs_a_checkpoint_on_all_ranks(storage: Gate) -> None:

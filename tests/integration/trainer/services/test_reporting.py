@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-import time
 import urllib.error
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,19 +163,21 @@ def test_metrics_become_numbered_parts(tmp_path: Path) -> None:
 def test_metrics_wait_for_a_store_that_comes_back(
     minio_factory: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = minio_factory()
-    stream = MetricsStream(server.storage("x", patience=Patience(seconds=0.1)), 1)
+    """A part that is due says so; who asks for all of them to be stored is told."""
+    server, clock = minio_factory(), Clock()
+    hasty, patient = (server.storage("x", patience=Patience(seconds=s)) for s in (0.1, 60))
+    stream = MetricsStream(hasty, 1, clock, background=lambda work: work(), patient=patient)
     server.stop()
+    clock.now += FLUSH_SECONDS
     stream.add(report(iteration=1))
-    stream.flush()
     assert "metrics wait for the storage (1 lines)" in caplog.text
+    with pytest.raises(TrainerError) as away:
+        stream.flush()
+    assert away.value.reason is FailureReason.STORAGE_UNAVAILABLE
     server.start()
     stream.add(report(iteration=2))
-    deadline = time.monotonic() + 60
-    while not server.storage("x").list("metrics/"):  # its first answers may be refusals
-        assert time.monotonic() < deadline
-        stream.flush()
-    data = server.storage("x").get_bytes("metrics/attempt-0001/part-00000.jsonl")
+    stream.flush(patiently=True)  # the server's first answers may be refusals
+    data = patient.get_bytes("metrics/attempt-0001/part-00000.jsonl")
     assert data.count(b"\n") == 2
 
 
@@ -303,6 +304,20 @@ def test_a_failing_close_does_not_hide_the_cause(
     with pytest.raises(RuntimeError, match="the cause"):
         fail_after_an_iteration()
     assert "denied" in caplog.text
+
+
+def test_a_finished_run_does_not_fail_for_lines_that_the_store_did_not_take(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Away(FileStorage):
+        def put_bytes(self, key: str, data: bytes, content_type: str = "") -> None:
+            raise TrainerError(FailureReason.STORAGE_UNAVAILABLE, "no answer")
+
+    with FirstRankReporter(config(tmp_path), Away(tmp_path), 1, None) as reporter:
+        reporter.iteration(1, {})
+        with pytest.raises(TrainerError, match="no answer"):
+            reporter.flush()
+    assert "the last metrics were not written: no answer" in caplog.text
 
 
 def test_small_pictures_are_enlarged_pixel_by_pixel(tmp_path: Path) -> None:
