@@ -2,7 +2,7 @@
 
 It is the trainer's configuration model (:mod:`sid_trainer.config`) extended by what is
 Kubernetes': Secrets by reference, the bucket, workers, scheduling and run policy. Fields have
-camelCase names in YAML; unknown ones are refused. Rules across fields stand in
+camelCase names in YAML; the API server refuses or drops unknown ones. Rules across fields stand in
 :mod:`sid_operator.crd.rules` for the API server; here they hold once more through
 :func:`sid_operator.api.render.run_config`.
 """

@@ -25,11 +25,14 @@ _INTRODUCTION = f"""\
 | kind | `{names.KIND}` |
 | kubectl | `kubectl get {names.SHORT_NAME}`, `kubectl explain {names.SHORT_NAME}.spec` |
 
-Fields in **bold** are required. A section that is left out has the defaults of its fields. Unknown
-fields, values out of bounds and contradictory settings are refused by the API server, with the
-messages listed under *Rules*. What no rule calls immutable may be changed on a live resource:
-`runPolicy` acts at once; any other change re-creates the pods, which resume from the last
-checkpoint.
+Fields in **bold** are required. A section that is left out has the defaults of its fields. Values
+out of bounds and contradictory settings are refused by the API server, with the messages listed
+under *Rules*. Unknown fields are refused where the client asks for strict validation, as `kubectl`
+does; of other clients' resources the API server drops them, with a warning.
+
+What no rule calls immutable may be changed on a live resource. `runPolicy`, `deletionPolicy`,
+`teacher.architecture`, and another `scheduling.workloadPriorityClass` in place of one, act at once;
+any other change re-creates the pods, which resume from the last checkpoint.
 """
 
 

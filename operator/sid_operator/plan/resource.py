@@ -1,8 +1,8 @@
 """Reads a SiDDistillation from the API's object; what cannot be run is told, never raised.
 
-Rule: a field that is not known here is passed over. The API server refuses what its CRD does not
-know, so it is one of a newer CRD, whose operator comes a moment later in the same upgrade; and its
-default stands in every resource at once.
+Rule: a field that is not known here is passed over. The API server refuses or drops what its CRD
+does not know, so it is one of a newer CRD, whose operator comes a moment later in the same upgrade;
+and its default stands in every resource at once.
 """
 
 from __future__ import annotations

@@ -84,8 +84,9 @@ class TrainingConfig(Section):
         default=None,
         gt=0.0,
         le=1e12,
-        description="Norm to which the gradient of each network is cut, for the norms that are "
-        "told (generatorGradNorm, fakeGradNorm), which are those before. Default: off.",
+        description="Largest norm of each network's gradient; a larger gradient is scaled down to "
+        "it. Choose it by the metrics generatorGradNorm and fakeGradNorm, which are the norms "
+        "before clipping. The student's is of a loss that is scaled by 100. Default: off.",
     )
     max_skipped_updates: int = Field(
         default=10,

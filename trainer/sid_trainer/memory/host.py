@@ -3,8 +3,8 @@
 Rules this module keeps:
 
 * It is the node that needs most: the first, whose first process exports the student.
-* A text encoder is counted once a process. Processes share its pages only where the files hold the
-  type that it computes in, so this is the most that it can be.
+* Text encoders are counted once a node: its processes map the same files, in the type that they
+  compute in.
 """
 
 from __future__ import annotations
