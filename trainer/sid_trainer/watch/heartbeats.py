@@ -9,7 +9,9 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sid_trainer.watch.stall import UNHEARD, Heartbeat
+from sid_trainer.watch.stall import UNHEARD, Heartbeat, Judgement
+
+_VERDICT = "sid-stalled"
 
 
 class Heartbeats:
@@ -31,12 +33,28 @@ class Heartbeats:
             for key in keys
         ]
 
+    def agree(self, own: Judgement | None) -> Judgement | None:
+        """The judgement that holds for all ranks, which is the first that one of them came to.
+
+        Args:
+            own: what this rank came to, if it has.
+        """
+        if own is not None:
+            return Judgement.decoded(self._store.compare_set(_VERDICT, "", own.encoded()))
+        told = self._store.check([_VERDICT])
+        return Judgement.decoded(self._store.get(_VERDICT)) if told else None
+
 
 def _key(rank: int) -> str:
     return f"sid-heartbeat/{rank}"
 
 
 def collectives_begun() -> int:
-    """Collective operations that this rank has begun in the group of all."""
-    group: Any = dist.distributed_c10d._get_default_group()
-    return int(group._get_sequence_number_for_group())
+    """Collective operations that this rank has begun, in all groups that hold all ranks.
+
+    There are several: ranks wait for one another's data in another than that of the weights
+    (:class:`~sid_trainer.process.group.TorchGroup`), and gradients have one of their own.
+    """
+    groups: list[Any] = list(dist.distributed_c10d._world.pg_map)
+    world = dist.get_world_size()
+    return sum(g._get_sequence_number_for_group() for g in groups if g.size() == world)

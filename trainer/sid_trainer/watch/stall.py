@@ -3,6 +3,8 @@
 A rank that hangs stops all: each of the others waits in a collective operation that it has not
 begun. So the rank that has begun the fewest is the one that is waited for. A rank whose threads do
 not run at all (its process is stopped, its node is gone) is told by its heart, which does not beat.
+One that is at something that may still take longer is waited for: it fetches images, say, or began
+later.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,15 @@ class Heartbeat:
         tasks: tasks (iterations and the like) that its main thread has begun.
         collectives: collective operations that its main thread has begun.
         task: what it is at: ``iteration 120``.
+        in_time: whether that may still take longer. What is no task is never in time: nobody knows
+            how long it may take.
     """
 
     beats: int
     tasks: int
     collectives: int
     task: str
+    in_time: bool = False
 
     def encoded(self) -> str:
         """As JSON."""
@@ -54,13 +60,30 @@ class Judgement:
     ranks: tuple[int, ...]
     message: str
 
+    def concerns(self, rank: int, per_node: int) -> bool:
+        """Whether a rank that hangs is in this rank's pod; it is the first where none is known."""
+        return rank // per_node in {other // per_node for other in self.ranks or (0,)}
 
-def judge_stall(before: Sequence[Heartbeat], after: Sequence[Heartbeat]) -> Judgement:
+    def encoded(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def decoded(cls, text: str | bytes) -> Judgement:
+        """From :meth:`encoded`."""
+        data: dict[str, Any] = json.loads(text)
+        return cls(tuple(data["ranks"]), data["message"])
+
+
+def judge_stall(before: Sequence[Heartbeat], after: Sequence[Heartbeat]) -> Judgement | None:
     """Tell who hangs from the heartbeats of all ranks, by rank, at two times.
 
     Args:
         before: when it was noticed that nothing moves.
         after: a few heartbeats later.
+
+    Returns:
+        The judgement, or None as long as one that is waited for is in time.
     """
     living = [beat for rank, beat in enumerate(after) if beat.beats != before[rank].beats]
     silent = [rank for rank, beat in enumerate(after) if beat.beats == before[rank].beats]
@@ -71,6 +94,8 @@ def judge_stall(before: Sequence[Heartbeat], after: Sequence[Heartbeat]) -> Judg
         return _waited_for(silent, len(after), task, note)
     places = [(beat.tasks, beat.collectives) for beat in after]
     last = [rank for rank, place in enumerate(places) if place == min(places)]
+    if any(after[rank].in_time for rank in last):
+        return None
     if len(last) < len(after) or len(after) == 1:
         note = "the stacks of its threads are in the log of its pod"
         return _waited_for(last, len(after), after[last[0]].task, note)

@@ -15,6 +15,9 @@ Rules this module keeps:
 * All stacks are in the log before a process ends.
 * The failure is told where it is: pods of ranks that hang end as ``Stalled`` and are replaced, the
   others as ``PeerLost``, and wait for the replacement.
+* The first rank that comes to a judgement tells it, and all end by it: the pods of those that hang
+  at once, the others a few heartbeats later. The rendezvous may end with them, and with it whoever
+  has not told its failure by then.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.distributed as dist
 
@@ -41,7 +44,7 @@ LONGEST_TICK = 5.0
 TICKS = 8
 """Heartbeats within the bound at least."""
 PATIENCE = 5
-"""Heartbeats within which every living rank tells of itself anew."""
+"""Heartbeats within which every living rank tells of itself anew, and hears of the others."""
 LEAVING_SECONDS = 5.0
 """What is under way at the end is waited for so long: a store may never answer."""
 STDERR = 2
@@ -93,6 +96,9 @@ class Watchdog:
         self._rank, self._begun, self._beats = 0, 0, 0
         self._task: _Task | None = None
         self._heard: list[Heartbeat] | None = None
+        self._found: Judgement | None = None
+        self._verdict: Judgement | None = None
+        self._dumped = False
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -142,29 +148,49 @@ class Watchdog:
 
     def _keep_telling(self, heartbeats: Heartbeats) -> None:
         while not self._stopped.wait(self._tick):
-            self._beats += 1
-            name = task.name if (task := self._task) else ""
             try:
-                heartbeats.tell(Heartbeat(self._beats, self._begun, collectives_begun(), name))
+                heartbeats.tell(self._beat())
                 self._heard = heartbeats.hear() if self._overdue() else None
+                self._verdict = heartbeats.agree(self._found)
             except (dist.DistError, ValueError) as error:  # a ValueError where the group is gone
                 if not self._stopped.is_set():
                     logger.warning("heartbeats end, as nobody can be told: %s", error)
                 return
 
+    def _beat(self) -> Heartbeat:
+        self._beats += 1
+        task = self._task
+        in_time = task is not None and self._overdue() is None
+        name = task.name if task is not None else ""
+        return Heartbeat(self._beats, self._begun, collectives_begun(), name, in_time)
+
     def _keep_time(self) -> None:
         while not self._stopped.wait(self._tick):
-            task, overdue = self._task, self._overdue()
-            self._put_off(task)
-            if self._directory is not None:
-                bound = self._bound(task)
-                now, pid = time.monotonic(), os.getpid()
-                self._directory.write_pulse(Pulse(rank=self._rank, pid=pid, time=now, bound=bound))
-            if overdue is not None:
+            self._show_life()
+            if self._verdict is not None:
+                self._end_by(self._verdict)
+            elif (overdue := self._overdue()) is not None:
                 self._conclude(overdue)
         faulthandler.cancel_dump_traceback_later()  # it may have been put off once more at the end
         if self._directory is not None:
             self._directory.end_pulse(self._rank)
+
+    def _show_life(self) -> None:
+        """To the timer in C, and to the launcher."""
+        task = self._task
+        self._put_off(task)
+        if self._directory is not None:
+            bound, now = self._bound(task), time.monotonic()
+            pulse = Pulse(rank=self._rank, pid=os.getpid(), time=now, bound=bound)
+            self._directory.write_pulse(pulse)
+
+    def _passed(self, heartbeats: int, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Let time pass; return whether it has, which is not so where the watch ended before."""
+        for _ in range(heartbeats):
+            if self._stopped.wait(self._tick) or unless():
+                return False
+            self._show_life()
+        return True
 
     def _put_off(self, task: _Task | None) -> None:
         """Set the timer in C anew: only a blocked interpreter keeps this from being done again."""
@@ -176,35 +202,52 @@ class Watchdog:
 
     def _conclude(self, task: _Task) -> None:
         """Dump the stacks, find out who hangs, and end the process."""
-        logger.error(
-            "%s is not finished after %.0f s; the stacks of this rank's threads follow",
-            task.name,
-            self._bound(task),
-        )
-        faulthandler.dump_traceback(file=STDERR, all_threads=True)
+        logger.error("%s is not finished after %.0f s", task.name, self._bound(task))
+        self._dump_stacks()
         judgement = self._judge(task)
-        if self._stopped.is_set() or self._task is not task:
-            logger.warning("%s went on in the end: training goes on", task.name)
+        if judgement is None:
+            if not self._agreed():
+                logger.warning("%s went on in the end: training goes on", task.name)
+                self._dumped = False
             return
-        told = self._pace.told if task.paced else USERS
-        self._end(
-            TrainerError(
-                self._reason(judgement),
-                f"nothing was finished for {self._bound(task):.0f} s ({told}): {judgement.message}",
-            )
-        )
+        seconds, by = self._bound(task), self._pace.told if task.paced else USERS
+        message = f"nothing was finished for {seconds:.0f} s ({by}): {judgement.message}"
+        self._found = replace(judgement, message=message)
+        self._passed(PATIENCE, unless=self._agreed)  # where the store is silent, it stays alone
+        self._end_by(self._verdict or self._found)
 
-    def _judge(self, task: _Task) -> Judgement:
-        self._stopped.wait(PATIENCE * self._tick)
-        before = self._heard
-        self._stopped.wait(PATIENCE * self._tick)
-        after = self._heard
-        if before is None or after is None or before is after:
-            return store_is_silent(task.name)
-        return judge_stall(before, after)
+    def _dump_stacks(self) -> None:
+        if not self._dumped:
+            logger.error("the stacks of this rank's threads follow")
+            faulthandler.dump_traceback(file=STDERR, all_threads=True)
+            self._dumped = True
 
-    def _reason(self, judgement: Judgement) -> FailureReason:
-        """Stalled in the pods of the ranks that hang, or in the first where none is known."""
-        nodes = {rank // self._per_node for rank in judgement.ranks or (0,)}
-        here = self._rank // self._per_node in nodes
-        return FailureReason.STALLED if here else FailureReason.PEER_LOST
+    def _agreed(self) -> bool:
+        """Whether there is a judgement that holds for all ranks."""
+        return self._verdict is not None
+
+    def _judge(self, task: _Task) -> Judgement | None:
+        """Find out who hangs; None where the task went on, or another rank has found out."""
+        while self._task is task:
+            if not self._passed(PATIENCE, unless=self._agreed):
+                return None
+            before = self._heard
+            if not self._passed(PATIENCE, unless=self._agreed):
+                return None
+            after = self._heard
+            if before is None or after is None or before is after:
+                judgement: Judgement | None = store_is_silent(task.name)
+            else:
+                judgement = judge_stall(before, after)
+            if judgement is not None and self._task is task:
+                return judgement
+        return None
+
+    def _end_by(self, judgement: Judgement) -> None:
+        """End the process, if training has not ended by itself before."""
+        self._dump_stacks()
+        here = judgement.concerns(self._rank, self._per_node)
+        if not here and not self._passed(PATIENCE):
+            return
+        reason = FailureReason.STALLED if here else FailureReason.PEER_LOST
+        self._end(TrainerError(reason, judgement.message))

@@ -134,6 +134,29 @@ def test_what_has_no_pace_has_the_bound_of_the_user(tmp_path: Path, put_off: lis
             wait_until(lambda: bound_is(SHORTEST))
 
 
+@pytest.mark.usefixtures("_group", "put_off")
+def test_signs_are_shown_while_it_is_found_out_who_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bound may be shorter than that takes: the launcher would end all that wait."""
+    judged = threading.Event()
+
+    def judge(*_: object) -> None:
+        judged.set()  # those that are waited for are in time, always
+
+    monkeypatch.setattr(watching, "judge_stall", judge)
+    monkeypatch.setattr(watching, "store_is_silent", judge)
+    with Watchdog(0.1, never, RunDirectory(tmp_path)) as watchdog, watchdog.watch("iteration 1"):
+        assert judged.wait(DEADLINE_SECONDS)
+        seen: set[str] = set()
+
+        def sees_another() -> bool:
+            seen.add(repr(pulse(tmp_path)))
+            return len(seen) > 3
+
+        wait_until(sees_another)
+
+
 @dataclass
 class Slow:
     """Counts collectives as the watchdog does, when it may."""

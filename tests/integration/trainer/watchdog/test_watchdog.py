@@ -17,7 +17,7 @@ from sid_trainer.process.run_directory import RunDirectory
 from tests.loopback import free_port
 
 SCRIPT = Path(__file__).parent / "stalling_rank.py"
-BOUND = "8"
+BOUND = 8
 DEADLINE_SECONDS = 300  # a guard against hangs; a loaded machine may be slow
 
 
@@ -34,8 +34,11 @@ class Gang:
     def log(self, rank: int) -> str:
         return (self.folder / f"{rank}.log").read_text()
 
+    def failures(self) -> list[Failure]:
+        return RunDirectory(self.folder).failures()
+
     def failure(self, rank: int) -> Failure:
-        found = [f for f in RunDirectory(self.folder).failures() if f.rank == rank]
+        found = [f for f in self.failures() if f.rank == rank]
         assert found, self.log(rank)
         return found[0]
 
@@ -48,7 +51,13 @@ class Gang:
 
 
 @contextmanager
-def gang(folder: Path, hanging: int, per_node: int = 2) -> Iterator[Gang]:
+def gang(
+    folder: Path,
+    hanging: int,
+    per_node: int = 2,
+    place: str = "iteration",
+    bounds: tuple[int, int] = (BOUND, BOUND),
+) -> Iterator[Gang]:
     """Two ranks, of which one hangs in the third iteration."""
     folder.mkdir()
     common = {
@@ -61,7 +70,7 @@ def gang(folder: Path, hanging: int, per_node: int = 2) -> Iterator[Gang]:
     processes = []
     for rank in (0, 1):
         with (folder / f"{rank}.log").open("wb") as log:
-            command = [sys.executable, str(SCRIPT), str(folder), BOUND]
+            command = [sys.executable, str(SCRIPT), str(folder), str(bounds[rank]), place]
             environment = os.environ | common | {"RANK": str(rank)}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             processes.append(process)
@@ -84,6 +93,33 @@ def test_a_blocked_rank_is_named_by_all(tmp_path: Path) -> None:
             assert one.message.endswith("the others wait")
         assert "in never_returns" in ranks.log(1)
         assert "in all_reduce" in ranks.log(0)
+
+
+def test_the_pod_that_hangs_is_the_first_to_say_so_wherever_it_hangs(tmp_path: Path) -> None:
+    """Whichever bound its rank has: the rendezvous ends with the pod of rank 0, and its word too.
+
+    All at a time: they wait more than they work.
+    """
+    late = (BOUND, 3 * BOUND)
+    with (
+        gang(tmp_path / "data", 1, 1, "data") as data,
+        gang(tmp_path / "late", 1, 1, "iteration", late) as later,
+        gang(tmp_path / "unwatched", 1, 1, "unwatched") as unwatched,
+    ):
+        for ranks, task in (
+            (data, "the data of iteration 3"),
+            (later, "iteration 3"),
+            (unwatched, ""),  # its own word is of what the others are at
+        ):
+            assert [ranks.code(rank) for rank in (0, 1)] == [ExitCode.PEER_LOST, ExitCode.STALLED]
+            told = ranks.failures()
+            assert [(one.rank, one.reason) for one in told] == [
+                (1, FailureReason.STALLED),
+                (0, FailureReason.PEER_LOST),
+            ]
+            for one in told:
+                assert f"rank 1 has not finished {task}" in one.message
+            assert "in never_returns" in ranks.log(1)
 
 
 def stop_where_they_hang(gangs: list[tuple[Gang, int]]) -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from sid_trainer.watch.stall import UNHEARD, Heartbeat, judge_stall, store_is_silent
+from sid_trainer.watch.stall import (
+    UNHEARD,
+    Heartbeat,
+    Judgement,
+    judge_stall,
+    store_is_silent,
+)
 
 
 def beats(*places: tuple[int, int, int]) -> list[Heartbeat]:
@@ -62,9 +70,43 @@ def test_who_is_waited_for(
     before: list[Heartbeat], after: list[Heartbeat], ranks: tuple[int, ...], message: str
 ) -> None:
     judgement = judge_stall(before, after)
+    assert judgement is not None
     assert judgement.ranks == ranks
     assert message in judgement.message
     assert ("others" in judgement.message) == (0 < len(ranks) < len(after))
+
+
+BEFORE = [Heartbeat(5, 9, 97, "iteration 9")] * 2
+WAITS = Heartbeat(8, 9, 100, "iteration 9")
+FETCHES = Heartbeat(8, 9, 97, "the data of iteration 9", in_time=True)
+
+
+@pytest.mark.parametrize(
+    ("after", "ranks"),
+    [
+        ([WAITS, FETCHES], None),  # it has longer than those that wait for it
+        ([WAITS, replace(FETCHES, in_time=False)], (1,)),
+        ([replace(WAITS, in_time=True), replace(FETCHES, in_time=False)], (1,)),
+        ([WAITS, replace(WAITS, in_time=True)], None),  # no pace is quite like another
+        ([WAITS, replace(FETCHES, beats=5)], (1,)),  # it was in time when it stopped
+    ],
+)
+def test_who_is_in_time_is_waited_for(
+    after: list[Heartbeat], ranks: tuple[int, ...] | None
+) -> None:
+    judgement = judge_stall(BEFORE, after)
+    assert (judgement.ranks if judgement else None) == ranks
+
+
+@pytest.mark.parametrize(
+    ("ranks", "concerned"), [((5,), {4, 5}), ((1, 4), {0, 1, 4, 5}), ((), {0, 1})]
+)
+def test_a_judgement_concerns_the_pods_of_those_that_hang(
+    ranks: tuple[int, ...], concerned: set[int]
+) -> None:
+    judgement = Judgement(ranks, "so")
+    assert {rank for rank in range(8) if judgement.concerns(rank, per_node=2)} == concerned
+    assert Judgement.decoded(judgement.encoded()) == judgement
 
 
 def test_the_store_is_at_rank_0() -> None:
