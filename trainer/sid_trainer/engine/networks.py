@@ -8,7 +8,8 @@ Rules this module keeps (each one bites silently):
   compiled inside of these.
 * Networks are built partitioned and filled from safetensors shard by shard; fp32 weights are
   read from the files, not from their bf16 copies.
-* The averaged student is shown in the student's own parameters, and taken back.
+* The averaged student is shown in the student's own parameters, and taken back; not after an error,
+  which ends the run: taking it back is a collective.
 """
 
 from __future__ import annotations
@@ -100,10 +101,8 @@ class Networks:
             yield self.student.module
             return
         shards.show(self.average.shards)
-        try:
-            yield self.student.module
-        finally:
-            shards.publish()
+        yield self.student.module
+        shards.publish()
 
     def student_state_dict(
         self, *, ema: bool = True, dtype: torch.dtype = torch.float32

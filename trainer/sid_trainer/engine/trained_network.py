@@ -11,7 +11,8 @@ Rules this module keeps (each one bites silently):
 * After an update the next forward's gathers come after it (:func:`.partition.order_gathers`).
 * Weights are gathered ahead, see :mod:`sid_trainer.engine.gathering`.
 * After such use gathered parameters are released: ZeRO-3 keeps those of modules whose inputs
-  need no gradient.
+  need no gradient. Not after an error: that is a collective, which the other ranks do not enter,
+  and a gather that ran out of memory has left parameters that cannot be released.
 * An update whose loss or gradient is not finite is skipped on every rank, see
   :mod:`sid_trainer.engine.skipping`.
 """
@@ -85,11 +86,9 @@ class TrainedNetwork:
     def frozen(self) -> Iterator[Network]:
         """The network for a forward through which gradient flows to the input only."""
         self.module.requires_grad_(False)
-        try:
-            yield self.module
-        finally:
-            self.module.requires_grad_(True)
-            partition.release_leftovers(self._engine.optimizer)
+        yield self.module
+        self.module.requires_grad_(True)
+        partition.release_leftovers(self._engine.optimizer)
 
     def accumulate(self, loss: Tensor) -> None:
         """Backward pass of a micro-batch; the last one of an iteration updates the weights.
@@ -134,10 +133,8 @@ class FrozenNetwork:
     @contextmanager
     def frozen(self) -> Iterator[Network]:
         """The network for a forward through which gradient flows to the input only."""
-        try:
-            yield self._engine.module
-        finally:
-            partition.release_leftovers(self._engine.optimizer)
+        yield self._engine.module
+        partition.release_leftovers(self._engine.optimizer)
 
 
 def _engine(module: nn.Module, config: dict[str, Any], **given: Any) -> Any:

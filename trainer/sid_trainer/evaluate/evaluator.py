@@ -163,15 +163,19 @@ class Evaluator:
         """Judges that have seen all ranks' samples of a network."""
         panel, place = self._models.panel(), self._ranks.place
         teacher = self._sampling.distiller.teacher
+        given_up = False
         with network as draw:
             for chunk in chunks(self._metrics.samples, place.world_size, place.rank):
-                if stop():
-                    raise MeasurementGivenUpError
+                given_up = stop()
+                if given_up:
+                    break  # an error in here would leave the averaged weights in the student
                 captions = [self._captions[i % len(self._captions)] for i in chunk.samples]
                 latents = draw(chunk.samples, self._encoded(captions))[: chunk.judged]
                 if chunk.judged:
                     panel.add(decoded(teacher, latents), captions[: chunk.judged])
                 self._ranks.alive()
+        if given_up:
+            raise MeasurementGivenUpError
         panel.all_reduce()
         return panel
 

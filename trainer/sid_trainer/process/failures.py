@@ -2,7 +2,8 @@
 
 Rules this module keeps:
 
-* A :class:`TrainerError` anywhere in the chain of causes wins: it was written for the user.
+* The first error that is known wins, from the last one raised back to what it was raised from or
+  during: a clean-up that fails too does not hide why it was needed.
 * It knows torch's errors by class name and text and does not import torch: the launcher uses it.
 * A configuration that does not validate is the user's; another file that does not is ``Error``.
 * What is not recognised is ``Error``, never a guess; its traceback stays in the log.
@@ -82,11 +83,13 @@ def shortened(message: str, limit: int = MAX_TEXT) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what it was raised from."""
+    """The exception and what it was raised from or during, each once."""
+    seen: list[BaseException] = []
     link: BaseException | None = error
-    while link is not None:
+    while link is not None and not any(link is known for known in seen):
         yield link
-        link = link.__cause__
+        seen.append(link)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def _known(error: BaseException) -> tuple[FailureReason, str] | None:

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+from deepspeed.runtime.zero import partition_parameters
+from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from gradients_on_ranks import LOSSES, gradients
 from sid_ranks import Rank, joined, run_config
 from test_gradients import CASES, gradients_of, reference_of, relative_error
 from torch import Tensor
 
+from sid_trainer.engine import partition
 from sid_trainer.engine.distributed import COLLECTIVE_TIMEOUT, Place, leave
+from sid_trainer.engine.networks import Networks
+from sid_trainer.teachers.base import Network
 
 ITERATIONS = {"guided": 2, "micro-batches": 2, "data-aided": 3}
 """Enough for the updates to meet one another, and for images to have joined."""
+NONE_STAYS_WHOLE = {"config": {"zero_optimization": {"stage3_param_persistence_threshold": 0}}}
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +77,7 @@ def test_gathers_come_after_what_was_written(
     alone: Place, tiny_sd3: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the optimizer's step and of the average that is shown, also with no parameter whole."""
-    small = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
-    rank = Rank(run_config(str(tiny_sd3), world_size=1, deepspeed={"config": small}), alone)
+    rank = Rank(run_config(str(tiny_sd3), world_size=1, deepspeed=NONE_STAYS_WHOLE), alone)
     student = rank.networks.student
 
     def shard() -> Tensor:
@@ -93,6 +99,36 @@ def test_gathers_come_after_what_was_written(
         assert not torch.equal(shard(), stepped)
     assert torch.equal(stream.ahead[-1], stepped)
     assert len(stream.ahead) == 3
+
+
+def out_of_memory(*_: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+USES: dict[str, Callable[[Networks], AbstractContextManager[Network]]] = {
+    "teacher": lambda networks: networks.teacher.frozen(),
+    "fake score": lambda networks: networks.fake.frozen(),
+    "averaged student": lambda networks: networks.averaged_student(),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_gather_without_memory_is_told_and_nothing_is_asked_of_other_ranks(
+    use: str, alone: Place, tiny_sd3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZeRO-3 marks what it gathers before it makes room for it: a clean-up would fail on that."""
+    rank = Rank(run_config(str(tiny_sd3), world_size=1, deepspeed=NONE_STAYS_WHOLE), alone)
+    condition = rank.batch[0].condition
+    asked: list[object] = []
+    with pytest.raises(torch.OutOfMemoryError), USES[use](rank.networks) as network:
+        velocity = rank.distiller.teacher.fp32_velocity(network)
+        monkeypatch.setattr(partition_parameters, "NoGatherHandle", out_of_memory)
+        monkeypatch.setattr(partition_parameters, "NoGatherCoalescedHandle", out_of_memory)
+        monkeypatch.setattr(partition, "refresh", asked.append)
+        latents = torch.zeros(len(rank.batch[0].samples), *rank.distiller.latent_shape)
+        velocity(latents, torch.full((len(latents),), 0.5), condition)
+    assert ZeroParamStatus.INFLIGHT in {p.ds_status for p in network.parameters()}
+    assert asked == []
 
 
 @pytest.mark.parametrize("case", ITERATIONS)

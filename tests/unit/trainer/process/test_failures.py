@@ -55,6 +55,31 @@ def test_a_known_cause_below_an_unknown_error_wins() -> None:
     assert failure_of(wrapper, rank=3) == told
 
 
+def failing_clean_up(**raised: None) -> BaseException:
+    """An error that was raised while another was handled, its cause left out where ``raised``."""
+    try:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        except torch.OutOfMemoryError:
+            failure = RuntimeError("expected a parameter not in flight")
+            if raised:
+                raise failure from raised["cause"]
+            raise failure
+    except RuntimeError as error:
+        return error
+
+
+def test_a_clean_up_that_fails_does_not_hide_why_it_was_needed() -> None:
+    assert failure_of(failing_clean_up()).reason is FailureReason.OUT_OF_MEMORY
+    assert failure_of(failing_clean_up(cause=None)).reason is FailureReason.UNKNOWN
+
+
+def test_errors_that_cause_each_other_are_each_looked_at_once() -> None:
+    first, second = RuntimeError("first"), RuntimeError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert failure_of(first).message == "RuntimeError: first"
+
+
 def test_a_lost_peer_is_told_without_the_place_in_torch() -> None:
     error = RuntimeError(
         "[/x/gloo/transport/tcp/pair.cc:545] Read error [10.0.0.2]:47245: Connection reset by "
