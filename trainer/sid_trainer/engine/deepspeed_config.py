@@ -43,6 +43,8 @@ OWN_FIELDS = {
     "fp16": "training.precision",
     "amp": "training.precision",
     "torch_autocast": "training.precision",
+    "data_types": "training.precision",
+    "communication_data_type": "training.precision",
     "optimizer": "training.learningRate and training.fakeLearningRate",
     "scheduler": "training.learningRate",
     "gradient_clipping": "training.gradientClipping",
@@ -54,17 +56,14 @@ OWN_FIELDS = {
 ALLOWED = frozenset(
     {
         "comms_logger",
-        "communication_data_type",
-        "data_types",
         "dump_state",
         "memory_breakdown",
-        "prescale_gradients",
         "steps_per_print",
         "wall_clock_breakdown",
         "zero_optimization",
     }
 )
-"""Settings that may be given."""
+"""Settings that may be given: what is told, and the object that has a list of its own."""
 ALLOWED_ZERO = frozenset(
     {
         "contiguous_gradients",
@@ -90,6 +89,8 @@ ALLOWED_ZERO = frozenset(
 )
 """Settings that may be given in ``zero_optimization``: what is sent when, what is kept whole."""
 _REASONS = {
+    "gradient_predivide_factor": "DeepSpeed has it for other ZeRO stages only",
+    "prescale_gradients": "DeepSpeed has it for other ZeRO stages only",
     "offload_param": "it keeps networks where they can be neither filled nor exported",
     "zero_hpz_partition_size": "it makes a second copy of the weights, which is never filled",
     "zero_quantized_gradients": "it rounds gradients",

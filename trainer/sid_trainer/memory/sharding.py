@@ -19,7 +19,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 
 MOST = 2**53
 """Elements that a setting is believed."""
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+_BYTES = {"fp32": 4, "bf16": 2}
 DEFAULTS: Mapping[str, int] = {
     "reduce_bucket_size": 500_000_000,
     "sub_group_size": 1_000_000_000,
@@ -97,8 +97,8 @@ class ZeroSettings:
         bf16, zero = engine["bf16"], engine["zero_optimization"]
         compute = 2 if bf16["enabled"] else 4
         pure = bool(bf16.get("bf16_master_weights_and_grads"))
-        types = engine.get("data_types")
-        gradients = types.get("grad_accum_dtype") if isinstance(types, dict) else None
+        accumulate = engine.get("data_types", {}).get("grad_accum_dtype")
+        communicate = engine.get("communication_data_type")
         offload = (zero.get("offload_optimizer") or {}).get("device", "none")
         optimizer = compute if pure else 4
         size = {name: _elements(name, zero.get(name, value)) for name, value in DEFAULTS.items()}
@@ -106,10 +106,8 @@ class ZeroSettings:
             compute=compute,
             master=optimizer,
             moments=2 * (2 if bf16.get("bf16_optimizer_states") else 4),
-            accumulate=_bytes("data_types.grad_accum_dtype", gradients, compute),
-            communicate=_bytes(
-                "communication_data_type", engine.get("communication_data_type"), compute
-            ),
+            accumulate=_BYTES[accumulate] if accumulate else compute,
+            communicate=_BYTES[communicate] if communicate else compute,
             offloaded=offload != "none",
             reduce_bucket=size["reduce_bucket_size"],
             sub_group=size["sub_group_size"],
@@ -172,17 +170,8 @@ class ZeroSettings:
 def _elements(name: str, value: object) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST:
         return int(value)
-    raise _refused(f"zero_optimization.{name}", value, "a number of elements")
-
-
-def _bytes(name: str, value: object, default: int) -> int:
-    if value is None:
-        return default
-    if not isinstance(value, str) or value not in _BYTES:
-        raise _refused(name, value, f"one of {', '.join(_BYTES)}")
-    return _BYTES[value]
-
-
-def _refused(name: str, value: object, wanted: str) -> TrainerError:
-    message = f"deepspeed.config.{name} is {str(value)[:100]!r}: give {wanted}"
-    return TrainerError(FailureReason.INVALID_CONFIGURATION, message)
+    raise TrainerError(
+        FailureReason.INVALID_CONFIGURATION,
+        f"deepspeed.config.zero_optimization.{name} is {str(value)[:100]!r}: give a number of "
+        "elements",
+    )

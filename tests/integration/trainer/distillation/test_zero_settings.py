@@ -10,7 +10,7 @@ import torch
 from sid_ranks import run_on_ranks
 from zero_settings_on_ranks import ITERATIONS, RATE, Known, build, inputs
 
-from sid_trainer.engine.deepspeed_config import ADAM_BETAS, ADAM_EPSILON, ALLOWED_ZERO
+from sid_trainer.engine.deepspeed_config import ADAM_BETAS, ADAM_EPSILON, ALLOWED, ALLOWED_ZERO
 
 WITHOUT_EFFECT = {
     "allgather_bucket_size": 1,
@@ -21,7 +21,14 @@ WITHOUT_EFFECT = {
     "stage3_gather_16bit_weights_on_model_save": True,
 }
 SPLIT: dict[str, Any] = {"stage3_param_persistence_threshold": 0}
-ALLOWED: dict[str, dict[str, Any]] = {
+TELLING = {
+    "comms_logger": {"enabled": True, "prof_all": True, "verbose": False, "debug": False},
+    "dump_state": True,
+    "memory_breakdown": True,
+    "steps_per_print": 1,
+    "wall_clock_breakdown": True,
+}
+ZERO: dict[str, dict[str, Any]] = {
     "defaults": {},
     "split": SPLIT,
     "without effect": SPLIT | WITHOUT_EFFECT,
@@ -38,6 +45,10 @@ ALLOWED: dict[str, dict[str, Any]] = {
     "all-reduce": SPLIT | {"stage3_use_all_reduce_for_fetch_params": True},
     "its own linear": SPLIT | {"memory_efficient_linear": True},
 }
+CASES: dict[str, dict[str, Any]] = {
+    **{name: {"zero_optimization": zero} for name, zero in ZERO.items()},
+    "telling": {"zero_optimization": SPLIT, **TELLING},
+}
 REFUSED: dict[str, dict[str, Any]] = {
     "second copy": {"zero_hpz_partition_size": 2},
     "own place": {},
@@ -49,7 +60,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What two ranks computed."""
     output = tmp_path_factory.mktemp("zero-settings")
     cases = output / "cases.json"
-    cases.write_text(json.dumps({"allowed": ALLOWED, "refused": REFUSED}))
+    cases.write_text(json.dumps({"allowed": CASES, "refused": REFUSED}))
     run_on_ranks(output, "zero_settings_on_ranks.py", str(cases), str(output))
     found: dict[str, Any] = torch.load(output / "results.pt")
     return found
@@ -65,10 +76,11 @@ def plain() -> torch.nn.Module:
 
 
 def test_each_setting_that_may_be_given_is_tried() -> None:
-    assert {name for zero in ALLOWED.values() for name in zero} == ALLOWED_ZERO
+    assert {name for settings in CASES.values() for name in settings} == ALLOWED
+    assert {name for zero in ZERO.values() for name in zero} == ALLOWED_ZERO
 
 
-@pytest.mark.parametrize("case", ALLOWED)
+@pytest.mark.parametrize("case", CASES)
 def test_an_allowed_setting_changes_no_result(case: str, results: dict[str, Any]) -> None:
     network, teacher, answers = plain(), plain(), []
     adam = torch.optim.AdamW(

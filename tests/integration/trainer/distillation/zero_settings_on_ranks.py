@@ -1,6 +1,7 @@
 """Run on each rank: train a small network under each DeepSpeed setting, and let rank 0 save it.
 
-Arguments: a file with ``zero_optimization`` by case, the output folder.
+Arguments: a file with settings by case, of which those to be refused are ``zero_optimization``'s;
+the output folder.
 """
 
 from __future__ import annotations
@@ -57,11 +58,11 @@ def loaded(config: Mapping[str, Any], rank: int) -> nn.Module:
     return module
 
 
-def trained(zero: dict[str, Any], rank: int) -> dict[str, Any]:
+def trained(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     run = run_config(
         "unused",
         training={"microBatchSize": SIZE, "gradientCheckpointing": True},
-        deepspeed={"config": {"zero_optimization": zero}},
+        deepspeed={"config": settings},
     )
     config = trained_network_config(run, RATE)
     network = TrainedNetwork("student", loaded(config, rank), config, LearningRate(RATE, 0))
@@ -93,7 +94,7 @@ def main() -> None:
     cases, output = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     quiet()
     place = joined()
-    results = {name: trained(zero, place.rank) for name, zero in cases["allowed"].items()}
+    results = {name: trained(settings, place.rank) for name, settings in cases["allowed"].items()}
     refusals = {name: refusal(zero, place.rank) for name, zero in cases["refused"].items()}
     if place.rank == 0:
         torch.save({"trained": results, "refusals": refusals}, output / "results.pt")

@@ -319,8 +319,6 @@ def test_all_released_teachers_needs_are_shipped() -> None:
         ({"zero_optimization": {"reduce_bucket_size": "auto"}}, "reduce_bucket_size is 'auto'"),
         ({"zero_optimization": {"sub_group_size": -1}}, "sub_group_size is '-1'"),
         ({"zero_optimization": {"sub_group_size": 1e300}}, "sub_group_size is '1e[+]300'"),
-        ({"data_types": {"grad_accum_dtype": "fp8"}}, "data_types.grad_accum_dtype is 'fp8'"),
-        ({"communication_data_type": []}, "communication_data_type is '..'"),
     ],
 )
 def test_a_setting_that_is_no_size_is_told(config: dict[str, Any], named: str) -> None:

@@ -85,11 +85,11 @@ def test_clipping_is_as_configured() -> None:
 
 def test_settings_of_the_user_are_laid_over() -> None:
     overrides = {
-        "prescale_gradients": True,
+        "wall_clock_breakdown": True,
         "zero_optimization": {"reduce_bucket_size": 7},
     }
     config = trained_network_config(run_config(overrides), 2e-6)
-    assert config["prescale_gradients"]
+    assert config["wall_clock_breakdown"]
     assert config["zero_optimization"]["reduce_bucket_size"] == 7
     assert config["zero_optimization"]["stage"] == 3
     teacher = teacher_config(run_config(overrides))
@@ -130,9 +130,14 @@ def test_what_would_change_weights_or_where_they_are_is_refused(
         assert "zero_optimization.stage3_prefetch_bucket_size" in str(caught.value)
 
 
-def test_what_is_not_known_to_be_harmless_is_refused() -> None:
-    with pytest.raises(TrainerError, match=r"config\.hybrid_engine is refused.*prescale_gradients"):
-        trained_network_config(run_config({"hybrid_engine": {"enabled": True}}), 1e-6)
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("hybrid_engine", "not known"), ("prescale_gradients", "for other ZeRO stages only")],
+)
+def test_what_is_not_known_to_be_harmless_is_refused(name: str, why: str) -> None:
+    told = rf"config\.{name} is refused, as .*{why}.*: remove it; allowed are .*dump_state"
+    with pytest.raises(TrainerError, match=told):
+        trained_network_config(run_config({name: True}), 1e-6)
 
 
 def test_zero_optimization_must_be_an_object() -> None:
