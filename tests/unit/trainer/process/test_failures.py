@@ -1,5 +1,7 @@
 """Exceptions become reasons and messages."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 from pydantic import BaseModel, ValidationError
@@ -55,23 +57,22 @@ def test_a_known_cause_below_an_unknown_error_wins() -> None:
     assert failure_of(wrapper, rank=3) == told
 
 
-def failing_clean_up(**raised: None) -> BaseException:
-    """An error that was raised while another was handled, its cause left out where ``raised``."""
-    try:
-        try:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
-        except torch.OutOfMemoryError:
-            failure = RuntimeError("expected a parameter not in flight")
-            if raised:
-                raise failure from raised["cause"]
-            raise failure
-    except RuntimeError as error:
-        return error
+def fail_in_clean_up() -> None:
+    with ExitStack() as stack:
+        stack.callback(refuse, "expected a parameter not in flight")
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+def refuse(message: str) -> None:
+    raise RuntimeError(message)
 
 
 def test_a_clean_up_that_fails_does_not_hide_why_it_was_needed() -> None:
-    assert failure_of(failing_clean_up()).reason is FailureReason.OUT_OF_MEMORY
-    assert failure_of(failing_clean_up(cause=None)).reason is FailureReason.UNKNOWN
+    with pytest.raises(RuntimeError, match="in flight") as raised:
+        fail_in_clean_up()
+    assert failure_of(raised.value).reason is FailureReason.OUT_OF_MEMORY
+    raised.value.__suppress_context__ = True  # as by ``from None``
+    assert failure_of(raised.value).reason is FailureReason.UNKNOWN
 
 
 def test_errors_that_cause_each_other_are_each_looked_at_once() -> None:
