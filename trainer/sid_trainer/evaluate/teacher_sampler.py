@@ -2,12 +2,15 @@
 
 The levels are those that the stock pipeline takes for as many steps (SD3, FLUX). SANA's scheduler
 is a second-order DPM-Solver: its levels are taken, its correction is not. SANA-Sprint's is made for
-one to four steps of another kind: its teacher gets evenly spaced levels.
+one to four steps of another kind: its teacher gets evenly spaced levels. So does a teacher whose
+scheduler is not known here, which is told.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +24,8 @@ from sid_trainer.method.guidance import Velocity, guided_velocity
 
 _TOKEN_SIDE = 2
 """Latents on a side of a token, for schedulers that shift by the number of tokens."""
+
+logger = logging.getLogger(__name__)
 
 
 def guided_euler(
@@ -58,16 +63,34 @@ def teacher_levels(
         latent_shape: ``(C, H, W)``, for schedulers that shift by resolution.
     """
     file = directory / "scheduler" / "scheduler_config.json"
-    config: dict[str, Any] = (
-        json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"_class_name": None}
-    )
-    match config["_class_name"]:
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    match config.get("_class_name"):
         case "FlowMatchEulerDiscreteScheduler":
             return _flow_match_levels(config, steps, latent_shape)
         case "DPMSolverMultistepScheduler" if config.get("use_flow_sigmas"):
             return shifted_levels(steps, float(config.get("flow_shift") or 1.0))
-        case _:
+        case "SCMScheduler":
             return shifted_levels(steps, 1.0)
+        case other:
+            _tell_unknown(file, other)
+            return shifted_levels(steps, 1.0)
+
+
+@functools.cache
+def _tell_unknown(file: Path, name: str | None) -> None:
+    """Warn once: the teacher is sampled several times in a run."""
+    what = (
+        "is not there or names no class"
+        if name is None
+        else f"is of {name}, whose levels are not known here"
+    )
+    logger.warning(
+        "%s %s: the teacher is sampled at evenly spaced noise levels, which may not be those that "
+        "it is best with, in grids and in all that is measured against it; known are "
+        "FlowMatchEulerDiscreteScheduler, and DPMSolverMultistepScheduler with use_flow_sigmas",
+        file,
+        what,
+    )
 
 
 def shifted_levels(steps: int, shift: float) -> tuple[float, ...]:

@@ -46,7 +46,32 @@ def test_the_teachers_levels_are_those_of_its_pipeline(tmp_path: Path) -> None:
     ours = teacher_levels(tmp_path / "sana", 7, (32, 16, 16))
     assert ours == pytest.approx(sana.sigmas.tolist(), abs=2e-3)
     assert ours[0] == 1
-    assert teacher_levels(tmp_path / "none", 4, (4, 8, 8)) == (1, 0.75, 0.5, 0.25, 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (None, "is not there or names no class"),
+        ("{}", "is not there or names no class"),
+        ('{"_class_name": "FlowMatchHeunDiscreteScheduler"}', "of FlowMatchHeunDiscreteScheduler"),
+        ('{"_class_name": "DPMSolverMultistepScheduler"}', "of DPMSolverMultistepScheduler"),
+        ('{"_class_name": "SCMScheduler"}', None),
+    ],
+)
+def test_levels_that_are_not_the_teachers_own_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, written: str | None, told: str | None
+) -> None:
+    file = tmp_path / "scheduler" / "scheduler_config.json"
+    if written is not None:
+        file.parent.mkdir()
+        file.write_text(written)
+    for _ in range(2):
+        assert teacher_levels(tmp_path, 4, (4, 8, 8)) == (1, 0.75, 0.5, 0.25, 0)
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == (told is not None)
+    if told is not None:
+        assert texts[0].startswith(f"{file} is")
+        assert told in texts[0]
 
 
 def test_euler_steps_follow_a_straight_path_exactly() -> None:
