@@ -9,8 +9,8 @@ Rules this module keeps:
   shape that its config says, none empty, all finite. ZeRO-3 saves empty tensors without a word
   when a gather is missing.
 * ``model_index.json`` goes up last and is taken away first: a half-written student is none.
-* Large files of the teacher's that an earlier export brought there are not uploaded again: within
-  a run the teacher never changes.
+* Large files of the teacher's that an earlier export brought there are not uploaded again. A sample
+  of their content tells: an earlier run of another teacher may have had this folder.
 * Weights are safetensors, and nothing of the teacher's that runs code is copied. The only code is a
   scheduler of ours where diffusers has none, which nothing loads by itself.
 """
@@ -37,6 +37,7 @@ from sid_trainer.export.card import SAMPLES, CardFacts, model_card
 from sid_trainer.export.licence import licence_of
 from sid_trainer.method.sampler import OWN_SCHEDULER, needs_own_scheduler
 from sid_trainer.models.exported_network import ExportedNetwork
+from sid_trainer.models.file_sample import BLOCK, places
 from sid_trainer.models.node_cache import cache_errors, digest, locked, need_space
 from sid_trainer.models.pipeline_index import INDEX, PICKLED, is_variant, read_index
 from sid_trainer.models.tensor_files import names_of
@@ -263,14 +264,27 @@ def _upload(storage: Storage, folder: Path, target: str, sent: Sent) -> None:
     keys = {f"{target}/{path.relative_to(folder).as_posix()}": path for path in files}
     total = sum(path.stat().st_size for path in files)
     for key, path in keys.items():
-        if key != index and not _is_there(path, there.get(key)):
+        if key != index and not _is_there(storage, key, path, there.get(key)):
             storage.put_file(key, path)
         sent(path.stat().st_size, total)
     storage.delete([key for key in there if key not in keys])
     storage.put_file(index, keys[index])
 
 
-def _is_there(path: Path, stored_size: int | None) -> bool:
+def _is_there(storage: Storage, key: str, path: Path, stored_size: int | None) -> bool:
     """Whether a file is a large one of the teacher's that was uploaded before."""
     size = path.stat().st_size
-    return path.is_symlink() and size >= _LARGE and size == stored_size
+    same_size = path.is_symlink() and size >= _LARGE and size == stored_size
+    return same_size and _is_alike(storage, key, path, size)
+
+
+def _is_alike(storage: Storage, key: str, path: Path, size: int) -> bool:
+    """Whether an object has a file's content, as far as a sample tells."""
+    block = memoryview(bytearray(BLOCK))
+    with path.open("rb") as file:
+        for place in places(size):
+            file.seek(place)
+            found = storage.get_range(key, place, block)
+            if block[:found] != file.read(BLOCK):
+                return False
+    return True

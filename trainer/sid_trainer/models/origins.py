@@ -30,6 +30,7 @@ from sid_trainer.checkpoint.settings import completed
 from sid_trainer.config import RunConfig
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.models.fetching import commit_of
+from sid_trainer.models.file_sample import BLOCK, places
 from sid_trainer.models.pipeline_index import INDEX
 from sid_trainer.process.failures import naming
 from sid_trainer.process.group import ProcessGroup
@@ -44,8 +45,6 @@ Origins = Mapping[str, str]
 
 _COMMIT, _FILES = "commit:", "files:"
 _SUFFIXES = (".json", ".safetensors", ".txt", ".model")
-_BLOCKS, _BLOCK = 16, 4096
-"""How many blocks of a file are read, and their bytes."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +174,14 @@ def sampled(pipeline: Path) -> str:
 
 
 def _sample(file: Path) -> tuple[int, str]:
-    """Size and checksum of some blocks: the first, the last, and others evenly between."""
+    """Size and checksum of a sample."""
     found = hashlib.sha256()
     try:
         with file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            for place in sorted({(size - _BLOCK) * i // (_BLOCKS - 1) for i in range(_BLOCKS)}):
-                stream.seek(max(0, place))
-                found.update(stream.read(_BLOCK))
+            for place in places(size):
+                stream.seek(place)
+                found.update(stream.read(BLOCK))
     except PermissionError as error:
         raise not_readable(file) from error
     return size, found.hexdigest()

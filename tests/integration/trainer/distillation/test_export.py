@@ -149,6 +149,17 @@ def test_large_files_of_the_teacher_go_up_once(
     assert not any("transformer/" in key for key in saved)
     assert "student-best/README.md" in uploads[1]
 
+    other = shutil.copytree(tiny_sd3, tmp_path / "other")
+    weights = other / "vae/diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    exported = network(tiny_sd3, student_of(tiny_sd3), torch.float32)
+    edition = Edition(30, "student-best")
+    export_student(storage, run, other, exported, scheduler_config(run.student), edition)
+    key = "student-best/vae/diffusion_pytorch_model.safetensors"
+    assert storage.get_bytes(key) == weights.read_bytes(), "another teacher had the folder"
+
 
 def test_a_teacher_of_the_hub_is_told_by_its_commit(tiny_sd3: Path, tmp_path: Path) -> None:
     commit = "0123456789" * 4
