@@ -72,7 +72,7 @@ def write_report(storage: Storage, config: RunConfig, iteration: int, device: st
             *_charts(_TRAINED, joined(read_history(storage))),
         ],
         evaluations=_evaluations(records),
-        pictures=_pictures(storage),
+        pictures=_pictures(storage, iteration),
         settings=_settings(config),
         versions=_versions(config, records, device),
     )
@@ -173,15 +173,15 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def _pictures(storage: Storage) -> list[Picture]:
+def _pictures(storage: Storage, finished: int) -> list[Picture]:
     """The first and the last sample grid."""
-    found = [(key, match) for key in _grids(storage) if (match := _GRID.fullmatch(key))]
-    chosen = [found[0], found[-1]] if len(found) > 1 else found
+    grids = {int(match[1]): key for key in _grids(storage) if (match := _GRID.fullmatch(key))}
+    drawn = [iteration for iteration in grids if iteration <= finished]  # later: another training's
+    chosen = [drawn[0], drawn[-1]] if len(drawn) > 1 else drawn
     pictures = []
-    for key, match in chosen:
-        iteration = int(match[1])
+    for iteration in chosen:
         title = f"After {iteration:,} iterations" if iteration else "Before training"
-        media_type, data = embeddable(storage.get_bytes(key))
+        media_type, data = embeddable(storage.get_bytes(grids[iteration]))
         pictures.append(Picture(title, media_type, data))
     return pictures
 

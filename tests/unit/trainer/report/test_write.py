@@ -63,6 +63,7 @@ def test_the_report_is_whole_and_harmless(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path)
     storage.put_bytes("samples/iter-00000000.png", png(8, noise=False))
     storage.put_bytes("samples/iter-00000010.png", png(600, noise=True))
+    storage.put_bytes("samples/iter-00000099.png", png(8, noise=False))  # an earlier training's
     storage.put_bytes(
         "metrics/attempt-0001/part-00000.jsonl",
         b"".join(
