@@ -1,18 +1,22 @@
-"""Memory over many iterations: it must not grow."""
+"""Memory over many iterations: it must not grow, neither between them nor at its peak."""
 
 from __future__ import annotations
 
 import gc
-import os
 import statistics
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from sid_trainer.estimate.live import LiveBytes
 from tests.bench import ranks
 from tests.bench.report import Section
+from tests.bench.resident import resident
 from tests.bench.shapes import small
 from tests.bench.workloads import Workload
 
@@ -32,8 +36,9 @@ def section(device: str, iterations: int) -> Section:
     ]
     return Section(
         "Memory over time",
-        f"{SHAPE.name}, ZeRO-3, {iterations} iterations, read every {EVERY}; the slope is of a "
-        f"line through the readings from iteration {SETTLED} on.",
+        f"{SHAPE.name}, ZeRO-3, {iterations} iterations, read every {EVERY}, between two but for "
+        f"the peak, which is the most in the {EVERY} before; the slope is of a line through the "
+        f"readings from iteration {SETTLED} on.",
         ("what", f"at {SETTLED}", f"at {iterations}", "an iteration adds"),
         rows,
     )
@@ -56,29 +61,59 @@ def on_rank(device: str, iterations: int) -> dict[str, list[float]]:
         directory = work.shape.write_weights(Path(folder), work.dtype, device)
         training = Training(work, directory)
     readings: list[dict[str, float]] = []
+    with _peak(device) as most:
 
-    def read(iteration: int) -> None:
-        if iteration % EVERY == 0 and iteration >= SETTLED:
-            readings.append(reading(device))
+        def read(iteration: int) -> None:
+            if iteration % EVERY == 0:
+                found = reading(device) | {"peak of an iteration": float(most())}
+                readings.extend([found] * (iteration >= SETTLED))
 
-    training.run(iterations, read)
+        training.run(iterations, read)
     leave()
     return {what: [r[what] for r in readings] for what in readings[0]}
 
 
 def reading(device: str) -> dict[str, float]:
-    """Bytes in use now."""
+    """Bytes in use now, between two iterations."""
     gc.collect()
     storages: dict[int, int] = {}
-    for thing in gc.get_objects():
-        if _is_tensor(thing):
-            storage = thing.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
+    for tensor in _tensors():
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
     found: dict[str, float] = {"live tensors": float(sum(storages.values()))}
     if device == "cuda":
         return found | {"allocated on the GPU": float(torch.cuda.memory_allocated())}
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return found | {"resident in memory": float(pages * os.sysconf("SC_PAGE_SIZE"))}
+    return found | {"resident in memory": float(resident())}
+
+
+@contextmanager
+def _peak(device: str) -> Iterator[Callable[[], int]]:
+    """What tells the most bytes since it was last asked.
+
+    On a GPU these are the allocator's; elsewhere those of tensors that were made meanwhile.
+    """
+    if device == "cuda":
+
+        def of_the_allocator() -> int:
+            found = torch.cuda.max_memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            return found
+
+        of_the_allocator()
+        yield of_the_allocator
+        return
+    with LiveBytes().ignore(_tensors()) as live:
+
+        def of_tensors() -> int:
+            found = live.peak
+            live.reset()
+            return found
+
+        yield of_tensors
+
+
+def _tensors() -> Iterator[Tensor]:
+    return (thing for thing in gc.get_objects() if _is_tensor(thing))
 
 
 def _is_tensor(thing: Any) -> bool:
