@@ -11,26 +11,31 @@ Rules this module keeps:
   by then, one that does not costs no more.
 * A store that does not answer costs checkpoints, not the run, until the user's tolerance is used
   up. What waiting cannot cure (a refusal) ends the run at once.
+* A file system may neither answer nor fail. Work that has not ended within :data:`LONGEST_SECONDS`
+  ends the run: nothing can be begun beside it, as it still has its snapshot.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sid_trainer.checkpoint.manifest import PartFile
 from sid_trainer.checkpoint.state import RankState
 from sid_trainer.checkpoint.store import CheckpointStore
 from sid_trainer.contract import CheckpointRef, FailureReason, TrainerError
-from sid_trainer.process.group import Outcome, ProcessGroup, attempted
+from sid_trainer.process.group import PATIENCE, Outcome, ProcessGroup, attempted
 
 COMMIT_SECONDS = 1.0
 """How long a meeting waits for the commit that it begins: some ten requests of a store."""
+LONGEST_SECONDS = PATIENCE.total_seconds()
+"""How long an upload or a commit may take: as long as ranks wait for one another at most."""
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -58,11 +63,13 @@ class _UnderWay:
     Attributes:
         iteration: after which it was taken.
         work: this rank's upload; afterwards, on rank 0, the commit.
+        until: when it should have ended, by the monotonic clock.
         committing: whether all parts are stored.
     """
 
     iteration: int
     work: Future[Any]
+    until: float
     committing: bool = False
 
 
@@ -102,7 +109,7 @@ class BackgroundSaver:
     def begin(self, state: RankState, iteration: int) -> None:
         """Start to store this rank's state, which nobody may write to any more."""
         upload = _begun(lambda: self._store.upload(state, iteration), f"checkpoint {iteration}")
-        self._under_way = _UnderWay(iteration, upload)
+        self._under_way = _UnderWay(iteration, upload, time.monotonic() + LONGEST_SECONDS)
 
     def settle(self, *, wait: bool = False) -> Settled | None:
         """Take note of what has been stored; None where nothing is decided yet; a collective.
@@ -111,7 +118,8 @@ class BackgroundSaver:
             wait: until the checkpoint that is on its way is stored, or cannot be.
 
         Raises:
-            TrainerError: on every rank, when the store refuses or the tolerance is used up.
+            TrainerError: on every rank, when the store refuses or the tolerance is used up;
+                ``Stalled`` when the store has neither answered nor failed for too long.
         """
         settled, seconds = None, None if wait else 0.0
         while self._under_way is not None and settled is None:
@@ -128,8 +136,11 @@ class BackgroundSaver:
         """How this rank's work ended; None where it has not within some seconds, or at all."""
         if under_way.committing and self._group.rank != 0:
             return None
-        done, _ = futures.wait([under_way.work], seconds)
-        return attempted(under_way.work.result) if done else None
+        left = max(0.0, under_way.until - time.monotonic())
+        done, _ = futures.wait([under_way.work], left if seconds is None else min(left, seconds))
+        if done:
+            return attempted(under_way.work.result)
+        return _stalled() if time.monotonic() >= under_way.until else None
 
     def _gone_on(self, under_way: _UnderWay, ended: list[Outcome[Any]]) -> Settled | None:
         """Begin the commit when all parts are stored; conclude when that has ended."""
@@ -143,7 +154,8 @@ class BackgroundSaver:
             self._missed = 0
             return Settled(iteration, ended[0].value)
         parts = [each.value for each in ended]
-        self._under_way = replace(under_way, work=self._commit(parts, iteration), committing=True)
+        until = time.monotonic() + LONGEST_SECONDS
+        self._under_way = _UnderWay(iteration, self._commit(parts, iteration), until, True)
         return None
 
     def _commit(self, parts: list[PartFile], iteration: int) -> Future[CheckpointRef]:
@@ -172,6 +184,14 @@ class BackgroundSaver:
         if self._group.rank == 0:
             logger.warning("%s", problem)
         return Settled(iteration, problem=problem)
+
+
+def _stalled() -> Outcome[Any]:
+    return Outcome(
+        reason=FailureReason.STALLED,
+        message=f"the storage has neither taken nor refused it within {LONGEST_SECONDS / 3600:g} "
+        "hours: see whether its file system answers",
+    )
 
 
 def _begun(work: Callable[[], Result], name: str) -> Future[Result]:

@@ -198,6 +198,33 @@ def test_a_store_that_does_not_answer_costs_a_checkpoint_on_all_ranks(storage: G
     assert len(stored(storage)) == 2
 
 
+def settled(saves: BackgroundSaver, wait: bool) -> Settled:
+    """What becomes of the checkpoint that is on its way, however often ranks have to meet."""
+    while (found := saves.settle(wait=wait)) is None:
+        assert saves.busy
+    return found
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_store_that_neither_answers_nor_fails_ends_the_run(
+    storage: Gate, monkeypatch: pytest.MonkeyPatch, wait: bool
+) -> None:
+    """Whatever is tolerated: the snapshot cannot be freed, so that nothing else may be begun."""
+    monkeypatch.setattr(background, "LONGEST_SECONDS", 0.05)
+
+    def rank(group: Any) -> None:
+        saves = saver(storage, group, tolerated=100)
+        saves.begin(state(group.rank, WORLD, 5), 5)
+        with pytest.raises(TrainerError, match="iteration 5 was not stored: rank 0") as ended:
+            settled(saves, wait)
+        assert ended.value.reason is FailureReason.STALLED
+
+    try:
+        on_ranks(WORLD, rank)
+    finally:
+        storage.open.set()
+
+
 @pytest.mark.parametrize(
     ("reason", "tolerated", "attempts"),
     [
