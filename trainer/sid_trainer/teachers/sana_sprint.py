@@ -20,20 +20,28 @@ the guidance input (:mod:`.guidance_input`) it has SANA's own architecture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from diffusers import SanaSprintPipeline
 from torch import Tensor
 
 from sid_trainer.config import Family
+from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.models.exported_network import ExportedNetwork
+from sid_trainer.models.pipeline_index import read_index
 from sid_trainer.models.weights import Weights
+from sid_trainer.teachers.base import TIME_SCALE
 from sid_trainer.teachers.guidance_input import GuidanceInput
 from sid_trainer.teachers.sana import SanaTeacher
 
+_SANA_PIPELINE = "SanaPipeline"
+_SCALE_ENTRY = "timestep_scale"
 _SANA_TIME_SCALE = 0.001
-"""``timestep_scale`` by which a SanaPipeline gives the network sigma in [0, 1]."""
+"""The scale by which a SanaPipeline gives the network sigma in [0, 1]."""
 _TIME = "time_embed.timestep_embedder."
 _SANA_TIME = "time_embed.emb.timestep_embedder."
 
@@ -41,13 +49,23 @@ _SANA_TIME = "time_embed.emb.timestep_embedder."
 class SanaSprintTeacher(SanaTeacher):
     """Adapter of the SANA-Sprint family.
 
-    A SanaPipeline may be opened by it, too, when its network takes time in [0, 1] but its config's
-    ``timestep_scale`` does not tell; guidance is then classifier-free.
+    A SanaPipeline may be opened by it, too, when its network takes time in [0, 1]; guidance is then
+    classifier-free.
+
+    Raises:
+        TrainerError: ``InvalidConfiguration`` for a SanaPipeline whose network's config tells of
+            another time.
     """
 
     family: ClassVar[Family] = "sana-sprint"
     _pipeline_class: ClassVar[Any] = SanaSprintPipeline
     _encode_options: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(directory, device, dtype)
+        # SanaSprintPipeline itself does not look at the scale.
+        if read_index(directory)["_class_name"] == _SANA_PIPELINE:
+            _require_unit_time(self.network_config.get(_SCALE_ENTRY, _SANA_TIME_SCALE))
 
     def time_input(self, sigma: Tensor) -> Tensor:
         """The noise levels themselves."""
@@ -61,13 +79,14 @@ class SanaSprintTeacher(SanaTeacher):
         """The student as a SanaPipeline; see :meth:`Teacher.exported`."""
         if self._guidance:
             weights = self._guidance.left_out(weights)
-        module = self.meta_network(guidance_embeds=False, timestep_scale=_SANA_TIME_SCALE)
+        time = {_SCALE_ENTRY: _SANA_TIME_SCALE}
+        module = self.meta_network(guidance_embeds=False, **time)
         return ExportedNetwork(
             self.network_folder,
             module,
             weights,
             self.dtype,
-            pipeline="SanaPipeline",
+            pipeline=_SANA_PIPELINE,
             call=self.call_arguments(resolution),
         )
 
@@ -77,6 +96,17 @@ class SanaSprintTeacher(SanaTeacher):
         if not self.takes_guidance:
             return None
         return guidance_input(float(self.network_config["guidance_embeds_scale"]))
+
+
+def _require_unit_time(scale: float) -> None:
+    """Raise for a scale by which a SanaPipeline gives its network other times than sigma."""
+    if not math.isclose(scale, _SANA_TIME_SCALE):
+        raise TrainerError(
+            FailureReason.INVALID_CONFIGURATION,
+            f"teacher.family is sana-sprint, whose networks take time in [0, 1], but "
+            f"{_SCALE_ENTRY} {scale} in teacher.model's transformer/config.json tells of time in "
+            f"[0, {scale * TIME_SCALE:g}]: leave teacher.family out",
+        )
 
 
 def guidance_input(scale: float) -> GuidanceInput:

@@ -1,6 +1,7 @@
 """Run on each rank: iterate, and let rank 0 save what the reference must equal.
 
-Arguments: the teacher's directory, a file with the run's sections by case, the output folder.
+Arguments: the teacher's directory, a file with the run's sections by case, the output folder. A
+case may have a teacher of its own.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ DEADLINE_SECONDS = 900  # a guard against hangs; a loaded machine may be slow
 PROMPTS = [f"a handwritten {word}" for word in ("zero", "one", "two", "three", "four", "five")]
 
 
-def run_config(teacher: str, world_size: int = 2, **sections: dict[str, Any]) -> RunConfig:
+def run_config(teacher: str, /, world_size: int = 2, **sections: dict[str, Any]) -> RunConfig:
     """A small run on CPU; ``sections`` are laid over it."""
     training = {
         "batchSize": 8,

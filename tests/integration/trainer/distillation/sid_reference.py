@@ -17,7 +17,7 @@ output projection is given, and the mean over a sample's logits taken of all:
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,30 +127,30 @@ class Reference:
     def _told(self, x_s: Tensor, s: Tensor, eps: Tensor, kappa: float) -> Tensor:
         y, *captions = self.real
         y_s = (1 - s) * y + s * eps
-        of_real = self._probability(y_s, s, self._shown(kappa, *captions))
-        of_generated = self._probability(x_s, s, self._shown(kappa, self.embeds, self.pooled))
+        of_real = self._probability(y_s, s, kappa, captions)
+        of_generated = self._probability(x_s, s, kappa, (self.embeds, self.pooled))
         return -(of_real.log().mean(1) + (1 - of_generated).log().mean(1)).mean()
 
     def _passing(self, x_s: Tensor, s: Tensor, w: Tensor, kappa: float) -> Tensor:
-        of_generated = self._probability(x_s, s, self._shown(kappa, self.embeds, self.pooled))
+        of_generated = self._probability(x_s, s, kappa, (self.embeds, self.pooled))
         return -(w.flatten() * of_generated.log().mean(1)).mean()
 
-    def _shown(self, kappa: float, embeds: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """The text that the discriminator is shown."""
+    def _probability(self, x: Tensor, s: Tensor, kappa: float, text: Sequence[Tensor]) -> Tensor:
+        """Probability ``[B, L]`` of being real; no text is shown where guidance shows none."""
         if kappa == 0:
-            n = len(embeds)
-            return self.empty_embeds.repeat(n, 1, 1), self.empty_pooled.repeat(n, 1)
-        return embeds, pooled
+            n = len(x)
+            text = self.empty_embeds.repeat(n, 1, 1), self.empty_pooled.repeat(n, 1)
+        logits = self._tokens(x, s, kappa, text).mean(self.pool_over).clamp(-10, 10)
+        return 1 / (1 + torch.exp(-logits))
 
-    def _probability(self, x: Tensor, s: Tensor, text: tuple[Any, Any]) -> Tensor:
-        """Probability ``[B, L]`` of being real, of SD3's tokens, by its parts one after another."""
+    def _tokens(self, x: Tensor, s: Tensor, kappa: float, text: Sequence[Tensor]) -> Tensor:
+        """What the fake score's output projection is given, by SD3's parts one after another."""
         net = self.fake
         time = net.time_text_embed(1000 * s.flatten(), text[1])
         tokens, context = net.pos_embed(x), net.context_embedder(text[0])
         for block in net.transformer_blocks:
             context, tokens = block(hidden_states=tokens, encoder_hidden_states=context, temb=time)
-        logits = net.norm_out(tokens, time).mean(self.pool_over).clamp(-10, 10)
-        return 1 / (1 + torch.exp(-logits))
+        return net.norm_out(tokens, time)
 
     def _generate(self, draw: NoiseSource, purpose: Purpose, k: int) -> Tensor:
         z = x = draw.normal(purpose, self.shape, 0)

@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,13 @@ SPECIAL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Directory of a tiny pipeline by name, made once."""
+    sprint_teacher = partial(sana, timestep_scale=0.001, qk_norm="rms_norm_across_heads")
     makers: dict[str, Callable[[], Any]] = {
         "sd3": sd3,
+        "sd3.5-medium": lambda: sd3(2, dual_attention_layers=(0,), qk_norm="rms_norm"),
         "sana": lambda: sana(timestep_scale=1.0, qk_norm=None),
-        "sana-sprint-teacher": lambda: sana(timestep_scale=0.001, qk_norm="rms_norm_across_heads"),
+        "sana-sprint-teacher": sprint_teacher,
+        "sana-sprint-said": sprint_teacher,
         "sana-sprint": sana_sprint,
         "flux": lambda: flux(guidance_embeds=True),
         "flux-without-guidance": lambda: flux(guidance_embeds=False),
@@ -61,7 +65,7 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
     return directory
 
 
-def sd3() -> StableDiffusion3Pipeline:
+def sd3(layers: int = 1, **network: Any) -> StableDiffusion3Pipeline:
     """4-channel latents, a pixel each; T5's tokenizer takes more than the pipeline gives it."""
     torch.manual_seed(3)
     return StableDiffusion3Pipeline(
@@ -70,13 +74,14 @@ def sd3() -> StableDiffusion3Pipeline:
             patch_size=2,
             in_channels=4,
             out_channels=4,
-            num_layers=1,
+            num_layers=layers,
             attention_head_dim=8,
             num_attention_heads=2,
             joint_attention_dim=text.JOINT_WIDTH,
             caption_projection_dim=16,
             pooled_projection_dim=text.POOLED_WIDTH,
             pos_embed_max_size=8,
+            **network,
         ).eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=autoencoder(levels=1),

@@ -118,11 +118,28 @@ def test_sana_time_is_scaled_by_its_config(
     assert teacher.time_input(torch.tensor([0.75])).item() == pytest.approx(time)
 
 
-def test_a_sana_pipeline_may_be_opened_as_sprint(sana: Callable[..., Path]) -> None:
-    directory = sana()
+@pytest.mark.parametrize("told", [{}, {"timestep_scale": 0.001}])
+def test_a_sana_pipeline_may_be_opened_as_sprint(
+    sana: Callable[..., Path], told: dict[str, float]
+) -> None:
+    directory = sana(**told)
     assert opened(directory).family == "sana"
     teacher: Any = opened(directory, "sana-sprint")
     assert teacher.family == "sana-sprint"
+    assert teacher.time_input(torch.tensor([0.75])).item() == 0.75
+
+
+def test_a_sana_of_another_time_is_not_opened_as_sprint(sana: Callable[..., Path]) -> None:
+    with pytest.raises(TrainerError) as refused:
+        opened(sana(timestep_scale=1.0), "sana-sprint")
+    assert refused.value.reason is FailureReason.INVALID_CONFIGURATION
+    assert str(refused.value).startswith("teacher.family is sana-sprint")
+    assert "timestep_scale 1.0" in str(refused.value)
+    assert str(refused.value).endswith("in [0, 1000]: leave teacher.family out")
+
+
+def test_a_sprint_pipeline_does_not_look_at_the_scale(sana: Callable[..., Path]) -> None:
+    teacher: Any = opened(sana("SanaSprintPipeline", timestep_scale=1.0))
     assert teacher.time_input(torch.tensor([0.75])).item() == 0.75
 
 
