@@ -63,9 +63,7 @@ def _ending_softly() -> Iterator[None]:
 
         def told(number: int, _: FrameType | None) -> None:
             restore()
-            if directory.is_training():
-                directory.request_stop()
-            else:
+            if not (directory.is_training() and directory.request_stop()):
                 signal.raise_signal(number)
 
         os.environ[RUN_DIRECTORY] = folder

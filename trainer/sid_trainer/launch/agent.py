@@ -2,7 +2,8 @@
 
 ``python -m sid_trainer.launch.agent OUTCOME.json TORCHRUN-ARGUMENTS…`` runs torchrun's own entry in
 this process and writes an :class:`~sid_trainer.launch.verdict.AgentOutcome` as JSON. torchrun
-itself exits with 1 whatever happened, and prints a table where a cause is wanted.
+itself exits with 1 whatever happened, and prints a table where a cause is wanted. Should the file
+not be written, the exit code says what it can.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sid_trainer.launch.verdict import AgentOutcome, WorkerExit
+from sid_trainer.launch.verdict import AgentOutcome, WorkerExit, code_of, outcome_of
+from sid_trainer.process.ending import end_with
+from sid_trainer.storage.file import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ def run_agent(arguments: Sequence[str]) -> AgentOutcome:
 def read_outcome(path: Path, code: int) -> AgentOutcome:
     """What the agent wrote, or what its exit code says when it could not."""
     if not path.exists():
-        return AgentOutcome("error", detail=f"the agent ended with code {code}")
+        return outcome_of(code)
     data = json.loads(path.read_text())
     exits = tuple(WorkerExit(**worker) for worker in data.pop("exits"))
     return AgentOutcome(**data, exits=exits)
@@ -62,8 +65,12 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         logger.exception("torchrun failed")
         outcome = AgentOutcome("error", detail=_named(error))
-    Path(outcome_path).write_text(json.dumps(dataclasses.asdict(outcome)))
-    return 0 if outcome.kind == "succeeded" else 1
+    try:
+        with replacing(Path(outcome_path)) as file:
+            file.write(json.dumps(dataclasses.asdict(outcome)).encode())
+    except OSError as error:
+        logger.error("the launcher hears the code of this alone: %s", error)
+    return code_of(outcome)
 
 
 def _named(error: BaseException) -> str:
@@ -71,4 +78,4 @@ def _named(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_with(main(sys.argv[1:]))

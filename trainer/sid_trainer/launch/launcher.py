@@ -115,6 +115,7 @@ class _Launches:
     ) -> None:
         self._config, self._config_path, self._node = config, config_path, node
         self._settings, self._directory = settings, directory
+        self._silent: list[Failure] = []
         self._environ = environment.training_environment(
             {**environ, RUN_DIRECTORY: str(directory.path)},
             config.launch.device,
@@ -139,6 +140,7 @@ class _Launches:
     def _once(self, budget: Budget) -> Verdict:
         """One launch and what follows from its end."""
         self._directory.clear_launch()
+        self._silent = []
         left = budget.seconds_left(time.monotonic(), self._settings)
         launch = self._config.launch
         missing = rendezvous.wait_for_names(launch, self._node, left)
@@ -149,7 +151,7 @@ class _Launches:
         outcome = self._agent(left)
         return judge(
             outcome,
-            self._directory.failures(),
+            [*self._directory.failures(), *self._silent],
             launch.nodes,
             memory_killed=environment.memory_kills() > kills,
         )
@@ -192,7 +194,7 @@ class _Launches:
                 "stopped, or stuck in the kernel; look at the node"
             )
             stalled = Failure(reason=FailureReason.STALLED, message=message, rank=pulse.rank)
-            self._directory.write_failure(pulse.rank, stalled)
+            self._silent.append(stalled)
         return bool(silent)
 
     def _ask_to_stop(self) -> float:
@@ -200,10 +202,10 @@ class _Launches:
         if not self._directory.is_training():
             return 0.0
         seconds = self._config.launch.grace_seconds - self._settings.margin_seconds
-        if seconds > 0:
-            logger.info("told to end: a last checkpoint is stored, if %.0f s are enough", seconds)
-            self._directory.request_stop()
-        return max(0.0, seconds)
+        if seconds <= 0 or not self._directory.request_stop():
+            return 0.0
+        logger.info("told to end: a last checkpoint is stored, if %.0f s are enough", seconds)
+        return seconds
 
     def _account(self, budget: Budget) -> Budget:
         checkpoint = self._directory.checkpoint()

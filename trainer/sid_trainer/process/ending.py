@@ -8,6 +8,7 @@ Rules this module keeps:
   tensors back under the interpreter's lock, which before Python 3.14 a process that is being torn
   down ends the thread for: in a destructor of C++, and so by SIGABRT, whatever the run's result.
 * A known failure is one message; an unknown one keeps its traceback.
+* Whatever cannot be written, the code says what it can.
 """
 
 from __future__ import annotations
@@ -35,16 +36,21 @@ def end_process(error: BaseException, rank: int, directory: RunDirectory | None)
         "%s: %s", failure.reason.value, failure.message, exc_info=error if unknown else None
     )
     if directory is not None:
-        directory.write_failure(rank, failure)
+        try:
+            directory.write_failure(rank, failure)
+        except OSError as unwritten:
+            logger.error("the launcher hears the code of this alone: %s", unwritten)
     end_with(EXIT_CODE_OF[failure.reason])
 
 
 def end_with(code: int) -> NoReturn:
     """End the process with this exit code, once all that it said is written; from any thread."""
-    logging.shutdown()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
     except OSError:  # nobody reads it any more, or the disk is full
         code = code or UNWRITTEN
-    os._exit(code)
+    finally:
+        os._exit(code)

@@ -5,8 +5,8 @@ Rules this module keeps:
 * The launcher makes the folder and names it in ``SID_RUN_DIRECTORY``; without a launcher (a local
   run in one process) there is none, and nothing is written.
 * A file appears whole or not at all; a file that cannot be read is an error of ours, never a guess.
-* Signs of life and of progress that cannot be written (the disk is full) end no run: that is told
-  once, and a sign that would grow old is taken back.
+* What cannot be written here (the disk is full) ends no run: that is told once, and a sign of life
+  that would grow old is taken back.
 * Files: ``failure-00001.json`` (rank 1 failed, and why), ``progress.json`` (the newest report of
   rank 0), ``checkpoint.json`` (the newest committed checkpoint), ``group`` (a group was formed),
   ``training`` (the workers look at ``stop``), ``stop`` (they are to store a checkpoint and end),
@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,9 +93,13 @@ class RunDirectory:
         Torchrun may start it in place of one that it stopped, within one launch: what that one
         left is forgotten.
         """
-        for name in (_failure_file(rank), _pulse_file(rank), "training"):
-            (self.path / name).unlink(missing_ok=True)
-        (self.path / "group").touch()
+
+        def write() -> None:
+            for name in (_failure_file(rank), _pulse_file(rank), "training"):
+                (self.path / name).unlink(missing_ok=True)
+            (self.path / "group").touch()
+
+        self._attempt("group", write)
 
     def group_formed(self) -> bool:
         """Whether the agent got as far as starting a worker."""
@@ -102,15 +107,24 @@ class RunDirectory:
 
     def note_training(self) -> None:
         """Note that this worker will look at :meth:`stop_requested` from now on."""
-        (self.path / "training").touch()
+        self._attempt("training", (self.path / "training").touch)
+
+    def end_training(self) -> None:
+        """Note that nobody looks at :meth:`stop_requested` any more."""
+        self._attempt("training", lambda: (self.path / "training").unlink(missing_ok=True))
 
     def is_training(self) -> bool:
         """Whether the workers would hear of a request to stop."""
         return (self.path / "training").exists()
 
-    def request_stop(self) -> None:
-        """Ask the workers to store a checkpoint and end: called by the launcher."""
-        (self.path / "stop").touch()
+    def request_stop(self) -> bool:
+        """Ask the workers to store a checkpoint and end; return whether that was possible."""
+        stop = self.path / "stop"
+        try:
+            stop.touch()
+        except OSError:  # a full disk has room for another name of what is there
+            return self._attempt("stop", lambda: (self.path / "training").rename(stop))
+        return True
 
     def stop_requested(self) -> bool:
         """Whether the launcher asked the workers to end."""
@@ -144,8 +158,12 @@ class RunDirectory:
 
     def _sign(self, name: str, content: BaseModel) -> bool:
         """Write a sign; return whether it was possible."""
+        return self._attempt(name, lambda: self._write(name, content))
+
+    def _attempt(self, name: str, write: Callable[[], object]) -> bool:
+        """Write a file, or tell that it cannot be; return whether it was possible."""
         try:
-            self._write(name, content)
+            write()
         except OSError as error:
             if not self._warned:
                 self._warned = True

@@ -126,6 +126,8 @@ def _finish(
     """Measure, export and report the student of the end."""
     evaluation.last_metrics(iteration, keeper.told_to_end)
     keeper.meet(iteration)
+    if run.directory is not None:
+        run.directory.end_training()
     evaluation.finish()
     run.reporter.stage("exporting")
     run.reporter.student(export_now(run, distiller, evaluation.edition(iteration)))

@@ -1,10 +1,12 @@
 """What the launcher makes of a launch that ended."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
-from sid_trainer.contract import Failure, FailureReason
+from sid_trainer.contract import MAX_TEXT, Failure, FailureReason
+from sid_trainer.launch import agent
 from sid_trainer.launch.verdict import AgentOutcome, WorkerExit, judge
 
 KILL, TERM, ABORT = -signal.SIGKILL, -signal.SIGTERM, -signal.SIGABRT
@@ -48,6 +50,10 @@ LOST = FailureReason.PEER_LOST
             "fail",
             "Stalled",
         ),
+        # The disk is full: what is known is the code.
+        (workers((0, 80), (1, 70)), [], 2, "fail", "NumericalError"),
+        (workers((0, 66)), [failure(LOST, 1)], 2, "fail", "NotFound"),
+        (workers((0, 80), (1, TERM)), [], 2, "relaunch", "PeerLost"),
         # A lost peer: wait for its replacement, if there is another pod.
         (workers((0, 80)), [failure(LOST)], 2, "relaunch", "PeerLost"),
         (workers((0, 80), (1, TERM)), [failure(LOST)], 2, "relaunch", "PeerLost"),
@@ -89,3 +95,57 @@ def test_a_group_that_broke_without_a_word_is_told_by_its_ends() -> None:
         "the group of all ranks broke: rank 0 ended with signal SIGABRT, "
         "rank 1 ended with signal SIGABRT"
     )
+
+
+def test_the_ends_of_many_are_told_as_far_as_there_is_room() -> None:
+    verdict = judge(workers(*((rank, ABORT) for rank in range(64))), [], 2)
+    assert verdict.action == "relaunch"
+    assert verdict.failure is not None
+    assert len(verdict.failure.message) == MAX_TEXT
+
+
+def test_a_code_says_what_could_not_be_written() -> None:
+    verdict = judge(workers((3, 70)), [], 1)
+    assert verdict.failure is not None
+    assert verdict.failure.message == (
+        "rank 3 ended with exit code 70, and its message could not be written: see the pod's log"
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "action", "reason"),
+    [
+        (AgentOutcome("succeeded"), "finish", None),
+        (AgentOutcome("rendezvous", detail="closed"), "relaunch", "PeerLost"),
+        (workers((0, 80), (1, ABORT)), "relaunch", "PeerLost"),
+        (workers((0, 80), (1, 70)), "fail", "NumericalError"),
+        (workers((0, 80), (1, KILL)), "fail", "Error"),
+        (AgentOutcome("error", detail="boom"), "fail", "Error"),
+    ],
+)
+def test_an_agent_that_cannot_write_its_outcome_says_it_by_its_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: AgentOutcome,
+    action: str,
+    reason: str | None,
+) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "agent.json"  # nothing can be written there
+    monkeypatch.setattr(agent, "run_agent", lambda _: outcome)
+    code = agent.main([str(path)])
+    if outcome.kind == "succeeded":
+        assert code == 0
+        return
+    verdict = judge(agent.read_outcome(path, code), [], 2)
+    assert verdict.action == action
+    assert (verdict.failure.reason if verdict.failure else None) == reason
+
+
+def test_an_outcome_is_read_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = workers((0, 80), (1, ABORT))
+    monkeypatch.setattr(agent, "run_agent", lambda _: outcome)
+    path = tmp_path / "agent.json"
+    assert agent.read_outcome(path, agent.main([str(path)])) == outcome

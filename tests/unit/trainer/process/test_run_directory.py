@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from sid_trainer.contract import (
     Failure,
     FailureReason,
@@ -35,3 +37,38 @@ def test_a_worker_that_begins_forgets_what_the_one_before_it_left(tmp_path: Path
     assert [pulse.rank for pulse in directory.silent(now=2.0)] == [2]
     assert not directory.is_training()
     assert directory.group_formed()
+
+
+def test_notes_that_cannot_be_written_end_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    directory = RunDirectory(tmp_path / "file")
+    directory.begin(0)
+    directory.note_training()
+    assert not directory.request_stop()
+    directory.end_training()
+    assert not directory.is_training()
+    assert caplog.text.count("cannot be written (Not a directory)") == 1
+
+
+def test_a_full_disk_has_room_for_a_request_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    directory = RunDirectory(tmp_path)
+    directory.note_training()
+    monkeypatch.setattr(Path, "touch", full)
+    assert directory.request_stop()
+    assert directory.stop_requested()
+
+
+def test_after_training_nobody_looks_at_a_request_to_stop(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.note_training()
+    assert directory.is_training()
+    for _ in ("rank 0", "rank 1"):
+        directory.end_training()
+    assert not directory.is_training()
