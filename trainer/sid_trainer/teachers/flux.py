@@ -141,8 +141,12 @@ class FluxTeacher(Teacher):
 
 
 def pack(latents: Tensor) -> Tensor:
-    """Tokens ``[B, H/2 W/2, 4 C]`` of latents ``[B, C, H, W]``, row by row."""
-    return pixel_unshuffle(latents, _PATCH).flatten(2).transpose(1, 2)
+    """Tokens ``[B, H/2 W/2, 4 C]`` of latents ``[B, C, H, W]``, row by row.
+
+    They are contiguous, as the stock pipeline's: torch gives others to a product and a sum apart,
+    which rounds bf16 once more.
+    """
+    return pixel_unshuffle(latents, _PATCH).flatten(2).transpose(1, 2).contiguous()
 
 
 def unpack(tokens: Tensor, height: int, width: int) -> Tensor:

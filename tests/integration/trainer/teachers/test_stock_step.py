@@ -66,9 +66,9 @@ class Recording:
 
 
 @pytest.fixture
-def stock(tiny_pipeline: Callable[[str], Path]) -> Callable[[str], Any]:
-    def load(name: str) -> Any:
-        pipeline = DiffusionPipeline.from_pretrained(tiny_pipeline(name))
+def stock(tiny_pipeline: Callable[[str], Path]) -> Callable[..., Any]:
+    def load(name: str, dtype: torch.dtype = torch.float32) -> Any:
+        pipeline = DiffusionPipeline.from_pretrained(tiny_pipeline(name), dtype=dtype)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -76,10 +76,9 @@ def stock(tiny_pipeline: Callable[[str], Path]) -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def adapter(tiny_pipeline: Callable[[str], Path]) -> Callable[[str], Teacher]:
-    def load(name: str) -> Teacher:
-        directory = tiny_pipeline(name)
-        return open_teacher(teacher_config(name), directory, torch.device("cpu"), torch.float32)
+def adapter(tiny_pipeline: Callable[[str], Path]) -> Callable[..., Teacher]:
+    def load(name: str, dtype: torch.dtype = torch.float32) -> Teacher:
+        return open_teacher(teacher_config(name), tiny_pipeline(name), torch.device("cpu"), dtype)
 
     return load
 
@@ -150,13 +149,14 @@ def test_the_family_is_found(adapter: Callable[[str], Teacher], name: str) -> No
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", FAMILY)
 def test_velocity_is_the_networks_answer_in_the_stock_step(
-    stock: Callable[[str], Any], adapter: Callable[[str], Teacher], name: str
+    stock: Callable[..., Any], adapter: Callable[..., Teacher], name: str, dtype: torch.dtype
 ) -> None:
-    pipeline, teacher = stock(name), adapter(name)
+    pipeline, teacher = stock(name, dtype), adapter(name, dtype)
     recording = recorded(pipeline, **CALL[name])
-    condition = network_condition(name, teacher)
+    condition = network_condition(name, teacher).to(torch.device("cpu"), dtype)
     for step, level in enumerate(noise_levels(name, pipeline)):
         x = as_latents(name, recording.inputs[step]["hidden_states"])
         sigma = level.expand(len(x))
