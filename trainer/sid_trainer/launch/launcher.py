@@ -7,7 +7,8 @@ Rules this module keeps:
   message says the same in words, with the last progress.
 * What happens after a failure is decided in :mod:`sid_trainer.launch.verdict`, how often in
   :mod:`sid_trainer.launch.budget`; here is only the loop around them.
-* No process below it survives it.
+* No process below it survives it. Its last word is written before it waits for the last of them:
+  one that is stuck in the kernel may outlast the pod's grace period.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ def launch(
             failure = failure_of(error)
             if not isinstance(error, TrainerError):
                 logger.exception("the launcher failed")
-        return _conclude(failure, directory, log)
+        try:
+            return _conclude(failure, directory, log)
+        finally:
+            processes.kill_descendants(processes.LAST_SECONDS)
 
 
 def _conclude(failure: Failure | None, directory: RunDirectory, log: Path | None) -> int:
@@ -97,8 +101,6 @@ def _run(
         return _Launches(config, config_path, node, settings, environ, directory).run()
     except processes.Terminated:
         return Failure(reason=FailureReason.TERMINATED, message="the pod was told to end (SIGTERM)")
-    finally:
-        processes.kill_descendants()
 
 
 class _Launches:
@@ -157,7 +159,7 @@ class _Launches:
         )
 
     def _agent(self, join_seconds: float) -> AgentOutcome:
-        """Run the agent to its end and leave nothing of it behind."""
+        """Run the agent to its end and leave nothing of it behind, unless the pod is to end."""
         outcome_path = self._directory.path / "agent.json"
         outcome_path.unlink(missing_ok=True)
         launch, settings = self._config.launch, self._settings
@@ -177,12 +179,10 @@ class _Launches:
             self._environ,
         )
         logger.info("node %d of %d: agent started", self._node, launch.nodes)
-        try:
-            code = processes.wait_for(
-                pid, settings.grace_seconds, self._ask_to_stop, self._has_silent_workers
-            )
-        finally:
-            processes.kill_descendants()
+        code = processes.wait_for(
+            pid, settings.grace_seconds, self._ask_to_stop, self._has_silent_workers
+        )
+        processes.kill_descendants()
         return agent.read_outcome(outcome_path, code)
 
     def _has_silent_workers(self) -> bool:

@@ -21,7 +21,10 @@ from pathlib import Path
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _PR_SET_CHILD_SUBREAPER = 36
-_REAP_SECONDS = 10.0
+REAP_SECONDS = 10.0
+"""Seconds that killed processes get to be gone: they may hold much memory."""
+LAST_SECONDS = 2.0
+"""The same where the pod is to end: its grace period is all but over."""
 _LOOK_SECONDS = 5.0
 
 
@@ -109,7 +112,7 @@ class _Escalation:
     def __init__(self, pid: int, at: float, grace: float) -> None:
         self._steps: list[tuple[float, Callable[[], None]]] = [
             (at, lambda: os.kill(pid, signal.SIGTERM)),
-            (at + grace, kill_descendants),
+            (at + grace, lambda: kill_descendants(LAST_SECONDS)),
         ]
 
     @property
@@ -142,9 +145,13 @@ def reap() -> dict[int, int]:
     return ended
 
 
-def kill_descendants() -> None:
-    """Kill every process below this one and reap them; a process stuck in the kernel is left."""
-    deadline = time.monotonic() + _REAP_SECONDS
+def kill_descendants(seconds: float = REAP_SECONDS) -> None:
+    """Kill every process below this one and reap them.
+
+    Args:
+        seconds: after which those that are still there are left: they are stuck in the kernel.
+    """
+    deadline = time.monotonic() + seconds
     while (alive := list(descendants(os.getpid()))) and time.monotonic() < deadline:
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):

@@ -13,6 +13,8 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import socket
 import time
@@ -83,9 +85,12 @@ def stated_address(launch: LaunchConfig, node: int) -> str:
 
 
 def rendezvous_id(name: str, environ: Mapping[str, str]) -> str:
-    """Id by which nodes recognise those they are to meet: the run's name, and its gang's id."""
-    gang = environ.get(GANG_VARIABLE)
-    return f"{name}-{gang}" if gang else name
+    """Id by which nodes recognise those they are to meet: of the run's name, and its gang's id.
+
+    torchrun makes a folder of this name, and a run's may hold any characters and be long.
+    """
+    told = json.dumps([name, environ.get(GANG_VARIABLE, "")])
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def wait_for_names(launch: LaunchConfig, node: int, seconds: float) -> str:

@@ -26,7 +26,7 @@ class LaunchSettings:
         grace_seconds: Time that workers get to end on SIGTERM before they are killed.
         margin_seconds: Part of the pod's grace period (``launch.graceSeconds``) that is not given
             to a last checkpoint: what ending takes afterwards, the message included. Longer than
-            ``grace_seconds``, as workers may have to be killed in it.
+            ``grace_seconds`` and twice the time that killed workers get to be gone then.
         store_seconds: Time-out of one request to the rendezvous store; a node 0 that is gone is
             noticed after it, and its name resolved again.
     """

@@ -20,3 +20,12 @@ def test_a_wrong_node_index_is_refused(text: str) -> None:
     with pytest.raises(TrainerError, match="JOB_COMPLETION_INDEX") as raised:
         rendezvous.node_rank({"JOB_COMPLETION_INDEX": text}, 2)
     assert raised.value.reason is FailureReason.INVALID_CONFIGURATION
+
+
+def test_who_meets_has_one_id_whatever_the_name_of_the_run() -> None:
+    gangs: list[dict[str, str]] = [{}, {"SID_GANG": "a"}, {"SID_GANG": "b"}]
+    names = ["digits", "digits-a", "a/run of mine", "n" * 253]
+    ids = [rendezvous.rendezvous_id(name, gang) for name in names for gang in gangs]
+    assert ids == [rendezvous.rendezvous_id(name, gang) for name in names for gang in gangs]
+    assert len(set(ids)) == len(ids)
+    assert all(one.isalnum() and len(one) == 32 for one in ids)
