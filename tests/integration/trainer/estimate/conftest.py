@@ -1,4 +1,4 @@
-"""A pipeline whose network is large enough that its tensors outweigh the small change."""
+"""Pipelines whose networks are large enough that their tensors outweigh the small change."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import pytest
 import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
+from transformers import CLIPTextModel
 
 from sid_trainer.digits import text
 from tests.integration.trainer.tiny_parts import autoencoder, sd3_texts
@@ -43,6 +46,36 @@ def small_sd3(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
         vae=autoencoder(),
         **sd3_texts(),
+    )
+    pipeline.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def small_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a ``FluxPipeline`` of 1.5 M parameters: 4-channel latents, two pixels each."""
+    directory = tmp_path_factory.mktemp("small-flux")
+    torch.manual_seed(9)
+    clip_tokenizer, t5_tokenizer = text.clip_tokenizer(), text.t5_tokenizer()
+    t5_tokenizer.model_max_length = 512
+    pipeline = FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=3,
+            attention_head_dim=32,
+            num_attention_heads=4,
+            joint_attention_dim=text.JOINT_WIDTH,
+            pooled_projection_dim=text.CLIP_WIDTH,
+            guidance_embeds=True,
+            axes_dims_rope=(8, 12, 12),
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=autoencoder(),
+        text_encoder=CLIPTextModel(text.clip_encoder(clip_tokenizer, seed=1).config).eval(),
+        tokenizer=clip_tokenizer,
+        text_encoder_2=text.t5_encoder(t5_tokenizer, seed=3),
+        tokenizer_2=t5_tokenizer,
     )
     pipeline.save_pretrained(directory)
     return directory

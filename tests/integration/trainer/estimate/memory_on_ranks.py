@@ -1,6 +1,6 @@
 """Run on each rank: train a little, and let rank 0 write down what was really allocated.
 
-Arguments: the teacher's directory, a file with the run's sections by case, the output file.
+Arguments: a file with teacher's directory and the run's sections by case, the output file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import gc
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 
@@ -50,25 +53,45 @@ def encoders() -> set[int]:
 
 
 def observed(rank: Rank, before: set[int]) -> dict[str, int]:
-    """Bytes at rest, and the most that an iteration and a snapshot take besides."""
+    """Bytes at rest, and the most that the two updates and a snapshot take besides."""
     rank.iterate(0)  # Adam's moments come with the first step
     others = before | encoders()
     ours = {at: size for at, size in storages().items() if at not in others}
-    live = LiveBytes().ignore(tensors())
-    with live:
-        rank.iterate(1)
+    fake, student = of_updates(rank)
     snapshot = LiveBytes().ignore(tensors())
     with snapshot:
         rank.networks.capture()
-    return {"resident": sum(ours.values()), "peak": live.peak, "snapshot": snapshot.peak}
+    return {
+        "resident": sum(ours.values()),
+        "fake": fake,
+        "student": student,
+        "snapshot": snapshot.peak,
+    }
+
+
+def of_updates(rank: Rank) -> tuple[int, int]:
+    """The most that is alive in the fake score's update, and in the student's."""
+    network, peaks = rank.networks.fake, list[int]()
+    frozen, live = network.frozen, LiveBytes().ignore(tensors())
+
+    def noted() -> AbstractContextManager[Any]:
+        """The fake score is frozen when the student's update begins."""
+        peaks.append(live.peak)
+        live.reset()
+        return frozen()
+
+    with live, mock.patch.object(network, "frozen", noted):
+        rank.iterate(1)
+    (fake,) = peaks
+    return fake, live.peak
 
 
 def main() -> None:
-    teacher, cases, output = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    cases, output = Path(sys.argv[1]), Path(sys.argv[2])
     quiet()
     place = joined()
     results = {}
-    for name, sections in json.loads(cases.read_text()).items():
+    for name, (teacher, sections) in json.loads(cases.read_text()).items():
         before = set(storages())
         rank = Rank(run_config(teacher, **sections), place)
         results[name] = observed(rank, before)
