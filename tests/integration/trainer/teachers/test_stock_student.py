@@ -1,8 +1,4 @@
-"""Students of every family in their stock pipelines: plain call, trainer's samples.
-
-The equality is tested in fp32. In bf16 SD3's and FLUX's pipelines round what the trainer does not;
-how much that may be is tested, too, and that it is all.
-"""
+"""Students of every family in their stock pipelines: plain call, trainer's samples. All in fp32."""
 
 from __future__ import annotations
 
@@ -13,154 +9,25 @@ import runpy
 import shutil
 import sys
 from collections.abc import Callable
-from copy import deepcopy
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, SanaSprintPipeline
-from said_families import teacher_config
-from torch import Tensor, nn
+from moved_students import PROMPT, RESOLUTION, SEED, Student, called, run_config
 
-from sid_trainer.config import NoiseMode, RunConfig, StudentConfig
+from sid_trainer.config import NoiseMode, StudentConfig
 from sid_trainer.digits.evaluate import load
-from sid_trainer.export import Edition, export_student
 from sid_trainer.export.card import CardFacts, model_card
-from sid_trainer.method.conditions import Condition
 from sid_trainer.method.fixed_noise_scheduler import FixedNoiseScheduler
 from sid_trainer.method.flow import student_noise_levels
-from sid_trainer.method.sampler import OWN_SCHEDULER, roll_out, scheduler_config
+from sid_trainer.method.sampler import OWN_SCHEDULER
 from sid_trainer.models.weight_files import WeightFiles
-from sid_trainer.storage import FileStorage, Storage
-from sid_trainer.teachers import Teacher, open_teacher
-from sid_trainer.teachers.flux import pack, unpack
+from sid_trainer.storage import FileStorage
 
-PROMPT = "two blue birds"
-SEED = 3
-RESOLUTION = {
-    "sd3": 4,
-    "sd3.5-medium": 4,
-    "sana": 128,
-    "sana-sprint-teacher": 128,
-    "sana-sprint-said": 128,
-    "sana-sprint": 128,
-    "flux": 16,
-    "flux-without-guidance": 16,
-}
 FAMILIES = ["sd3", "sana", "sana-sprint-said", "sana-sprint", "flux"]
 """A teacher of each kind, for what the network's parts do not matter to."""
-BF16_ROUNDING = 2.0**-9
-"""The most that a number changes when it is rounded to the 8 binary digits of bf16, of itself."""
-ROUNDINGS = {"sd3": 2, "sd3.5-medium": 2, "sana-sprint": 1, "flux": 3, "flux-without-guidance": 2}
-"""What a stock step in bf16 rounds and the trainer's does not: the latent and the change that the
-step makes to it; and the bias that took the place of a guidance input. SANA's pipeline has latents
-in fp32, as the trainer has."""
-FP32_ROUNDING = 1e-6
-
-
-class Student:
-    """A teacher whose network's weights were moved, as training would: fp32, computing in dtype."""
-
-    def __init__(
-        self,
-        name: str,
-        directory: Path,
-        student: StudentConfig,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.name = name
-        self.config = student
-        self.teacher: Teacher = open_teacher(
-            teacher_config(name), directory, torch.device("cpu"), dtype
-        )
-        self.weights = moved(DiffusionPipeline.from_pretrained(directory).transformer)
-        self.network: Any = deepcopy(self.weights).to(dtype)
-        self.shape = self.teacher.latent_shape(RESOLUTION[name])
-
-    def exported(self, storage: Storage) -> str:
-        """Export it into ``student/``; its model card."""
-        network = self.teacher.exported(dict(self.weights.state_dict()), RESOLUTION[self.name])
-        run, scheduler = run_config(self.config), scheduler_config(self.config)
-        directory = self.teacher.directory
-        export_student(storage, run, directory, network, scheduler, Edition(iteration=1))
-        return storage.get_bytes("student/README.md").decode()
-
-    def stock(self, folder: Path) -> Any:
-        """The exported pipeline, loaded by stock diffusers, with the scheduler that it brings."""
-        self.exported(FileStorage(folder))
-        pipeline = DiffusionPipeline.from_pretrained(folder / "student", dtype=self.teacher.dtype)
-        if (file := folder / "student" / OWN_SCHEDULER).is_file():
-            shipped = runpy.run_path(str(file))["FixedNoiseScheduler"]
-            pipeline.scheduler = shipped.from_config(pipeline.scheduler.config)
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
-
-    def noise(self) -> list[Tensor]:
-        """Start noise, then what a stock scheduler draws from the global generator."""
-        torch.manual_seed(SEED)
-        return [self.unpacked(torch.randn(self._sampled_shape())) for _ in range(self.config.steps)]
-
-    def condition(self, prompt: str) -> Condition:
-        """What the network is given for a prompt."""
-        return self.teacher.encode([prompt]).to(torch.device("cpu"), self.teacher.dtype)
-
-    def samples(self, noise: list[Tensor], prompt: str = PROMPT) -> Tensor:
-        """The trainer's own samples."""
-        condition, velocity = self.condition(prompt), self.teacher.fp32_velocity(self.network)
-        with torch.no_grad():
-            return roll_out(
-                lambda x, sigma: velocity(x, sigma, condition),
-                lambda step: noise[step],
-                self.config,
-                self.config.steps,
-            )
-
-    @torch.no_grad()
-    def rounded_samples(self, noise: list[Tensor]) -> Tensor:
-        """The same with latents, and what steps change in them, in the network's dtype."""
-        dtype, condition = self.teacher.dtype, self.condition(PROMPT)
-        x = noise[0].to(dtype)
-        mixed_in = [*noise[1:], torch.zeros(noise[0].shape)]
-        levels = [*student_noise_levels(self.config.steps), 0.0]
-        for (sigma, following), fresh in zip(pairwise(levels), mixed_in, strict=True):
-            v = self.teacher.velocity(self.network, x, torch.full((len(x),), sigma), condition)
-            if self.config.noise == "fresh":
-                clean = x.float() - (sigma * v).float()
-                x = ((1 - following) * clean + following * fresh).to(dtype)
-            else:
-                x = (x.float() + ((following - sigma) * v).float()).to(dtype)
-        return x.float()
-
-    def packed(self, latents: Tensor) -> Tensor:
-        return pack(latents) if self.name.startswith("flux") else latents
-
-    def unpacked(self, latents: Tensor) -> Tensor:
-        return unpack(latents, *self.shape[1:]) if self.name.startswith("flux") else latents
-
-    def _sampled_shape(self) -> torch.Size:
-        return self.packed(torch.empty(1, *self.shape)).shape
-
-
-def run_config(student: StudentConfig) -> RunConfig:
-    return RunConfig.model_validate(
-        {
-            "teacher": {"model": "teacher"},
-            "student": student.model_dump(by_alias=True),
-            "data": {"prompts": {"uri": "prompts.txt"}},
-            "storage": {"uri": "file:///run"},
-        }
-    )
-
-
-def moved(network: nn.Module) -> nn.Module:
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    return network
 
 
 @pytest.mark.parametrize(
@@ -179,44 +46,6 @@ def test_the_plain_call_makes_the_trainers_samples(
     assert grid == pytest.approx(student_noise_levels(steps), abs=1e-6)
     expected = student.samples(student.noise())
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
-
-
-def called(student: Student, pipeline: Any) -> Tensor:
-    """Latents ``[B, C, H, W]`` of the stock call that starts from the same noise, in fp32."""
-    torch.manual_seed(SEED)
-    start = torch.randn(student.packed(torch.empty(1, *student.shape)).shape)
-    latents = pipeline(
-        PROMPT,
-        num_inference_steps=student.config.steps,
-        guidance_scale=1.0,
-        latents=start,
-        output_type="latent",
-        **student.teacher.call_arguments(RESOLUTION[student.name]),
-    ).images
-    return student.unpacked(latents).float()
-
-
-@pytest.mark.parametrize("noise", ["fresh", "ddim"])
-@pytest.mark.parametrize("name", RESOLUTION)
-def test_in_bf16_the_plain_call_differs_by_roundings(
-    tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str, noise: NoiseMode
-) -> None:
-    """In norm they add up to no more than their number: a step's weights are at most 1."""
-    student = Student(name, tiny_pipeline(name), StudentConfig(noise=noise), torch.bfloat16)
-    latents = called(student, student.stock(tmp_path))
-    expected = student.samples(student.noise())
-    bound = ROUNDINGS.get(name, 0) * student.config.steps * BF16_ROUNDING + FP32_ROUNDING
-    assert float((latents - expected).norm() / expected.norm()) < bound
-
-
-@pytest.mark.parametrize("noise", ["fresh", "ddim"])
-@pytest.mark.parametrize("name", ["sd3", "sd3.5-medium", "flux-without-guidance"])
-def test_in_bf16_nothing_but_the_latents_is_rounded_otherwise(
-    tiny_pipeline: Callable[[str], Path], tmp_path: Path, name: str, noise: NoiseMode
-) -> None:
-    student = Student(name, tiny_pipeline(name), StudentConfig(noise=noise), torch.bfloat16)
-    latents = called(student, student.stock(tmp_path))
-    assert torch.equal(latents, student.rounded_samples(student.noise()))
 
 
 @pytest.mark.parametrize(
