@@ -38,6 +38,7 @@ from sid_trainer.method.learning_rate import LearningRate
 from sid_trainer.models.weight_files import WeightFiles, persistent_buffers
 from sid_trainer.process.failures import naming
 from sid_trainer.teachers.base import Network, Teacher
+from sid_trainer.teachers.first_student import require_same_architecture
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,15 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
         config: the run.
         teacher: its adapter.
         student_from: pipeline whose network the student starts from.
+
+    Raises:
+        TrainerError: naming the model that does not fit; before anything is loaded where the
+            settings of its network tell it.
     """
     training = config.training
+    if student_from != teacher.directory:
+        with naming(f"student.initFrom {config.student.init_from}"):
+            require_same_architecture(teacher, student_from, config.teacher.model)
     with naming("teacher.model"):
         module = _loaded_module(config, teacher, teacher.directory, teacher_config(config))
     frozen = FrozenNetwork(module, teacher_config(config))
@@ -206,6 +214,8 @@ def _loaded_module(
     partition.gather_whole(module)
     with WeightFiles(directory / teacher.network_folder) as files:
         load_shards(teacher.weights(files), module, torch.distributed.get_rank())
+        if directory != teacher.directory:
+            files.refuse_others()
     if config.training.compile:
         compile_each(module)
     if config.training.gradient_checkpointing:

@@ -74,8 +74,15 @@ def read_index(directory: Path, reference: str = "teacher.model") -> dict[str, A
     return _entries(index, reference)
 
 
-def component_config(directory: Path, component: str) -> dict[str, Any]:
+def component_config(
+    directory: Path, component: str, reference: str = "teacher.model"
+) -> dict[str, Any]:
     """The config.json of a component of a pipeline.
+
+    Args:
+        directory: the pipeline.
+        component: its folder.
+        reference: the pipeline for messages.
 
     Raises:
         TrainerError: ``NotFound`` when the pipeline lacks it, ``InvalidData`` when it is damaged.
@@ -85,7 +92,7 @@ def component_config(directory: Path, component: str) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TrainerError(
             FailureReason.NOT_FOUND,
-            f"teacher.model has no {component}/config.json: give the whole directory of a "
+            f"{reference} has no {component}/config.json: give the whole directory of a "
             "diffusers pipeline, as save_pretrained writes it",
         ) from error
     try:
@@ -93,7 +100,7 @@ def component_config(directory: Path, component: str) -> dict[str, Any]:
     except ValueError as error:
         raise TrainerError(
             FailureReason.INVALID_DATA,
-            f"teacher.model's {component}/config.json is not JSON ({error}): download it again",
+            f"{reference}'s {component}/config.json is not JSON ({error}): download it again",
         ) from error
     return config
 

@@ -3,7 +3,7 @@
 Rules this module keeps:
 
 * Files are mapped, and a tensor is read when it is asked for.
-* What is missing or of another shape is told by name.
+* What is missing, too much or of another shape is told by name.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class WeightFiles:
         self._file_of = _files_by_name(folder)
         self._open = ExitStack()
         self._handles: dict[str, Any] = {}
+        self._read: set[str] = set()
 
     def __enter__(self) -> WeightFiles:
         return self
@@ -61,7 +62,19 @@ class WeightFiles:
             raise _mismatch(
                 self._folder, name, f"has shape {tuple(tensor.shape)}, not {tuple(shape)}"
             )
+        self._read.add(name)
         return tensor
+
+    def refuse_others(self) -> None:
+        """Raise where there are tensors that were not read: the network is of another architecture.
+
+        Raises:
+            TrainerError: ``InvalidConfiguration``, naming the first of them.
+        """
+        others = sorted(self._file_of.keys() - self._read)
+        if others:
+            what = f"is no part of it, one of {len(others)} such tensors"
+            raise _mismatch(self._folder, others[0], what)
 
 
 def persistent_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

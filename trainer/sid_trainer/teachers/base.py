@@ -62,6 +62,8 @@ class Teacher(abc.ABC):
     output_projection: ClassVar[str] = "proj_out"
     """Module of the network that makes its output of the image's tokens ``[B, N, D]``, which it is
     given after the final adaptive norm. Data-aided training looks at these tokens."""
+    exported_settings: ClassVar[Mapping[str, object]] = {}
+    """Settings of a student's network that are other than the teacher's."""
 
     def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
         self.directory = directory
@@ -213,7 +215,8 @@ class Teacher(abc.ABC):
             weights: by the names of :meth:`build_network`'s class, in host memory.
             resolution: height and width of its images in pixels.
         """
-        module, call = self.meta_network(), self.call_arguments(resolution)
+        module = self.meta_network(**self.exported_settings)
+        call = self.call_arguments(resolution)
         return ExportedNetwork(self.network_folder, module, weights, self.dtype, call=call)
 
     def call_arguments(self, resolution: int) -> dict[str, object]:

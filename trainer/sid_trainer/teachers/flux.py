@@ -50,6 +50,7 @@ class FluxTeacher(Teacher):
     family: ClassVar[Family] = "flux"
     network_class: ClassVar[Any] = FluxTransformer2DModel
     autoencoder_class = ShiftedAutoencoder
+    exported_settings: ClassVar[Mapping[str, object]] = {"guidance_embeds": False}
 
     @property
     def default_resolution(self) -> int:
@@ -119,7 +120,8 @@ class FluxTeacher(Teacher):
         """The student without guidance input; see :meth:`Teacher.exported`."""
         if self._takes_guidance:
             weights = _GUIDANCE.left_out(weights)
-        module, call = self.meta_network(guidance_embeds=False), self.call_arguments(resolution)
+        module = self.meta_network(**self.exported_settings)
+        call = self.call_arguments(resolution)
         return ExportedNetwork(self.network_folder, module, weights, self.dtype, call=call)
 
     def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:

@@ -60,6 +60,10 @@ class SanaSprintTeacher(SanaTeacher):
     family: ClassVar[Family] = "sana-sprint"
     _pipeline_class: ClassVar[Any] = SanaSprintPipeline
     _encode_options: ClassVar[Mapping[str, Any]] = {}
+    exported_settings: ClassVar[Mapping[str, object]] = {
+        "guidance_embeds": False,
+        _SCALE_ENTRY: _SANA_TIME_SCALE,
+    }
 
     def __init__(self, directory: Path, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(directory, device, dtype)
@@ -79,8 +83,7 @@ class SanaSprintTeacher(SanaTeacher):
         """The student as a SanaPipeline; see :meth:`Teacher.exported`."""
         if self._guidance:
             weights = self._guidance.left_out(weights)
-        time = {_SCALE_ENTRY: _SANA_TIME_SCALE}
-        module = self.meta_network(guidance_embeds=False, **time)
+        module = self.meta_network(**self.exported_settings)
         return ExportedNetwork(
             self.network_folder,
             module,

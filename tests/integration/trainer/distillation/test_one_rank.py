@@ -6,22 +6,28 @@ The quick form of ``test_gradients.py``: quick enough to be run for every delibe
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from deepspeed.runtime.zero import partition_parameters
 from gradients_on_ranks import LOSSES, gradients
+from safetensors.torch import load_file, save_file
 from sid_ranks import Rank, joined, run_config
 from test_gradients import CASES, gradients_of, reference_of, relative_error
 from torch import Tensor
 
+from sid_trainer.contract import TrainerError
 from sid_trainer.engine.distributed import COLLECTIVE_TIMEOUT, Place, leave
-from sid_trainer.engine.networks import Networks
+from sid_trainer.engine.networks import Networks, build_networks
+from sid_trainer.teachers import open_teacher
 from sid_trainer.teachers.base import Network
 
 ITERATIONS = {"guided": 2, "micro-batches": 2, "data-aided": 3}
@@ -106,13 +112,15 @@ def out_of_memory(*_: object) -> None:
 def run_out_of_memory(
     rank: Rank, use: AbstractContextManager[Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ask a network for velocities, of whose weights none can be gathered."""
+    """Ask a network for velocities, once with success and once without room for its weights."""
+    shape = (len(rank.batch[0].samples), *rank.distiller.latent_shape)
+    x = torch.zeros(shape, requires_grad=True)  # embeddings of time and text stay whole after it
+    ask = partial(rank.distiller.teacher.velocity, x=x, sigma=torch.full(shape[:1], 0.5))
     with use as network:
+        ask(network, condition=rank.batch[0].condition)
         monkeypatch.setattr(partition_parameters, "NoGatherHandle", out_of_memory)
         monkeypatch.setattr(partition_parameters, "NoGatherCoalescedHandle", out_of_memory)
-        x = torch.zeros(len(rank.batch[0].samples), *rank.distiller.latent_shape)
-        sigma = torch.full((len(x),), 0.5)
-        rank.distiller.teacher.velocity(network, x, sigma, rank.batch[0].condition)
+        ask(network, condition=rank.batch[0].condition)
 
 
 USES: dict[str, Callable[[Networks], AbstractContextManager[Network]]] = {
@@ -153,3 +161,24 @@ def test_gradients_are_those_of_the_equations(case: str, alone: Place, tiny_sd3:
     ours = networks.student_state_dict(ema=True)
     assert ours is not None
     assert relative_error({name: ours[name] for name in average}, average) < 1e-5
+
+
+def test_a_first_student_of_another_architecture_is_refused(
+    alone: Place, tiny_sd3: Path, tmp_path: Path
+) -> None:
+    """By its settings, and by tensors that the teacher has not."""
+    config = run_config(str(tiny_sd3), world_size=1, student={"initFrom": "owner/student"})
+    teacher = open_teacher(config.teacher, tiny_sd3, alone.device, torch.float32)
+    folder = tmp_path / "transformer"
+    shutil.copytree(tiny_sd3 / "transformer", folder)
+    settings = teacher.network_config | {"qk_norm": None}
+    (folder / "config.json").write_text(json.dumps(settings))
+    named = rf"^student\.initFrom owner/student: .*teacher\.model {tiny_sd3}: qk_norm"
+    with pytest.raises(TrainerError, match=named):
+        build_networks(config, teacher, tmp_path)
+    shutil.copy(tiny_sd3 / "transformer" / "config.json", folder)
+    file = folder / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(file) | {"unknown.weight": torch.ones(3)}, file)
+    named = r"^student\.initFrom: .*teacher's architecture: unknown\.weight is no part of it"
+    with pytest.raises(TrainerError, match=named):
+        build_networks(config, teacher, tmp_path)

@@ -56,6 +56,16 @@ def test_what_does_not_fit_is_told_by_name(single: Path) -> None:
     refused(single.parent, "a", r"a has shape \(3,\), not \(3, 4\)")
 
 
+def test_what_nobody_asked_for_is_told_where_it_must_not_be(sharded: Path) -> None:
+    with WeightFiles(sharded) as files:
+        files.read("a", SHAPE)
+        with pytest.raises(TrainerError, match="b is no part of it, one of 1 such") as told:
+            files.refuse_others()
+        assert told.value.reason is FailureReason.INVALID_CONFIGURATION
+        files.read("b", SHAPE)
+        files.refuse_others()
+
+
 @pytest.mark.parametrize("content", [POINTER, b"", b"\0" * 4096], ids=["pointer", "empty", "zeros"])
 def test_a_file_that_is_no_safetensors_is_told(single: Path, content: bytes) -> None:
     single.write_bytes(content)
