@@ -152,8 +152,8 @@ UPDATES = [
     Mutation(
         "fake score learns at the student's rate",
         "engine/networks.py",
-        "training.fake_learning_rate or training.learning_rate",
-        "training.learning_rate",
+        "training.fake_rate",
+        "training.student_rate",
         Suite.ITERATION,
     ),
 ]

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sid_trainer.config import RunConfig
+from sid_trainer.config.training import DEFAULT_RATES
 from sid_trainer.memory import known_need
 
 MOST_NODES = 64
+_PURE_RATE = DEFAULT_RATES["pure-bf16"]
+"""Named, because the resource may have the rate of another precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,9 @@ def _settings(config: RunConfig) -> Iterator[_Change]:
     if config.deepspeed.offload == "none" and training.precision != "pure-bf16":
         changed = _with(config, "deepspeed", offload="optimizer")
         yield _Change("deepspeed.offload optimizer", changed)
-        changed = _with(config, "training", precision="pure-bf16")
-        yield _Change("training.precision pure-bf16", changed, in_place=False)
+        changed = _with(config, "training", precision="pure-bf16", learning_rate=_PURE_RATE)
+        setting = f"training.precision pure-bf16 with training.learningRate {_PURE_RATE:g}"
+        yield _Change(setting, changed, in_place=False)
 
 
 def _with(config: RunConfig, section: str, **changes: object) -> RunConfig:

@@ -19,7 +19,7 @@ from sid_operator.api.spec import SiDDistillationSpec
 
 _M = TypeVar("_M", bound=BaseModel)
 
-FIRST_DEFAULTS: Final[Mapping[str, Any]] = {}
+FIRST_DEFAULTS: Final[Mapping[str, Any]] = {"training.learning_rate": 2e-6}
 """By the path of the field, such as ``training.ema.half_life_images``."""
 
 

@@ -114,7 +114,8 @@ def test_what_helps_is_computed() -> None:
     assert "deepspeed.offload optimizer (27.5 GiB)" in message
     assert "workers.nodes 4 (" in message
     assert "pure-bf16" not in message  # 52.4 GiB
-    assert "pure-bf16 (52.4 GiB)" in fits(planned(nodes(node(60_000))))[2]
+    pure = "training.precision pure-bf16 with training.learningRate 1e-05 (52.4 GiB)"
+    assert pure in fits(planned(nodes(node(60_000))))[2]
     assert "No single setting" in fits(planned(nodes(node(8_000))))[2]
 
 

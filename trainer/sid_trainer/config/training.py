@@ -11,6 +11,9 @@ from sid_trainer.config.base import AttentionKernels, Precision, Section
 
 DEFAULT_IMAGES = 500_000
 """Length of a run, in generated images, when neither iterations nor images is given."""
+DEFAULT_RATES: dict[Precision, float] = {"fp32": 2e-6, "bf16": 2e-6, "pure-bf16": 1e-5}
+"""Learning rate by precision (arXiv 2509.25127). Adam changes a weight by about the rate, and 2e-6
+is less than half the way from a bf16 weight above 1e-3 to the next: it would not change."""
 
 
 class EmaConfig(Section):
@@ -54,18 +57,18 @@ class TrainingConfig(Section):
         description="Images that one GPU computes at a time; gradients are accumulated to "
         "batchSize. Default: the GPU's whole share of the batch.",
     )
-    learning_rate: float = Field(
-        default=2e-6,
+    learning_rate: float | None = Field(
+        default=None,
         gt=0.0,
         le=1.0,
-        description="Adam learning rate of the student. With precision pure-bf16 use about 1e-5: "
-        "smaller steps are lost when weights are rounded.",
+        description="Adam learning rate of the student. Default: 2e-6; with precision pure-bf16 "
+        "1e-5, because smaller steps are lost when weights are rounded.",
     )
     fake_learning_rate: float | None = Field(
         default=None,
         gt=0.0,
         le=1.0,
-        description="Adam learning rate of the fake score network. Default: learningRate.",
+        description="Adam learning rate of the fake score network. Default: the student's.",
     )
     precision: Precision = Field(
         default="bf16",
@@ -145,6 +148,16 @@ class TrainingConfig(Section):
         if self.iterations is not None and self.images is not None:
             raise ValueError("training.iterations and training.images are both set: remove one")
         return self
+
+    @property
+    def student_rate(self) -> float:
+        """Adam learning rate of the student, given or by precision."""
+        return self.learning_rate or DEFAULT_RATES[self.precision]
+
+    @property
+    def fake_rate(self) -> float:
+        """Adam learning rate of the fake score network."""
+        return self.fake_learning_rate or self.student_rate
 
     @property
     def total_iterations(self) -> int:

@@ -175,10 +175,10 @@ def build_networks(config: RunConfig, teacher: Teacher, student_from: Path) -> N
         module = _loaded_module(config, teacher, teacher.directory, teacher_config(config))
     frozen = FrozenNetwork(module, teacher_config(config))
     warmup = training.warmup_iterations
-    fake_rate = LearningRate(training.fake_learning_rate or training.learning_rate, warmup)
+    fake_rate = LearningRate(training.fake_rate, warmup)
     fake = _trained("fake", config, teacher, teacher.directory, fake_rate)
     begins = student_begins(config.distillation.adversarial, training.batch_size)
-    rate = LearningRate(training.learning_rate, warmup, begins)
+    rate = LearningRate(training.student_rate, warmup, begins)
     with naming("student.initFrom"):
         student = _trained("student", config, teacher, student_from, rate)
     half_life = training.ema.half_life_images

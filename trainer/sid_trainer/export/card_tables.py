@@ -96,8 +96,7 @@ def _optimizer_rows(config: RunConfig) -> dict[str, str]:
     training, half_life = config.training, config.training.ema.half_life_images
     average = f"moving average, half-life {half_life:,} images"
     return {
-        "Learning rates": f"student {training.learning_rate:g}, fake score "
-        f"{training.fake_learning_rate or training.learning_rate:g}",
+        "Learning rates": f"student {training.student_rate:g}, fake score {training.fake_rate:g}",
         "Precision": training.precision,
         "Weights": average if half_life else "last iterate",
         "Seed": str(training.seed),

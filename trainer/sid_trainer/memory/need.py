@@ -52,7 +52,7 @@ def zero_settings(config: RunConfig, network: NetworkSize) -> ZeroSettings:
     Raises:
         TrainerError: ``InvalidConfiguration``, by ``deepspeed.config``.
     """
-    engine = trained_network_config(config, config.training.learning_rate)
+    engine = trained_network_config(config, config.training.student_rate)
     return ZeroSettings.of(with_gather_sizes(engine, network.largest_module))
 
 
