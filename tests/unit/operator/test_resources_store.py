@@ -57,7 +57,9 @@ def test_other_credentials_are_another_job_and_keys_of_a_secret_the_same_as_ever
     """The hashes that are in runs and clean-up Jobs which were made before there were roles."""
     runs = [world.run(), world.run(**BY_ROLE)]
     assert len({run_hash(run) for run in runs}) == len({cleanup_hash(run) for run in runs}) == 2
-    assert (run_hash(runs[0]), cleanup_hash(runs[0])) == (RUN_HASH, CLEANUP_HASH)
+    training = world.raw()["spec"]["training"]
+    stored = world.run(training=training | {"learningRate": 2e-6})  # the default then
+    assert (run_hash(stored), cleanup_hash(stored)) == (RUN_HASH, CLEANUP_HASH)
 
 
 CHECKPOINT = {
