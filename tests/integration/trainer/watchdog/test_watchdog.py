@@ -82,23 +82,11 @@ def gang(
             process.wait(DEADLINE_SECONDS)
 
 
-def test_a_blocked_rank_is_named_by_all(tmp_path: Path) -> None:
-    # Each rank is a node of its own: the hanging one's pod has failed, the other's waits for it.
-    with gang(tmp_path / "gang", hanging=1, per_node=1) as ranks:
-        assert [ranks.code(rank) for rank in (0, 1)] == [ExitCode.PEER_LOST, ExitCode.STALLED]
-        told = [ranks.failure(rank) for rank in (0, 1)]
-        assert [one.reason for one in told] == [FailureReason.PEER_LOST, FailureReason.STALLED]
-        for one in told:
-            assert "rank 1 has not finished iteration 3" in one.message
-            assert one.message.endswith("the others wait")
-        assert "in never_returns" in ranks.log(1)
-        assert "in all_reduce" in ranks.log(0)
-
-
 def test_the_pod_that_hangs_is_the_first_to_say_so_wherever_it_hangs(tmp_path: Path) -> None:
     """Whichever bound its rank has: the rendezvous ends with the pod of rank 0, and its word too.
 
-    All at a time: they wait more than they work.
+    Each rank is a pod of its own: that of the hanging one has failed, the other waits for it. All
+    gangs at a time: they wait more than they work.
     """
     late = (BOUND, 3 * BOUND)
     with (
@@ -106,10 +94,10 @@ def test_the_pod_that_hangs_is_the_first_to_say_so_wherever_it_hangs(tmp_path: P
         gang(tmp_path / "late", 1, 1, "iteration", late) as later,
         gang(tmp_path / "unwatched", 1, 1, "unwatched") as unwatched,
     ):
-        for ranks, task in (
-            (data, "the data of iteration 3"),
-            (later, "iteration 3"),
-            (unwatched, ""),  # its own word is of what the others are at
+        for ranks, task, waits_in in (
+            (data, "the data of iteration 3", "all_gather"),
+            (later, "iteration 3", "all_reduce"),
+            (unwatched, "", "all_reduce"),  # its own word is of what the others are at
         ):
             assert [ranks.code(rank) for rank in (0, 1)] == [ExitCode.PEER_LOST, ExitCode.STALLED]
             told = ranks.failures()
@@ -119,7 +107,9 @@ def test_the_pod_that_hangs_is_the_first_to_say_so_wherever_it_hangs(tmp_path: P
             ]
             for one in told:
                 assert f"rank 1 has not finished {task}" in one.message
+                assert one.message.endswith("the others wait")
             assert "in never_returns" in ranks.log(1)
+            assert f"in {waits_in}" in ranks.log(0)
 
 
 def stop_where_they_hang(gangs: list[tuple[Gang, int]]) -> None:
