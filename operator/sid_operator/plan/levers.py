@@ -82,9 +82,19 @@ def _settings(config: RunConfig) -> Iterator[_Change]:
     if config.deepspeed.offload == "none" and training.precision != "pure-bf16":
         changed = _with(config, "deepspeed", offload="optimizer")
         yield _Change("deepspeed.offload optimizer", changed)
-        changed = _with(config, "training", precision="pure-bf16", learning_rate=_PURE_RATE)
-        setting = f"training.precision pure-bf16 with training.learningRate {_PURE_RATE:g}"
-        yield _Change(setting, changed, in_place=False)
+        yield _pure(config)
+
+
+def _pure(config: RunConfig) -> _Change:
+    """Everything in bf16, with rates that are not lost in rounding."""
+    training = config.training
+    rates = {"learning_rate": max(training.student_rate, _PURE_RATE)}
+    setting = f"training.precision pure-bf16 with training.learningRate {rates['learning_rate']:g}"
+    if training.fake_learning_rate is not None and training.fake_learning_rate < _PURE_RATE:
+        rates["fake_learning_rate"] = _PURE_RATE
+        setting += f" and training.fakeLearningRate {_PURE_RATE:g}"
+    changed = _with(config, "training", precision="pure-bf16", **rates)
+    return _Change(setting, changed, in_place=False)
 
 
 def _with(config: RunConfig, section: str, **changes: object) -> RunConfig:

@@ -116,6 +116,9 @@ def test_what_helps_is_computed() -> None:
     assert "pure-bf16" not in message  # 52.4 GiB
     pure = "training.precision pure-bf16 with training.learningRate 1e-05 (52.4 GiB)"
     assert pure in fits(planned(nodes(node(60_000))))[2]
+    rates = ON_GPUS["training"] | {"learningRate": 3e-5, "fakeLearningRate": 2e-6}
+    pure = "with training.learningRate 3e-05 and training.fakeLearningRate 1e-05 (52.4 GiB)"
+    assert pure in fits(planned(nodes(node(60_000)), training=rates))[2]
     assert "No single setting" in fits(planned(nodes(node(8_000))))[2]
 
 

@@ -34,8 +34,9 @@ from sid_trainer.process.group import PATIENCE, Outcome, ProcessGroup, attempted
 
 COMMIT_SECONDS = 1.0
 """How long a meeting waits for the commit that it begins: some ten requests of a store."""
-LONGEST_SECONDS = PATIENCE.total_seconds()
-"""How long an upload or a commit may take: as long as ranks wait for one another at most."""
+LONGEST_SECONDS = PATIENCE.total_seconds() - 900
+"""How long an upload or a commit may take: almost as long as ranks wait for one another at most, so
+that the rank whose storage is silent tells the others before they give it up."""
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -149,6 +149,11 @@ class TrainingConfig(Section):
             raise ValueError("training.iterations and training.images are both set: remove one")
         return self
 
+    def with_rates(self) -> Self:
+        """The same with both learning rates written down."""
+        rates = {"learning_rate": self.student_rate, "fake_learning_rate": self.fake_rate}
+        return self.model_copy(update=rates)
+
     @property
     def student_rate(self) -> float:
         """Adam learning rate of the student, given or by precision."""

@@ -172,12 +172,13 @@ class EvaluationStage:
         return evaluator is None or self.records.at(iteration, evaluator.settings) is not None
 
     def _is_best(self, records: Records, evaluation: Evaluation) -> bool:
-        """Whether a student is to be stored: better than the stored one, or there is none."""
+        """Whether a student is to be stored: it is better than the stored one, or none is ours."""
         ranked = [each.iteration for each in self._ranked(records)]
         if evaluation.iteration not in ranked:
             return False
-        rival = records.best if records.best in ranked else ranked[0]
-        better = ranked.index(evaluation.iteration) <= ranked.index(rival)
+        if records.best not in ranked:
+            return True
+        better = ranked.index(evaluation.iteration) <= ranked.index(records.best)
         return better or not self._has_best()
 
     def _has_best(self) -> bool:

@@ -95,8 +95,10 @@ def _loss_rows(config: RunConfig) -> dict[str, str]:
 def _optimizer_rows(config: RunConfig) -> dict[str, str]:
     training, half_life = config.training, config.training.ema.half_life_images
     average = f"moving average, half-life {half_life:,} images"
+    both = f"student {training.student_rate:g}, fake score {training.fake_rate:g}"
+    rates = {"Learning rates": both}
     return {
-        "Learning rates": f"student {training.student_rate:g}, fake score {training.fake_rate:g}",
+        **(rates if training.learning_rate else {}),  # a checkpoint does not tell those of its run
         "Precision": training.precision,
         "Weights": average if half_life else "last iterate",
         "Seed": str(training.seed),

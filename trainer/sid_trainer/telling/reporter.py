@@ -82,6 +82,8 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, TrainerError) and error.reason is FailureReason.STALLED:
+            return  # nor would the storage answer now, and the process is to end
         try:
             self.close()
         except TrainerError as failed:

@@ -74,7 +74,9 @@ def train(config: RunConfig) -> None:
         reporter.stage("loading")
         pins = from_first(group, lambda: find_pins(config, storage, resume_settings(config)))
         scorers = from_first(group, lambda: scorer_commits(config.evaluation.metrics))
-        run = replace(run, config=with_commits(config, scorers))
+        # Not left open: for report and card, which tell what was done.
+        rates = {"training": config.training.with_rates()}
+        run = replace(run, config=with_commits(config, scorers).model_copy(update=rates))
         inputs = on_each(group, lambda: fetch_inputs(config, pins))
         require_same_prompts(group, inputs.prompts)
         require_same_models(group, inputs.origins)

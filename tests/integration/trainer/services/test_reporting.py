@@ -342,3 +342,17 @@ def test_large_pictures_are_reduced() -> None:
 def test_wrong_pictures_are_refused(shape: tuple[int, ...], captions: list[str] | None) -> None:
     with pytest.raises(ValueError, match="images"):
         grid(torch.zeros(*shape), captions)
+
+
+@pytest.mark.parametrize("reason", FailureReason)
+def test_a_storage_that_is_silent_is_not_written_to_at_the_end(reason: FailureReason) -> None:
+    class Closing(Reporter):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    reporter = Closing()
+    with pytest.raises(TrainerError), reporter:
+        raise TrainerError(reason, "the end")
+    assert reporter.closed == (reason is not FailureReason.STALLED)

@@ -92,3 +92,10 @@ def test_only_a_teacher_of_the_hub_is_linked_as_the_base() -> None:
     for on_hub in (True, False):
         front = yaml.safe_load(card_of(run(), on_hub=on_hub).split("---")[1])
         assert front.get("base_model") == ("owner/teacher" if on_hub else None)
+
+
+def test_learning_rates_are_told_where_they_are_known() -> None:
+    training = run(training={"precision": "pure-bf16", "fakeLearningRate": 2e-5}).training
+    card = card_of(run(training=training.with_rates().model_dump(by_alias=True)))
+    assert "| Learning rates | student 1e-05, fake score 2e-05 |" in card
+    assert "Learning rates" not in card_of(run()), "of a checkpoint"
