@@ -94,6 +94,8 @@ def code_of(outcome: AgentOutcome) -> int:
 
 def outcome_of(code: int) -> AgentOutcome:
     """What is known of an outcome that could not be written: by :func:`code_of`."""
+    if code == ExitCode.DONE:
+        return AgentOutcome("succeeded")
     if code in _REASON_OF:
         return AgentOutcome("workers", (WorkerExit(None, code),))
     return AgentOutcome("error", detail=f"the agent ended with code {code}")

@@ -51,7 +51,8 @@ def require_same_architecture(teacher: Teacher, first: Path, model: str) -> None
                 f"it is of another architecture than teacher.model {model}: {name} of its "
                 f"{teacher.network_folder}/config.json is {json.dumps(value)[:100]}, and the "
                 f"teacher's is {json.dumps(own[name])[:100]}; start from a student of this teacher "
-                "or of one like it, or leave student.initFrom out",
+                "or of one like it, or leave student.initFrom out (a run that has checkpoints "
+                "needs another storage folder then)",
             )
 
 

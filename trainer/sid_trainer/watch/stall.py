@@ -98,7 +98,8 @@ def judge_stall(before: Sequence[Heartbeat], after: Sequence[Heartbeat]) -> Judg
         return None
     if len(last) < len(after) or len(after) == 1:
         note = "the stacks of its threads are in the log of its pod"
-        return _waited_for(last, len(after), after[last[0]].task, note)
+        task = after[last[0]].task or "what comes between its tasks"
+        return _waited_for(last, len(after), task, note)
     return Judgement(
         (),
         f"no rank has finished {after[0].task}, and all are at the same operation: look at the "

@@ -210,7 +210,8 @@ class Watchdog:
                 logger.warning("%s went on in the end: training goes on", task.name)
                 self._dumped = False
             return
-        seconds, by = self._bound(task), self._pace.told if task.paced else USERS
+        seconds = time.monotonic() - task.since  # more than the bound where one in time was awaited
+        by = self._pace.told if task.paced else USERS
         message = f"nothing was finished for {seconds:.0f} s ({by}): {judgement.message}"
         self._found = replace(judgement, message=message)
         self._passed(PATIENCE, unless=self._agreed)  # where the store is silent, it stays alone
@@ -245,6 +246,8 @@ class Watchdog:
 
     def _end_by(self, judgement: Judgement) -> None:
         """End the process, if training has not ended by itself before."""
+        if self._stopped.is_set():
+            return
         self._dump_stacks()
         here = judgement.concerns(self._rank, self._per_node)
         if not here and not self._passed(PATIENCE):

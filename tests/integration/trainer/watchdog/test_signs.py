@@ -19,6 +19,7 @@ from sid_trainer.process.run_directory import Pulse, RunDirectory
 from sid_trainer.watch import watchdog as watching
 from sid_trainer.watch.heartbeats import collectives_begun
 from sid_trainer.watch.pace import SETTLED, SHORTEST
+from sid_trainer.watch.stall import Judgement
 from sid_trainer.watch.watchdog import Watchdog
 from tests.loopback import free_port
 
@@ -224,3 +225,13 @@ def test_a_pulse_that_would_grow_old_is_taken_back(
 
 
 _REPORT = {"attempt": 1, "stage": "loading", "iterations": 4, "time": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.usefixtures("_group", "put_off")
+def test_a_judgement_ends_nothing_that_has_ended_by_itself() -> None:
+    ended: list[TrainerError] = []
+    watchdog = Watchdog(SECONDS, ended.append)
+    with watchdog:
+        pass
+    watchdog._end_by(Judgement((0,), "rank 0 has not finished iteration 3"))
+    assert ended == []

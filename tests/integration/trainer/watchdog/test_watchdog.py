@@ -97,7 +97,7 @@ def test_the_pod_that_hangs_is_the_first_to_say_so_wherever_it_hangs(tmp_path: P
         for ranks, task, waits_in in (
             (data, "the data of iteration 3", "all_gather"),
             (later, "iteration 3", "all_reduce"),
-            (unwatched, "", "all_reduce"),  # its own word is of what the others are at
+            (unwatched, "what comes between its tasks", "all_reduce"),
         ):
             assert [ranks.code(rank) for rank in (0, 1)] == [ExitCode.PEER_LOST, ExitCode.STALLED]
             told = ranks.failures()

@@ -134,9 +134,6 @@ def test_an_agent_that_cannot_write_its_outcome_says_it_by_its_code(
     path = tmp_path / "file" / "agent.json"  # nothing can be written there
     monkeypatch.setattr(agent, "run_agent", lambda _: outcome)
     code = agent.main([str(path)])
-    if outcome.kind == "succeeded":
-        assert code == 0
-        return
     verdict = judge(agent.read_outcome(path, code), [], 2)
     assert verdict.action == action
     assert (verdict.failure.reason if verdict.failure else None) == reason
