@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from sid_trainer.config import MetricsConfig, ScoreModelConfig
 from sid_trainer.config.endpoint import Server
 from sid_trainer.evaluate.extractor import FeatureExtractor
+from sid_trainer.evaluate.kept import file_digest
 from sid_trainer.evaluate.similarity import ClipModel
 from sid_trainer.evaluate.statistics import FeatureStatistics, FeatureSums
 from sid_trainer.models.fetching import fetch_file, fetch_folder
@@ -161,7 +161,7 @@ def load_judges(
         with naming("evaluation.metrics.fid.features"):
             file = fetch_file(metrics.fid.features, endpoint)
             extractor = FeatureExtractor(file, device, metrics.fid.image_size)
-            width, digest = extractor.width(resolution), _digest(file)
+            width, digest = extractor.width(resolution), file_digest(file)
     scorers = {}
     if metrics.clip_score is not None:
         with naming("evaluation.metrics.clipScore.model"):
@@ -176,8 +176,3 @@ def load_judges(
 
 def _folder(judge: ScoreModelConfig, endpoint: Server) -> Path:
     return fetch_folder(judge.model, judge.revision, endpoint)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

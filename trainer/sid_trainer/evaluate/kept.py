@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sid_trainer.contract import FailureReason, TrainerError
@@ -34,6 +35,12 @@ Fitted = Callable[[], FeatureStatistics]
 def digest(*facts: Any) -> str:
     """A name for facts that JSON can express."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """A name for a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def unless_away(what: str, store: Callable[[], Result]) -> Result | None:

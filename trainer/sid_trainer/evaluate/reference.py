@@ -6,7 +6,6 @@ square and brought to the run's resolution as those of data-aided training are.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,6 +15,7 @@ from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.data.images.parts import ImagePart, opened
 from sid_trainer.data.images.pixels import square_pixels
 from sid_trainer.evaluate.judges import FeatureJudge
+from sid_trainer.evaluate.kept import file_digest
 from sid_trainer.evaluate.pixels import to_uint8
 from sid_trainer.evaluate.statistics import FeatureStatistics
 from sid_trainer.models.fetching import fetch_file
@@ -46,7 +46,7 @@ def digest_of(uri: str, endpoint: Server) -> str:
     Raises:
         TrainerError: when it cannot be had.
     """
-    return hashlib.sha256(fetch_file(uri, endpoint).read_bytes()).hexdigest()
+    return file_digest(fetch_file(uri, endpoint))
 
 
 def share(parts: Sequence[ImagePart], rank: int, world: int) -> list[tuple[ImagePart, slice]]:

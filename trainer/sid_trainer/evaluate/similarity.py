@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.storage.base import not_found
+from sid_trainer.teachers.loading_errors import refuse_gaps
 from sid_trainer.teachers.text_parts import has_vocabulary
 from sid_trainer.transfer import on_accelerator
 
@@ -97,11 +98,7 @@ class ClipModel:
 
 def _refuse_gaps(directory: Path, missing: Collection[str]) -> None:
     """In the place of what is absent the library has noise, or a vocabulary of its own."""
-    if missing:
-        raise TrainerError(
-            FailureReason.INVALID_DATA,
-            f"the CLIP model lacks {len(missing)} of its weights, such as {min(missing)}: {_WHOLE}",
-        )
+    refuse_gaps("the CLIP model", missing, _WHOLE)
     if not has_vocabulary(directory):
         what = "the CLIP model's vocabulary (tokenizer.json, or vocab.json and merges.txt)"
         raise not_found(what, _WHOLE)

@@ -100,7 +100,7 @@ class Autoencoder(abc.ABC):
                 local_files_only=True,
                 output_loading_info=True,
             )
-            refuse_gaps(FOLDER, told["missing_keys"])
+            refuse_gaps(f"teacher.model's {FOLDER}", told["missing_keys"])
         return model.eval()
 
     def _each(self, rows: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:

@@ -39,18 +39,18 @@ def loading_errors(what: str) -> Iterator[None]:
         raise TrainerError(FailureReason.INVALID_DATA, _message(what, error, _AGAIN)) from error
 
 
-def refuse_gaps(what: str, missing: Collection[str]) -> None:
+def refuse_gaps(what: str, missing: Collection[str], remedy: str = WHOLE) -> None:
     """Raise ``InvalidData`` for weights that a part lacks, in whose place the libraries have noise.
 
     Args:
-        what: the part of the teacher, for the message.
+        what: the part of the teacher, or another model, for the message.
         missing: their names.
+        remedy: what to do; for a part of the teacher by default.
     """
     if missing:
         raise TrainerError(
             FailureReason.INVALID_DATA,
-            f"teacher.model's {what} lacks {len(missing)} of its weights, such as {min(missing)}: "
-            f"{WHOLE}",
+            f"{what} lacks {len(missing)} of its weights, such as {min(missing)}: {remedy}",
         )
 
 

@@ -48,7 +48,7 @@ def _encoder(folder: Path, kind: str, dtype: torch.dtype) -> Any:
     encoder, told = loader.from_pretrained(
         folder, dtype=dtype, local_files_only=True, output_loading_info=True
     )
-    refuse_gaps(folder.name, told["missing_keys"])
+    refuse_gaps(f"teacher.model's {folder.name}", told["missing_keys"])
     return encoder
 
 

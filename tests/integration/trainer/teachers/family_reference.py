@@ -6,6 +6,7 @@ that the discriminator sees are made by the networks' parts, one after another.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ class SprintTeacherReference(SanaReference):
     time_scale = 1
 
 
-class EmbeddedReference(Reference):
+class EmbeddedReference(Reference, abc.ABC):
     """A positive scale is an input; it is 1 in the predictions that others are made of."""
 
     def _cfg(self, network: Any, x: Tensor, s: Tensor, kappa: float) -> Tensor:
@@ -53,10 +54,11 @@ class EmbeddedReference(Reference):
     def _call(self, network: Any, x: Tensor, s: Tensor, *, with_text: bool) -> Tensor:
         return self._embedded(network, x, s, 1.0, with_text=with_text)
 
+    @abc.abstractmethod
     def _embedded(
         self, network: Any, x: Tensor, s: Tensor, scale: float, *, with_text: bool
     ) -> Tensor:
-        raise NotImplementedError
+        """The prediction of a network that is given this guidance scale."""
 
 
 class SprintReference(EmbeddedReference):

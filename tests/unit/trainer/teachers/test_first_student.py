@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel, SanaTransformer2DModel
 
+from sid_trainer.config.base import Family
 from sid_trainer.contract import FailureReason, TrainerError
 from sid_trainer.teachers import ADAPTERS, Teacher
 from sid_trainer.teachers.first_student import require_same_architecture
@@ -30,14 +31,16 @@ def written(folder: Path, config: dict[str, Any]) -> Path:
     return folder
 
 
-def opened(folder: Path, family: str, config: dict[str, Any]) -> Teacher:
-    adapter = ADAPTERS[family]  # type: ignore[index]
+def opened(folder: Path, family: Family, config: dict[str, Any]) -> Teacher:
+    adapter = ADAPTERS[family]
     directory = written(folder / "teacher", config)
     (directory / "model_index.json").write_text('{"_class_name": "SanaSprintPipeline"}')
     return adapter(directory, torch.device("cpu"), torch.float32)
 
 
-def required(folder: Path, family: str, teacher: dict[str, Any], student: dict[str, Any]) -> None:
+def required(
+    folder: Path, family: Family, teacher: dict[str, Any], student: dict[str, Any]
+) -> None:
     first = written(folder / "student", student)
     require_same_architecture(opened(folder, family, teacher), first, "owner/teacher")
 
@@ -62,7 +65,7 @@ def as_saved(network: Any, **config: Any) -> dict[str, Any]:
     ],
 )
 def test_a_network_like_the_teachers_is_taken(
-    tmp_path: Path, family: str, teacher: dict[str, Any], student: dict[str, Any]
+    tmp_path: Path, family: Family, teacher: dict[str, Any], student: dict[str, Any]
 ) -> None:
     required(tmp_path, family, teacher, student)
 
@@ -85,7 +88,7 @@ def test_a_network_like_the_teachers_is_taken(
     ],
 )
 def test_another_network_is_told_with_the_setting(
-    tmp_path: Path, family: str, teacher: dict[str, Any], student: dict[str, Any], named: str
+    tmp_path: Path, family: Family, teacher: dict[str, Any], student: dict[str, Any], named: str
 ) -> None:
     message = rf"of another architecture than teacher\.model owner/teacher: {named}"
     with pytest.raises(TrainerError, match=message) as told:
