@@ -64,6 +64,8 @@ async def test_pods_left_without_their_job_are_waited_for_until_they_end(
     await until(lambda: plant.api.of("jobs"))
     (job,) = plant.api.of("jobs")
     pod = plant.api.put("pods", made_by(world.raw_pod(0, phase="Running"), job))
+    # Pods and Jobs are watched apart: else the Job may be seen to go before the pod is seen.
+    await until(lambda: waits_for(plant.api) == "PodsStarting")
     del pod["metadata"]["ownerReferences"]
     plant.api.put("pods", pod)
     plant.api.remove("jobs", world.NAMESPACE, world.NAME)
