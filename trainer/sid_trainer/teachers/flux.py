@@ -120,9 +120,7 @@ class FluxTeacher(Teacher):
         """The student without guidance input; see :meth:`Teacher.exported`."""
         if self._takes_guidance:
             weights = _GUIDANCE.left_out(weights)
-        module = self.meta_network(**self.exported_settings)
-        call = self.call_arguments(resolution)
-        return ExportedNetwork(self.network_folder, module, weights, self.dtype, call=call)
+        return super().exported(weights, resolution)
 
     def _encode_batch(self, prompts: list[str]) -> dict[str, Tensor]:
         tokens = token_limit(self.directory, _T5_TOKENIZER, MAX_T5_TOKENS)
